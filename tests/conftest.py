@@ -1,0 +1,124 @@
+"""
+What every test stands on: a real PostgreSQL, and the check that a test leaves nothing behind on it.
+
+A test that uses `server` (or a fixture built on it) fails when it leaves a backend, or when one of its connections
+ended without a goodbye. The check runs after all of the test's own fixtures are torn down. A test whose connections
+live longer on purpose says so: `@pytest.mark.keeps_connections`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from server_checks import TEST_SETTINGS, ServerWatch
+
+from asyncdb_nb.server import EmbeddedServer
+
+STRICT = ("-X", "dev", "-W", "error")
+WATCH = pytest.StashKey[ServerWatch]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "keeps_connections: connections outlive this test on purpose; do not check")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    """A private server for this run (one for each xdist worker), with a log that tells all; `.url`, `.log`."""
+    with EmbeddedServer.start(settings=TEST_SETTINGS) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server_watch(server: EmbeddedServer) -> Iterator[ServerWatch]:
+    """The server's view of its clients."""
+    watch = ServerWatch(server)
+    yield watch
+    if not watch.exempt:
+        watch.assert_clean()  # after the last test, whose teardown is this one
+    watch.close()
+
+
+@pytest.fixture(autouse=True)
+def _mark_the_log(request: pytest.FixtureRequest) -> None:
+    """Where a test that uses the server begins; `pytest_runtest_teardown` looks from there."""
+    if "server" in request.fixturenames:
+        watch: ServerWatch = request.getfixturevalue("server_watch")
+        watch.mark()
+        watch.exempt = request.node.get_closest_marker("keeps_connections") is not None
+        request.node.stash[WATCH] = watch
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    watch = item.stash.get(WATCH, None)
+    result = yield
+    if watch is not None and not watch.exempt and nextitem is not None:
+        watch.assert_clean()
+    return result
+
+
+@pytest.fixture
+def clean_server(server: EmbeddedServer, server_watch: ServerWatch) -> ServerWatch:
+    """The watch, for a test that asks in its middle: `.backends()`, `.log_since_mark()`, `.assert_clean()`."""
+    return server_watch
+
+
+@pytest.fixture(scope="session")
+def database_url(server: EmbeddedServer, server_watch: ServerWatch) -> str:
+    """The URL of the database `tests`, shared by the tests of this run: use table names of your own."""
+    server_watch.query("create database tests")
+    return _url_of(server, "tests")
+
+
+@pytest.fixture
+def fresh_database_url(server: EmbeddedServer, server_watch: ServerWatch) -> Iterator[str]:
+    """The URL of an empty database that only this test uses; about 50 ms."""
+    name = f"test_{next(_numbers)}"
+    server_watch.query(f"create database {name}")
+    yield _url_of(server, name)
+    server_watch.wait_for_backends(0)
+    server_watch.query(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def run_script(server: EmbeddedServer, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """
+    Run Python code in a process of its own, under `-X dev -W error`, with the server's URL as `DATABASE_URL`.
+
+    `run_script(code, *flags, clean=True, env={…})`: further interpreter flags; `clean` asserts that it exits with 0 and
+    writes nothing to stderr.
+    """
+
+    def run(
+        code: str, *flags: str, clean: bool = True, env: dict[str, str] | None = None, timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        script = tmp_path / "script.py"
+        script.write_text(code)
+        done = subprocess.run(
+            [sys.executable, *STRICT, *flags, str(script)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=tmp_path,
+            env=os.environ | {"DATABASE_URL": server.url} | (env or {}),
+        )
+        if clean:
+            assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+        return done
+
+    return run
+
+
+_numbers = count(1)
+
+
+def _url_of(server: EmbeddedServer, database: str) -> str:
+    return urlsplit(server.url)._replace(path=f"/{database}").geturl()
