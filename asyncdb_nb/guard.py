@@ -1,0 +1,72 @@
+"""
+Refuse a connection to every event loop but its own.
+
+A connection used on a foreign loop fails deep inside the driver, after its state has been touched: the transaction stays
+open on the server and the pooled connection is poisoned. So the object that SQLAlchemy's asyncio dialects hand out (the
+adapter around the driver's connection) is replaced by one of a subclass that looks at the running loop first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from asyncdb_nb.errors import WrongLoopError
+from asyncdb_nb.loops import describe
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import ExceptionContext
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+
+_TOUCHING = ("cursor", "execute", "commit", "ping", "set_isolation_level", "set_autocommit", "begin")
+
+
+def guard(connection: DBAPIConnection, loop: asyncio.AbstractEventLoop) -> DBAPIConnection:
+    """Return an equal of `connection` that works on `loop` alone.
+
+    Args:
+        connection: What a SQLAlchemy asyncio dialect's `connect` returned, just now and on `loop`.
+        loop: The loop that it belongs to.
+
+    Returns:
+        An object of a subclass of the connection's class, with the same state around the same driver connection.
+    """
+    kind = type(connection)
+    guarded: Any = object.__new__(_guarded_class(kind))
+    for base in kind.__mro__:
+        for slot in base.__dict__.get("__slots__", ()):
+            if slot not in ("__weakref__", "__dict__") and hasattr(connection, slot):
+                setattr(guarded, slot, getattr(connection, slot))
+    guarded.__dict__.update(getattr(connection, "__dict__", {}))
+    guarded._home = loop
+    return guarded  # type: ignore[no-any-return]
+
+
+def reraise_unwrapped(context: ExceptionContext) -> BaseException | None:
+    """Keep SQLAlchemy from wrapping a `WrongLoopError` into a `StatementError`; a `handle_error` listener."""
+    error = context.original_exception
+    return error if isinstance(error, WrongLoopError) else None
+
+
+@cache
+def _guarded_class(kind: type) -> type:
+    """Subclass an adapter so that its methods look at the running loop first."""
+    methods = {name: _checked(getattr(kind, name)) for name in _TOUCHING if hasattr(kind, name)}
+    methods["rollback"] = _checked(kind.rollback, unless_closed=True)  # type: ignore[attr-defined]
+    return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, **methods})
+
+
+def _checked(method: Callable[..., Any], unless_closed: bool = False) -> Callable[..., Any]:
+    """Wrap a method; with `unless_closed`, on a connection whose loop has closed it does nothing instead."""
+
+    def checked(self: Any, *args: Any, **kw: Any) -> Any:
+        running = asyncio._get_running_loop()
+        if running is not self._home:
+            if unless_closed and self._home.is_closed():
+                return None  # the connection ended with its loop, and its transaction with it
+            raise WrongLoopError(describe(self._home), describe(running))
+        return method(self, *args, **kw)
+
+    return checked

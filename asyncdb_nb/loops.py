@@ -1,0 +1,233 @@
+"""
+Run a cleanup on an event loop just before that loop closes, however it closes.
+
+A connection can say goodbye only on the loop that opened it, so whoever owns connections must be told before the loop
+goes. asyncio has no such hook; four together reach every way in which a loop ends:
+
+* `loop.close()`, wrapped on the instance: `asyncio.run`, `Runner`, loops closed by hand, a deleted subshell;
+* a suspended asynchronous generator, which `loop.shutdown_asyncgens()` closes while the loop still runs and its
+  executor still resolves host names: `asyncio.run`, `Runner`, pytest-asyncio, anyio, uvloop;
+* an exit hook, for loops that nobody closes: a kernel's, a daemon thread's, a patched `asyncio.run`;
+* a fork hook, because a child must leave its parent's loops alone.
+
+The first way to come runs the cleanup; the others then find nothing left to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures.thread  # noqa: F401  its exit hook must be registered before ours, so that it runs after ours
+import contextlib
+import ctypes
+import itertools
+import os
+import threading
+import time
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from typing import Any, Protocol
+
+EXIT_SECONDS = 2.0  # jupyter_client sends SIGTERM 2.5 s after it has asked a kernel to shut down
+
+_watches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = weakref.WeakKeyDictionary()
+_numbers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = weakref.WeakKeyDictionary()
+_counter = itertools.count(1)
+_lock = threading.Lock()
+
+
+class Cleanup(Protocol):
+    """What `before_close` takes: `await cleanup(last)` closes what it owns on the running loop.
+
+    It is called with `last=False` while the loop goes on for a while (its asynchronous generators are being closed) and
+    with `last=True` when nothing will run on the loop afterwards. It may be called several times.
+    """
+
+    def __call__(self, last: bool) -> Awaitable[None]:
+        """Close what is owned."""
+
+
+def before_close(loop: asyncio.AbstractEventLoop, cleanup: Cleanup) -> None:
+    """Have `cleanup` awaited on `loop` just before `loop` closes. Call it on the running loop itself."""
+    with _lock:
+        watch = _watches.get(loop)
+        if watch is None:
+            watch = _watches[loop] = _Watch(loop)
+    watch.cleanups.append(cleanup)
+    watch.install()
+
+
+def forget(loop: asyncio.AbstractEventLoop, cleanup: Cleanup) -> None:
+    """Take back what `before_close` was told. Nothing happens when it is not known (any more)."""
+    watch = _watches.get(loop)
+    if watch is not None and cleanup in watch.cleanups:
+        watch.cleanups.remove(cleanup)
+
+
+def describe(loop: asyncio.AbstractEventLoop | None) -> str:
+    """Name a loop for a person: loops are numbered in the order in which they were first named."""
+    if loop is None:
+        return "no running event loop"
+    with _lock:
+        number = _numbers.get(loop)
+        if number is None:
+            number = _numbers[loop] = next(_counter)
+    state = "closed" if loop.is_closed() else "running" if loop.is_running() else "stopped"
+    return f"event loop {number} ({state})"
+
+
+def drive(
+    loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, None]], seconds: float | None = None
+) -> None:
+    """Run `work()` to its end on a loop that is not running, from synchronous code.
+
+    Somebody may call `loop.stop()` meanwhile (a kernel that shuts down does), so the loop is started again until the
+    work is done. When another loop runs in this thread, a helper thread does it.
+
+    Args:
+        loop: A loop that is neither running nor closed.
+        work: Called once, on the thread that drives.
+        seconds: When to give up waiting and cancel the work; `None` waits for as long as it takes.
+    """
+
+    def go() -> None:
+        async def bounded() -> None:
+            async with asyncio.timeout(seconds):
+                await work()
+
+        task = loop.create_task(bounded())
+        while not task.done():
+            try:
+                loop.run_until_complete(task)
+            except RuntimeError as error:
+                if task.done() or "stopped before Future completed" not in str(error):
+                    raise
+
+    if asyncio._get_running_loop() is None:
+        go()
+        return
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        pool.submit(go).result()
+
+
+def never_finalize(inherited: object) -> None:
+    """Keep an object alive beyond the end of the interpreter, so that no finalizer ever runs for what it holds.
+
+    A forked child shares the sockets and the selector of its parent's loops. A finalizer there (asyncpg's, a
+    transport's) would write to them, or unregister them, behind the parent's back.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
+
+
+class _Watch:
+    """The hooks on one loop, and the cleanups that they run."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.cleanups: list[Cleanup] = []
+        self.pid = os.getpid()
+        self.thread = threading.get_ident()
+        self._loop = weakref.ref(loop)
+        self._wrapped = False
+        self._generator: AsyncGenerator[None, None] | None = None
+
+    def install(self) -> None:
+        """Put the hooks on the loop, where they are not yet."""
+        loop = self._loop()
+        if loop is None:
+            return
+        if not self._wrapped:
+            self._wrapped = True
+            with contextlib.suppress(AttributeError):  # a loop without a __dict__: the other hooks remain
+                self._wrap_close(loop)
+        # after shutdown_asyncgens() asyncio warns of every new generator, and this hook would never be called
+        if self._generator is None and not getattr(loop, "_asyncgens_shutdown_called", False):
+            self._generator = self._wait_for_shutdown()
+            with contextlib.suppress(StopIteration):
+                self._generator.__anext__().send(None)
+
+    async def run(self, last: bool) -> None:
+        """Await every cleanup; one that fails does not keep the others from running."""
+        errors: list[Exception] = []
+        for cleanup in reversed(self.cleanups[:]):
+            try:
+                await cleanup(last)
+            except Exception as error:  # raised below, when every cleanup has had its turn
+                errors.append(error)
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise ExceptionGroup("several cleanups failed before the event loop closed", errors)
+
+    def _wrap_close(self, loop: asyncio.AbstractEventLoop) -> None:
+        original = loop.close
+        function = getattr(original, "__func__", None)  # a bound method would keep the loop alive
+        reference = self._loop
+
+        def close() -> None:
+            loop = reference()
+            if loop is None:
+                return
+            try:
+                if not loop.is_running() and not loop.is_closed() and self.pid == os.getpid() and self.cleanups:
+                    drive(loop, lambda: self.run(last=True))
+            finally:
+                if not loop.is_running():
+                    with contextlib.suppress(AttributeError):
+                        del loop.close
+                    _watches.pop(loop, None)
+                if function is not None:
+                    function(loop)
+                else:
+                    original()
+
+        loop.close = close  # type: ignore[method-assign]
+
+    async def _wait_for_shutdown(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            if self.pid == os.getpid():
+                await self.run(last=False)
+
+
+def _finish_loops(of_this_thread: bool) -> None:
+    """Run what is left when the interpreter exits, within `EXIT_SECONDS`."""
+    deadline = time.monotonic() + EXIT_SECONDS
+    for loop, watch in list(_watches.items()):
+        if loop.is_closed() or not watch.cleanups:
+            continue
+        if of_this_thread and (loop.is_running() or watch.thread != threading.get_ident()):
+            continue  # its thread may still be at work; the second hook comes after such threads have ended
+        seconds = max(deadline - time.monotonic(), 0.1)
+        if loop.is_running():
+            _finish_elsewhere(loop, watch, seconds)
+        else:
+            with contextlib.suppress(TimeoutError):
+                drive(loop, lambda watch=watch: watch.run(last=True), seconds)  # type: ignore[misc]
+        watch.cleanups.clear()
+
+
+def _finish_elsewhere(loop: asyncio.AbstractEventLoop, watch: _Watch, seconds: float) -> None:
+    """Have a loop that runs in another thread clean up, and wait for it unless that loop ends first."""
+    future = asyncio.run_coroutine_threadsafe(watch.run(last=True), loop)
+    deadline = time.monotonic() + seconds
+    while not loop.is_closed() and time.monotonic() < deadline:
+        with contextlib.suppress(TimeoutError):
+            future.result(0.05)
+            return
+
+
+def _leave_to_parent() -> None:
+    """In a forked child, forget the parent's loops without letting anything of theirs be finalized."""
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent may have held it
+    never_finalize(list(_watches.items()))
+    _watches.clear()
+
+
+# The threading hook runs before the executors shut down, so that a CancelRequest to a host *name* still finds its way; it
+# is private to CPython, and atexit does the same a little later.
+getattr(threading, "_register_atexit", atexit.register)(_finish_loops, True)
+atexit.register(_finish_loops, False)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

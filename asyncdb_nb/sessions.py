@@ -1,0 +1,219 @@
+"""
+A session for the length of a block: committed on success, rolled back otherwise, its connection always given back.
+
+    async with session_scope(engine) as session:
+        session.add(workflow)
+
+It is SQLAlchemy's `AsyncSession` with three things added: it ends well also when it is cancelled (and cancelled again
+while it ends), it can be read-only or limited in time, and it answers two tasks that use it at once with one clear error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import cache, wraps
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from asyncdb_nb.errors import AsyncDBError, ConcurrentUseError
+
+T = TypeVar("T")
+
+
+class HasEngine(Protocol):
+    """Anything with an `engine`, such as `Database`."""
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The engine that sessions are opened on."""
+
+
+class session_scope:  # noqa: N801  used like the function that it replaces
+    """Open a session for the length of an `async with` block.
+
+    The transaction is committed at the end of the block, and rolled back when the block raises or is cancelled. The
+    connection goes back to the pool in any case. An exception of the block is never replaced: a rollback that fails
+    becomes a note on it. Entities stay usable after the block (`expire_on_commit=False`).
+
+    A scope inside a scope is a second session with a transaction of its own, on a second connection. For a part that
+    may fail alone inside one transaction, use a savepoint: `async with session.begin_nested():`.
+
+    Args:
+        bind: An `AsyncEngine`, or an object with an `engine`, such as `Database`.
+        readonly: Every transaction of this session is `READ ONLY`, and no statement can undo it. PostgreSQL only.
+        timeout: Seconds that each statement may take on the server (`statement_timeout`), in every transaction of this
+            session. A statement that takes longer fails with SQLAlchemy's `DBAPIError` for PostgreSQL's 57014 and
+            leaves the connection as it was. PostgreSQL only.
+        sessionmaker: An `async_sessionmaker` or a subclass of `AsyncSession`, to be used instead of `AsyncSession`.
+        **options: More arguments for the session class, such as `autoflush=False`.
+
+    Raises:
+        TypeError: `bind` has no engine.
+        ValueError: `timeout` is not a positive number.
+        ConcurrentUseError: From the session's methods, when another task is using it. The waiting call first lets the
+            running statement come to its end, so that an error of that one is seen first.
+
+    Example:
+        >>> async with session_scope(db, readonly=True, timeout=5) as session:
+        ...     names = (await session.scalars(select(Workflow.name))).all()
+    """
+
+    def __init__(
+        self,
+        bind: AsyncEngine | HasEngine,
+        *,
+        readonly: bool = False,
+        timeout: float | None = None,
+        sessionmaker: async_sessionmaker[Any] | type[AsyncSession] | None = None,
+        **options: Any,
+    ) -> None:
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout is a number of seconds above 0; got {timeout!r}.")
+        self._engine = _engine_of(bind)
+        self._settings = _settings(readonly, timeout)
+        self._make = sessionmaker or AsyncSession
+        self._options = options
+        self._session: Any = None
+
+    async def __aenter__(self) -> AsyncSession:
+        if self._session is not None:
+            raise AsyncDBError("This scope is open already. Open a second one: `async with session_scope(engine):`.")
+        session = self._make(**{"bind": self._engine, "expire_on_commit": False, **self._options})
+        session.__class__ = _one_task_at_a_time(type(session))
+        if self._settings:
+            event.listen(session.sync_session, "after_begin", self._begin)
+        self._session = session
+        return session  # type: ignore[no-any-return]
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        session, self._session = self._session, None
+        await session._end_other_tasks()
+        if error is not None:
+            await _close_after(session, error)
+            return
+        try:
+            await session.commit()
+        except BaseException as commit_error:
+            await _close_after(session, commit_error)
+            raise
+        await session.close()
+
+    def _begin(self, session: Any, transaction: Any, connection: Any) -> None:
+        """Set what the scope asked for, in each transaction: a commit in mid-scope would end it otherwise.
+
+        The query also takes the snapshot after which PostgreSQL refuses `SET TRANSACTION READ WRITE`.
+        """
+        if connection.dialect.name != "postgresql":
+            raise AsyncDBError(f"readonly and timeout need PostgreSQL; this engine speaks {connection.dialect.name}.")
+        calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in self._settings.items())
+        connection.execute(text(f"SELECT {calls}"))
+
+
+def _engine_of(bind: Any) -> AsyncEngine:
+    if isinstance(bind, AsyncSession):
+        raise TypeError(
+            "session_scope() opens a session of its own. For a part of an open session that may fail alone, write "
+            "`async with session.begin_nested():`."
+        )
+    engine = getattr(bind, "engine", bind)
+    if not isinstance(engine, AsyncEngine):
+        raise TypeError(
+            f"session_scope() takes an AsyncEngine or a Database; got {type(bind).__name__}. "
+            "Make one: `db = await connect(url)`, or `create_async_engine(url, poolclass=LoopBoundPool)`."
+        )
+    return engine
+
+
+def _settings(readonly: bool, timeout: float | None) -> dict[str, str]:
+    settings = {}
+    if readonly:
+        settings["transaction_read_only"] = "on"
+    if timeout is not None:
+        settings["statement_timeout"] = str(max(round(timeout * 1000), 1))  # milliseconds; 0 would be no limit
+    return settings
+
+
+async def _close_after(session: AsyncSession, error: BaseException) -> None:
+    """Roll back and give the connection back, whatever happens meanwhile; what fails is told as a note on `error`."""
+    try:
+        await _to_the_end(session.close())
+    except Exception as close_error:
+        error.add_note(f"Rolling back failed too: {type(close_error).__name__}: {close_error}")
+
+
+async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work` in a task of its own; a cancellation is passed on only when it is done."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except Exception:
+            break  # raised by result(), below
+    if cancelled is not None:
+        if task.exception() is not None:
+            cancelled.add_note(f"Meanwhile: {task.exception()!r}")
+        raise cancelled
+    return task.result()
+
+
+class _OneTaskAtATime:
+    """The part of a scope's session that knows which task is using it."""
+
+    _user: asyncio.Task[Any] | None = None
+    _free: asyncio.Event | None = None
+
+    async def _use(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        me = asyncio.current_task()
+        if self._user is me:  # one method calls another
+            return await call()
+        if self._user is not None:
+            if self._free is None:
+                self._free = asyncio.Event()
+            await self._free.wait()
+            raise ConcurrentUseError
+        self._user = me
+        try:
+            return await call()
+        finally:
+            self._user = None
+            if self._free is not None:
+                self._free.set()
+                self._free = None
+
+    async def _end_other_tasks(self) -> None:
+        """Cancel a statement that another task still runs in this session, because the block is over."""
+        while self._user is not None:
+            self._user.cancel()
+            self._free = self._free or asyncio.Event()
+            await _to_the_end(self._free.wait())
+
+
+_METHODS = (
+    "commit", "connection", "delete", "execute", "flush", "get", "get_one", "invalidate", "merge", "refresh",
+    "rollback", "run_sync", "scalar", "scalars", "stream", "stream_scalars",
+)  # fmt: skip
+
+
+@cache
+def _one_task_at_a_time(session_class: type[AsyncSession]) -> type[AsyncSession]:
+    """Subclass a session class so that its methods refuse a second task."""
+    methods = {name: _exclusive(getattr(session_class, name)) for name in _METHODS}
+    body = {"__module__": session_class.__module__, "__doc__": session_class.__doc__, **methods}
+    return type(session_class.__name__, (_OneTaskAtATime, session_class), body)
+
+
+def _exclusive(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    @wraps(method)
+    async def exclusive(self: _OneTaskAtATime, *args: Any, **kw: Any) -> Any:
+        return await self._use(lambda: method(self, *args, **kw))
+
+    return exclusive
