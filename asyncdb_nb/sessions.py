@@ -121,7 +121,7 @@ def _engine_of(bind: Any) -> AsyncEngine:
             "session_scope() opens a session of its own. For a part of an open session that may fail alone, write "
             "`async with session.begin_nested():`."
         )
-    engine = getattr(bind, "engine", bind)
+    engine = bind if isinstance(bind, AsyncEngine) else getattr(bind, "engine", None)
     if not isinstance(engine, AsyncEngine):
         raise TypeError(
             f"session_scope() takes an AsyncEngine or a Database; got {type(bind).__name__}. "
