@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures.thread  # noqa: F401  its exit hook must be registered before ours, so that it runs after ours
+import concurrent.futures.thread  # its exit hook must be registered before ours, so that it runs after ours
 import contextlib
 import ctypes
 import itertools
@@ -225,8 +225,8 @@ def _leave_to_parent() -> None:
     _watches.clear()
 
 
-# The threading hook runs before the executors shut down, so that a CancelRequest to a host *name* still finds its way; it
-# is private to CPython, and atexit does the same a little later.
+# The threading hook runs before the executors shut down, so that a CancelRequest to a host *name* still finds its way;
+# it is private to CPython, and atexit does the same a little later.
 getattr(threading, "_register_atexit", atexit.register)(_finish_loops, True)
 atexit.register(_finish_loops, False)
 if hasattr(os, "register_at_fork"):

@@ -75,7 +75,7 @@ class LoopBoundPool(Pool):
         if idle_timeout is not None and idle_timeout <= 0:
             raise ValueError(f"idle_timeout is a number of seconds above 0, or None for never; got {idle_timeout!r}.")
         self._idle_timeout = idle_timeout
-        self._queue_options = {
+        self._queue_options: dict[str, Any] = {
             "pool_size": pool_size,
             "max_overflow": max_overflow,
             "timeout": timeout,
@@ -159,9 +159,7 @@ class LoopBoundPool(Pool):
     def _open_subpool(self, loop: asyncio.AbstractEventLoop) -> _SubPool:
         if not self._dialect.is_async:
             raise AsyncDBError("LoopBoundPool is for async engines: use `create_async_engine(...)`.")
-        if isinstance(self._dialect, Dialect) and not event.contains(
-            self._dialect, "handle_error", reraise_unwrapped
-        ):
+        if isinstance(self._dialect, Dialect) and not event.contains(self._dialect, "handle_error", reraise_unwrapped):
             event.listen(self._dialect, "handle_error", reraise_unwrapped)
         subpool = _SubPool(self, loop)
         with self._lock:
@@ -213,7 +211,8 @@ class LoopBoundPool(Pool):
     def _do_get(self) -> ConnectionPoolEntry:
         raise NotImplementedError("The sub-pool of the running loop does this.")
 
-    _do_return_conn = _do_get  # type: ignore[assignment]
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        raise NotImplementedError("The sub-pool that a connection came from does this.")
 
 
 class _SubPool(AsyncAdaptedQueuePool):
@@ -225,7 +224,7 @@ class _SubPool(AsyncAdaptedQueuePool):
         super().__init__(
             lambda record: guard(parent._invoke_creator(record), loop),
             dialect=parent._dialect,
-            **parent._queue_options,  # type: ignore[arg-type]
+            **parent._queue_options,
             **parent._pool_options(),
         )
         self.__dict__["dispatch"] = parent.dispatch  # one for all, so that a listener added late reaches everyone

@@ -5,14 +5,15 @@ A session for the length of a block: committed on success, rolled back otherwise
         session.add(workflow)
 
 It is SQLAlchemy's `AsyncSession` with three things added: it ends well also when it is cancelled (and cancelled again
-while it ends), it can be read-only or limited in time, and it answers two tasks that use it at once with one clear error.
+while it ends), it can be read-only or limited in time, and two tasks that use it at once get one clear error.
 """
 
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Coroutine
-from functools import cache, wraps
+from functools import wraps
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
@@ -82,8 +83,9 @@ class session_scope:  # noqa: N801  used like the function that it replaces
     async def __aenter__(self) -> AsyncSession:
         if self._session is not None:
             raise AsyncDBError("This scope is open already. Open a second one: `async with session_scope(engine):`.")
-        session = self._make(**{"bind": self._engine, "expire_on_commit": False, **self._options})
+        session: Any = self._make(**{"bind": self._engine, "expire_on_commit": False, **self._options})
         session.__class__ = _one_task_at_a_time(type(session))
+        session._usage = _Usage()
         if self._settings:
             event.listen(session.sync_session, "after_begin", self._begin)
         self._session = session
@@ -93,7 +95,7 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         session, self._session = self._session, None
-        await session._end_other_tasks()
+        await session._usage.end()
         if error is not None:
             await _close_after(session, error)
             return
@@ -165,35 +167,33 @@ async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-class _OneTaskAtATime:
-    """The part of a scope's session that knows which task is using it."""
+class _Usage:
+    """Which task is using a scope's session."""
 
-    _user: asyncio.Task[Any] | None = None
-    _free: asyncio.Event | None = None
+    def __init__(self) -> None:
+        self._user: asyncio.Task[Any] | None = None
+        self._free = asyncio.Event()
 
-    async def _use(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def exclusively(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Await `call()` as the only task that does; refuse a second one when the first has come to its end."""
         me = asyncio.current_task()
         if self._user is me:  # one method calls another
             return await call()
         if self._user is not None:
-            if self._free is None:
-                self._free = asyncio.Event()
             await self._free.wait()
             raise ConcurrentUseError
         self._user = me
+        self._free.clear()
         try:
             return await call()
         finally:
             self._user = None
-            if self._free is not None:
-                self._free.set()
-                self._free = None
+            self._free.set()
 
-    async def _end_other_tasks(self) -> None:
+    async def end(self) -> None:
         """Cancel a statement that another task still runs in this session, because the block is over."""
         while self._user is not None:
             self._user.cancel()
-            self._free = self._free or asyncio.Event()
             await _to_the_end(self._free.wait())
 
 
@@ -203,17 +203,21 @@ _METHODS = (
 )  # fmt: skip
 
 
-@cache
-def _one_task_at_a_time(session_class: type[AsyncSession]) -> type[AsyncSession]:
+def _one_task_at_a_time(session_class: Any) -> Any:
     """Subclass a session class so that its methods refuse a second task."""
-    methods = {name: _exclusive(getattr(session_class, name)) for name in _METHODS}
-    body = {"__module__": session_class.__module__, "__doc__": session_class.__doc__, **methods}
-    return type(session_class.__name__, (_OneTaskAtATime, session_class), body)
+    if session_class not in _subclasses:
+        methods = {name: _exclusive(getattr(session_class, name)) for name in _METHODS}
+        body = {"__module__": session_class.__module__, "__doc__": session_class.__doc__, **methods}
+        _subclasses[session_class] = type(session_class.__name__, (session_class,), body)
+    return _subclasses[session_class]
+
+
+_subclasses: weakref.WeakKeyDictionary[type, type] = weakref.WeakKeyDictionary()
 
 
 def _exclusive(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
     @wraps(method)
-    async def exclusive(self: _OneTaskAtATime, *args: Any, **kw: Any) -> Any:
-        return await self._use(lambda: method(self, *args, **kw))
+    async def exclusive(self: Any, *args: Any, **kw: Any) -> Any:
+        return await self._usage.exclusively(lambda: method(self, *args, **kw))
 
     return exclusive
