@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncdb_nb.errors import ServerError
-from asyncdb_nb.server_guard import FileLock
+from asyncdb_nb.server.guard import FileLock
 
 if sys.platform != "win32":
     import pwd
@@ -50,9 +50,11 @@ class Programs:
         if sys.platform == "win32" or os.geteuid() != 0:
             return cls(folder / "bin", None)
         programs = cls(folder / "bin", _system_user())
-        if programs._can_run():
-            return programs
-        return cls(_copy(folder, home, programs) / "bin", programs.owner)
+        if not programs._can_run():
+            programs.make_private(home)
+            programs = cls(_copy(folder, home) / "bin", programs.owner)
+            programs.check_reach(home)
+        return programs
 
     def path(self, name: str) -> str:
         """Where the program `name` is."""
@@ -77,22 +79,40 @@ class Programs:
         if self.owner is not None and sys.platform != "win32":
             os.chown(path, *self.owner)
 
-    def let_through(self, directory: Path) -> None:
-        """Make `directory` private to its owner; the programs' user may pass through it, no more."""
-        if self.owner is not None and sys.platform != "win32":
+    def make_private(self, directory: Path) -> None:
+        """
+        Make `directory` and its missing parents, private to their owner; the programs' user may pass, no more.
+
+        Raises:
+            ServerError: It cannot be made, or the programs' user cannot enter it.
+        """
+        missing = [path for path in (directory, *directory.parents) if not path.exists()]
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ServerError(
+                f"The directory {str(directory)!r} of the embedded PostgreSQL cannot be made: {error.strerror}. "
+                "Choose another: `export ASYNCDB_NB_HOME=...`."
+            ) from error
+        for path in missing:
+            self.close_to_others(path)
+
+    def close_to_others(self, directory: Path) -> None:
+        """Take all rights on `directory` from other users, but let the programs' user pass through."""
+        if self.owner is None or sys.platform == "win32":
+            directory.chmod(0o700)
+        else:
             os.chown(directory, -1, self.owner[1])
             directory.chmod(0o710)
-        else:
-            directory.chmod(0o700)
 
     def check_reach(self, directory: Path) -> None:
-        """Raise `ServerError` if the programs' user cannot enter `directory`."""
+        """Raise `ServerError` if the programs' user cannot enter `directory` and run."""
         try:
             self.run("postgres", "--version", cwd=directory, stdout=subprocess.DEVNULL)
         except PermissionError as error:
             raise ServerError(
                 f"PostgreSQL runs as the system user {SYSTEM_USER!r}, not as root, and that user cannot enter "
-                f"{str(directory)!r}. Choose a directory outside of root's home: `export ASYNCDB_NB_HOME=/var/lib/...`."
+                f"{str(directory)!r}. Choose a directory outside of root's home: `export ASYNCDB_NB_HOME=/srv/...`."
             ) from error
 
     @property
@@ -136,17 +156,17 @@ def _system_user() -> tuple[int, int]:
     )
 
 
-def _copy(folder: Path, home: Path, programs: Programs) -> Path:
+def _copy(folder: Path, home: Path) -> Path:
     """A copy of the wheel's PostgreSQL under `home` (about 30 MB), made once for each version of the wheel."""
     stamp = f"{folder} {(folder / 'bin' / 'postgres').stat().st_mtime_ns}"
     copy = home / f"programs-{hashlib.sha256(stamp.encode()).hexdigest()[:12]}"
-    home.mkdir(parents=True, exist_ok=True)
-    programs.let_through(home)
     with FileLock(home / "programs.lock"):
         if not copy.exists():
             unfinished = copy.with_suffix(".new")
             shutil.rmtree(unfinished, ignore_errors=True)
             shutil.copytree(folder, unfinished, symlinks=True, ignore=shutil.ignore_patterns("include"))
-            subprocess.run(["chmod", "-R", "a+rX", str(unfinished)], check=True)
+            for path in (unfinished, *unfinished.rglob("*")):  # a strict umask may have closed the wheel's own
+                if not path.is_symlink():
+                    path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or os.access(path, os.X_OK) else 0o444))
             unfinished.rename(copy)
     return copy

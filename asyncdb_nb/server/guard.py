@@ -13,7 +13,7 @@ library, so that the guard starts in milliseconds.
         guard.lock      held by the guard
         users/          one locked file for each process that uses the server; it says what that process runs
         keep            exists while the server shall outlive its users (`asyncdb-nb server start`)
-        throwaway       exists when the directory goes with the server
+        throwaway       exists when the directory goes with the server; names the socket's directory, to go as well
         data/           the cluster
 """
 
@@ -88,10 +88,7 @@ def server_is_alive(directory: Path, pg_ctl: str) -> bool:
     """Whether any process of the server in `directory` is there, ready or not."""
     if sys.platform == "win32":
         return subprocess.run([pg_ctl, "-D", directory / "data", "status"], capture_output=True).returncode == 0
-    lock = FileLock(directory / "alive.lock")
-    free = lock.try_acquire()
-    lock.release()
-    return not free
+    return not FileLock(directory / "alive.lock").is_free()
 
 
 def server_pid(directory: Path) -> int | None:
@@ -115,6 +112,15 @@ def stop_server(directory: Path, pg_ctl: str) -> bool:
         if FileLock(directory / "alive.lock").wait_until_free(seconds):
             return True
     return False
+
+
+def remove_if_throwaway(directory: Path) -> None:
+    """Remove the directory of a stopped server, if it was made for one use. Needs `start.lock`."""
+    if (directory / "throwaway").exists():
+        shutil.rmtree(_read(directory / "throwaway"), ignore_errors=True)
+        gone = directory.with_name(f"{directory.name}.gone")
+        directory.rename(gone)  # at once: nobody can make a lock file in a directory that is half removed
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 class FileLock:
@@ -161,6 +167,12 @@ class FileLock:
         self.release()
         return got
 
+    def is_free(self) -> bool:
+        """Whether nobody held the lock just now."""
+        free = self.try_acquire()
+        self.release()
+        return free
+
     def fileno(self) -> int:
         """The descriptor that holds the lock, to be inherited by another process."""
         assert self._file is not None, f"{self.path} is not locked"  # noqa: S101
@@ -189,8 +201,8 @@ class FileLock:
 def _end(directory: Path, pg_ctl: str) -> None:
     if (directory / "keep").exists():
         return
-    if stop_server(directory, pg_ctl) and (directory / "throwaway").exists():
-        shutil.rmtree(directory, ignore_errors=True)
+    if stop_server(directory, pg_ctl):
+        remove_if_throwaway(directory)
 
 
 def _read(path: Path) -> str:
