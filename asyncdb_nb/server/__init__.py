@@ -162,6 +162,7 @@ class EmbeddedServer:
             if not guard.stop_server(self.directory, self._programs.path("pg_ctl")):
                 end = self._cluster.log_end()
                 raise ServerError(f"The embedded PostgreSQL in {str(self.directory)!r} does not stop. {end}")
+            (self.directory / "keep").unlink(missing_ok=True)
             if use := _uses.pop(self.directory, None):
                 use.release()
             guard.remove_if_throwaway(self.directory)

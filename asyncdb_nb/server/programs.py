@@ -63,14 +63,13 @@ class Programs:
     def run(self, name: str, *args: str | Path, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a program in `cwd`, with an environment in which no PG* variable changes what it does."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_", "LANG"))}
-        if self.owner is not None:
-            options |= {"user": self.owner[0], "group": self.owner[1], "extra_groups": []}
         return subprocess.run(
             [self.path(name), *map(str, args)],
             cwd=cwd,
             env=environment | {"LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             text=True,
+            **self._identity,
             **options,
         )
 
@@ -106,14 +105,13 @@ class Programs:
             directory.chmod(0o710)
 
     def check_reach(self, directory: Path) -> None:
-        """Raise `ServerError` if the programs' user cannot enter `directory` and run."""
-        try:
-            self.run("postgres", "--version", cwd=directory, stdout=subprocess.DEVNULL)
-        except PermissionError as error:
+        """Raise `ServerError` if the programs' user cannot enter `directory`."""
+        enter = ["/bin/sh", "-c", 'cd -- "$1"', "sh", str(directory)]
+        if self.owner is not None and subprocess.run(enter, **self._identity, capture_output=True).returncode:
             raise ServerError(
                 f"PostgreSQL runs as the system user {SYSTEM_USER!r}, not as root, and that user cannot enter "
                 f"{str(directory)!r}. Choose a directory outside of root's home: `export ASYNCDB_NB_HOME=/srv/...`."
-            ) from error
+            )
 
     @property
     def version(self) -> str:
@@ -121,9 +119,13 @@ class Programs:
         found = self.run("postgres", "--version", cwd=Path(self.bin.anchor), capture_output=True)
         return found.stdout.split()[-1] if found.stdout else "unknown"
 
+    @property
+    def _identity(self) -> dict[str, Any]:
+        return {} if self.owner is None else {"user": self.owner[0], "group": self.owner[1], "extra_groups": []}
+
     def _can_run(self) -> bool:
         try:
-            return self.run("postgres", "--version", cwd=Path(self.bin.anchor), capture_output=True).returncode == 0
+            return self.run("initdb", "--version", cwd=Path(self.bin.anchor), capture_output=True).returncode == 0
         except PermissionError:
             return False
 
@@ -157,16 +159,27 @@ def _system_user() -> tuple[int, int]:
 
 
 def _copy(folder: Path, home: Path) -> Path:
-    """A copy of the wheel's PostgreSQL under `home` (about 30 MB), made once for each version of the wheel."""
-    stamp = f"{folder} {(folder / 'bin' / 'postgres').stat().st_mtime_ns}"
+    """A copy of the wheel's PostgreSQL under `home` (about 30 MB), made once for each installation of the wheel."""
+    stamp = f"{folder} {(folder / 'bin' / 'initdb').stat().st_mtime_ns}"
     copy = home / f"programs-{hashlib.sha256(stamp.encode()).hexdigest()[:12]}"
+    package = folder.parent
     with FileLock(home / "programs.lock"):
         if not copy.exists():
             unfinished = copy.with_suffix(".new")
             shutil.rmtree(unfinished, ignore_errors=True)
-            shutil.copytree(folder, unfinished, symlinks=True, ignore=shutil.ignore_patterns("include"))
-            for path in (unfinished, *unfinished.rglob("*")):  # a strict umask may have closed the wheel's own
-                if not path.is_symlink():
-                    path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or os.access(path, os.X_OK) else 0o444))
+            # The programs look for their libraries beside the package (Linux) or in it (macOS).
+            for source in (folder, package.with_name(f"{WHEEL}.libs"), package / ".dylibs"):
+                if source.is_dir():
+                    target = unfinished / source.relative_to(package.parent)
+                    shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("include"))
+            _open_to_all(unfinished)
             unfinished.rename(copy)
-    return copy
+    return copy / folder.relative_to(package.parent)
+
+
+def _open_to_all(directory: Path) -> None:
+    """Let everyone read and run what is in `directory`; a strict umask may have closed it when it was installed."""
+    for path in (directory, *directory.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | (0o555 if mode & 0o100 else 0o444))

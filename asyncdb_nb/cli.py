@@ -1,0 +1,102 @@
+"""
+The command `asyncdb-nb`.
+
+Each subcommand is a function that adds its parser and says, by `set_defaults(run=…)`, which function carries it out:
+`run(arguments) -> exit status`. What a subcommand needs is imported when it runs, so that `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from asyncdb_nb.errors import AsyncDBError
+
+if TYPE_CHECKING:
+    from asyncdb_nb.server import EmbeddedServer
+
+Subparsers = Any  # argparse's own type for it is private
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; an error of ours is one sentence on stderr, and status 1."""
+    parser = argparse.ArgumentParser(prog="asyncdb-nb", description="PostgreSQL in notebooks, on any event loop.")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in SUBCOMMANDS:
+        add(subparsers)
+    parsed = parser.parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except AsyncDBError as error:
+        print(f"asyncdb-nb: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def add_server(subparsers: Subparsers) -> None:
+    """`asyncdb-nb server start|stop|status`: the embedded PostgreSQL that your notebooks share."""
+    parser = subparsers.add_parser("server", help="the embedded PostgreSQL: start, stop, status")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    for name, run, text in (
+        ("start", _server_start, "start it, and keep it running after its last user"),
+        ("stop", _server_stop, "stop it, whoever uses it"),
+        ("status", _server_status, "say where it is and who uses it; exit status 3 when it is stopped"),
+    ):
+        actions.add_parser(name, help=text, description=text).set_defaults(run=run)
+
+
+SUBCOMMANDS = (add_server,)
+
+
+def _server_start(arguments: argparse.Namespace) -> int:
+    from asyncdb_nb.server import embedded_server
+
+    server = embedded_server()
+    server.keep()
+    print(f"Running: {_shown(server.url)}")
+    print("It runs until `asyncdb-nb server stop`.")
+    return 0
+
+
+def _server_stop(arguments: argparse.Namespace) -> int:
+    server = _own_server()
+    status = server.status()
+    server.stop()
+    print("Stopped." if status.running else "It was not running.")
+    for user in status.users:
+        print(f"Process {user.pid} was using it: {user.command}")
+    return 0
+
+
+def _server_status(arguments: argparse.Namespace) -> int:
+    status = _own_server().status()
+    print(f"PostgreSQL {status.version}, data in {status.directory}")
+    if status.url is None:
+        print("Stopped. `asyncdb-nb server start` starts it, and so does `connect()` without a URL.")
+        return 3  # as `systemctl status` and `pg_ctl status` say "not running"
+    print(f"Running: {_shown(status.url)} (process {status.pid})")
+    print("Kept until `asyncdb-nb server stop`." if status.kept else "It stops with its last user.")
+    for user in status.users:
+        print(f"Used by process {user.pid}: {user.command}")
+    return 0
+
+
+def _own_server() -> EmbeddedServer:
+    from asyncdb_nb.server import EmbeddedServer, home_directory
+
+    return EmbeddedServer(home_directory() / "server")
+
+
+def _shown(url: str) -> str:
+    """The URL without its password, which only Windows has."""
+    scheme, _, rest = url.partition("://")
+    credentials, _, place = rest.partition("@")
+    user, colon, _ = credentials.partition(":")
+    return f"{scheme}://{user}{colon}{'***' if colon else ''}@{place}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
