@@ -1,0 +1,1 @@
+"""Statement or results → DataFrame, exact for every type."""
