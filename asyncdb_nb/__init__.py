@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from asyncdb_nb.errors import LeakWarning as LeakWarning
     from asyncdb_nb.errors import ServerError as ServerError
     from asyncdb_nb.errors import TooManyRowsError as TooManyRowsError
+    from asyncdb_nb.errors import UnknownTableError as UnknownTableError
     from asyncdb_nb.errors import WrongLoopError as WrongLoopError
     from asyncdb_nb.pool import LoopBoundPool as LoopBoundPool
     from asyncdb_nb.repository import Repository as Repository
@@ -49,6 +50,7 @@ _HOMES = {
     "Repository": "repository",
     "ServerError": "errors",
     "TooManyRowsError": "errors",
+    "UnknownTableError": "errors",
     "WrongLoopError": "errors",
     "connect": "database",
     "frame": "dataframes",

@@ -9,14 +9,20 @@ Each class words its own message: what is wrong, with the value, and what to typ
     ├── DatabaseURLError        a URL or setting that cannot be read        (also a ValueError)
     ├── ConnectError            the server cannot be reached or says no     (also a ConnectionError)
     ├── DatabaseClosedError     a Database used after `aclose()`
+    ├── UnknownTableError       a table that is not there                   (also a LookupError)
     ├── ServerError             the embedded PostgreSQL cannot start or stop
     ├── FrameError              a statement or result that cannot become a frame   (also a ValueError)
     │   └── TooManyRowsError    more rows than `max_rows`
-    └── EventLogError           an event log that cannot be loaded          (also a ValueError)
+    ├── SchemaTakenError        the sample workflows' schema is someone else's
+    ├── EventLogError           an event log that cannot be loaded          (also a ValueError)
+    ├── NotACoroutineError      `run()` was given something else            (also a TypeError)
+    └── NestedLoopError         `run(nested=True)` on a loop it cannot patch (also a RuntimeError)
     LeakWarning                 something was left open                     (a ResourceWarning)
 """
 
 from __future__ import annotations
+
+from collections.abc import Awaitable
 
 
 class AsyncDBError(Exception):
@@ -59,6 +65,14 @@ class DatabaseClosedError(AsyncDBError):
         super().__init__("This Database is closed. Open it again: `db = await connect(...)`.")
 
 
+class UnknownTableError(AsyncDBError, LookupError):
+    """A table or view that the database does not have, or not in a schema of the search path."""
+
+    def __init__(self, name: str, near: list[str]) -> None:
+        meant = f" Did you mean {' or '.join(near)}?" if near else ""
+        super().__init__(f"There is no table or view {name!r}.{meant} `await db.tables()` lists all of them.")
+
+
 class ServerError(AsyncDBError):
     """The embedded PostgreSQL cannot be started, found or stopped."""
 
@@ -77,8 +91,43 @@ class TooManyRowsError(FrameError):
         )
 
 
+class SchemaTakenError(AsyncDBError):
+    """The database already has a schema of the name that the sample workflows use."""
+
+    def __init__(self, schema: str) -> None:
+        super().__init__(
+            f"This database has a schema {schema!r} that asyncdb_nb did not make, so the sample workflows keep out of it. "
+            "Put them into a database of their own: `create database samples`."
+        )
+
+
 class EventLogError(AsyncDBError, ValueError):
     """An event log cannot be loaded."""
+
+
+class NotACoroutineError(AsyncDBError, TypeError):
+    """`run()` was given something that is not a coroutine."""
+
+    def __init__(self, given: object) -> None:
+        name = getattr(given, "__qualname__", type(given).__name__)
+        if callable(given):
+            advice = f"It was given {name} itself. Call it: `run({name}(...))`."
+        elif isinstance(given, Awaitable):
+            advice = f"It was given a {name}, which belongs to a loop already. Await it there: `await ...`."
+        else:
+            advice = f"It was given a {name}. Give it what an `async def` function returns: `run(function())`."
+        super().__init__(f"run() takes a coroutine. {advice}")
+
+
+class NestedLoopError(AsyncDBError, RuntimeError):
+    """`run(nested=True)` was called on a loop that nest_asyncio cannot patch."""
+
+    def __init__(self, loop: object) -> None:
+        kind = f"{type(loop).__module__}.{type(loop).__qualname__}"
+        super().__init__(
+            f"run(..., nested=True) cannot re-enter the running loop, a {kind}: nest_asyncio patches only "
+            "asyncio's own loops. Leave `nested` out, and the coroutine runs on a loop of its own."
+        )
 
 
 class LeakWarning(ResourceWarning):

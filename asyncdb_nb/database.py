@@ -1,0 +1,325 @@
+"""
+A database as an object that stands at module level: one engine, its sessions, its frames.
+
+    db = Database("postgresql://me@db.example.org/shop")      # no connection is made yet
+
+    async with db.session() as session:                       # a transaction of one's own
+        session.add(order)
+
+    orders = await db.frame("select * from orders")           # a DataFrame; nothing stays open
+
+`connect()` makes the same object and asks the server at once, so that a wrong URL fails in the cell that has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import threading
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session
+
+from asyncdb_nb import catalog
+from asyncdb_nb.connecting import Connector, without_frames
+from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError
+from asyncdb_nb.pool import LoopBoundPool
+from asyncdb_nb.sessions import session_scope
+from asyncdb_nb.urls import EXAMPLE, Target, parse, resolve, target
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+SessionFactory = async_sessionmaker[Any] | type[AsyncSession] | type[Session]
+
+_EMBEDDED = "the embedded server, with the sample workflows"
+_OF_THE_DIALECT = ("prepared_statement_cache_size", "prepared_statement_name_func")
+
+_connected: dict[bytes, Database] = {}
+_connected_lock = threading.Lock()
+_salt = secrets.token_bytes(32)
+
+
+class Database:
+    """One PostgreSQL database: its engine, its sessions, its frames, on whatever event loop is running.
+
+    Making one does no input or output beyond reading configuration files, so it can stand at module level. Connections
+    are opened when they are needed, kept for each loop by itself, and closed when they were idle for `idle_timeout`
+    seconds or their loop ends. A `Database` can be pickled, password included, and opens connections of its own
+    wherever it is unpickled.
+
+    Args:
+        url: A URL (`postgres://`, `postgresql://`, `postgresql+asyncpg://`), an SQLAlchemy `URL`, a libpq connection
+            string, or the name of a `pg_service`. What it leaves out comes from the service file, the `PG*` variables
+            and `~/.pgpass`, as with psql. None: `$DATABASE_URL` (environment, then `.env`), else the server that
+            `PGSERVICE` or `PGHOST` names.
+        sessionmaker: Your own `async_sessionmaker`, `AsyncSession` class or `Session` class; sessions and frames use
+            it, so a tenant filter on it holds in all of them.
+        idle_timeout: Seconds after which an idle connection is closed; None is never.
+        **engine_options: What `create_async_engine` takes: `pool_size` and `max_overflow` (connections a loop), `echo`,
+            `connect_args`, … `pool_pre_ping` is on unless it is given: a kernel stays open for days, in which servers
+            restart and laptops sleep, and the ping costs one short round trip a transaction.
+
+    Raises:
+        DatabaseURLError: The URL cannot be read, or there is none.
+    """
+
+    def __init__(
+        self,
+        url: str | URL | None = None,
+        sessionmaker: SessionFactory | None = None,
+        *,
+        idle_timeout: float | None = 60.0,
+        **engine_options: Any,
+    ) -> None:
+        try:
+            found = resolve(url)
+            if found is None:
+                raise DatabaseURLError(
+                    f'No database is named: type Database("{EXAMPLE}") or set DATABASE_URL. '
+                    "For a server with sample data, type `await connect()`."
+                )
+            self._open(found, sessionmaker, {"idle_timeout": idle_timeout, **engine_options})
+        except Exception as error:
+            url = None
+            engine_options.clear()
+            raise without_frames(error)  # noqa: B904  the locals of the frames below hold the password
+
+    def _open(self, where: Target, sessionmaker: SessionFactory | None, options: dict[str, Any]) -> None:
+        self._target = where
+        self._sessionmaker = sessionmaker
+        self._options = options
+        self._closed = False
+        self._engine = _engine(where, options)
+
+    @classmethod
+    def _of(cls, where: Target, sessionmaker: SessionFactory | None, options: dict[str, Any]) -> Database:
+        database = cls.__new__(cls)
+        database._open(where, sessionmaker, options)
+        return database
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Database._of, (self._target, self._sessionmaker, self._options)
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The engine. Its `url` has no password; `db.url` has.
+
+        Raises:
+            DatabaseClosedError: After `aclose()`.
+        """
+        if self._closed:
+            raise DatabaseClosedError
+        return self._engine
+
+    @property
+    def url(self) -> URL:
+        """The SQLAlchemy URL, whose repr and `str()` hide the password."""
+        return self._target.url
+
+    def session(self, readonly: bool = False, timeout: float | None = None, **options: Any) -> session_scope:
+        """Open a session for a block: committed at its end, rolled back on an error; see `session_scope`.
+
+        Args:
+            readonly: No statement can change anything.
+            timeout: Seconds that each statement may take on the server.
+            **options: More arguments for the session class.
+
+        Example:
+            >>> async with db.session(readonly=True, timeout=5) as session:
+            ...     workflows = (await session.scalars(select(Workflow))).all()
+        """
+        maker = self._sessionmaker
+        if isinstance(maker, type) and issubclass(maker, Session):
+            options.setdefault("sync_session_class", maker)
+            maker = None
+        return session_scope(self, readonly=readonly, timeout=timeout, sessionmaker=maker, **options)
+
+    async def frame(self, statement: Any, params: Any = None, **options: Any) -> pd.DataFrame:
+        """Read a statement into a DataFrame, in a short read-only transaction of its own; see `asyncdb_nb.frame`."""
+        from asyncdb_nb.dataframes import frame
+
+        async with self.session(readonly=True) as session:
+            return await frame(session, statement, params, **options)
+
+    async def table(self, statement: Any, params: Any = None, **options: Any) -> pa.Table:
+        """Read a statement into a `pyarrow.Table`, in a short read-only transaction; see `asyncdb_nb.table`."""
+        from asyncdb_nb.dataframes import table
+
+        async with self.session(readonly=True) as session:
+            return await table(session, statement, params, **options)
+
+    async def frames(self, statement: Any, params: Any = None, **options: Any) -> AsyncIterator[pd.DataFrame]:
+        """Read a statement in parts, in one read-only transaction that lasts as long as the loop over them.
+
+        Example:
+            >>> async for part in db.frames("select * from tasks", rows=100_000):
+            ...     total += part["cost"].sum()
+        """
+        from asyncdb_nb.dataframes import frames
+
+        async with (
+            self.session(readonly=True) as session,
+            aclosing(frames(session, statement, params, **options)) as parts,
+        ):
+            async for part in parts:
+                yield part
+
+    async def tables(self) -> pd.DataFrame:
+        """List the tables and views that are not PostgreSQL's own.
+
+        Returns:
+            One row each, ordered by name: `schema`, `table`, `kind`, `rows` (the planner's estimate; missing before the
+            first ANALYZE), `bytes` (with indexes; missing for views).
+        """
+        return await self.frame(catalog.TABLES)
+
+    async def describe(self, name: str) -> pd.DataFrame:
+        """List the columns of a table or view.
+
+        Args:
+            name: `table`, or `schema.table`.
+
+        Returns:
+            One row a column, in the table's order: `column`, `type` (as SQL writes it), `nullable`, `default`, `key`
+            (primary key, unique, references …).
+
+        Raises:
+            UnknownTableError: There is no such table; the message has the nearest names.
+        """
+        from asyncdb_nb.dataframes import frame
+
+        async with self.session(readonly=True) as session:
+            oid = await catalog.find_table(session, name)
+            return await frame(session, catalog.COLUMNS, {"oid": oid})
+
+    async def aclose(self) -> None:
+        """Close the idle connections of every loop, and refuse further use. A second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            _forget(self)
+            await self._engine.dispose()
+
+    async def __aenter__(self) -> Database:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        where = self._target
+        server = where.origin if where.origin == _EMBEDDED else f"{where.server} (from {where.origin})"
+        lines = [
+            "Database, closed" if self._closed else "Database",
+            f"  server    {server}",
+            f"  database  {where.database!r}, as user {where.user!r}",
+            f"  pool      {_pool_in_words(self._options)}",
+        ]
+        if self._closed:
+            return "\n".join([*lines, "  next      db = await connect(...)"])
+        return "\n".join([*lines, "  next      await db.tables()", '            await db.frame("select ...")'])
+
+    async def _check(self) -> None:
+        """Check out a connection, which is one round trip when one is idle: the ping."""
+        async with self.engine.connect() as connection:
+            if not self._options.get("pool_pre_ping", True):
+                await connection.exec_driver_sql("SELECT 1")
+        if self._target.origin == _EMBEDDED:
+            from asyncdb_nb.workflows import ensure_sample
+
+            await ensure_sample(self)
+
+
+async def connect(
+    url: str | URL | None = None,
+    sessionmaker: SessionFactory | None = None,
+    *,
+    service: str | None = None,
+    idle_timeout: float | None = 60.0,
+    **engine_options: Any,
+) -> Database:
+    """Make a `Database` and ask its server once, so that a wrong URL fails here.
+
+    Called again with the same arguments, it returns the same `Database` (after asking the server again) until that is
+    closed: a set-up cell can be run fifty times. Safe to call from several tasks, threads and loops.
+
+    Args:
+        url: As for `Database`. With neither `url` nor `service`: `$DATABASE_URL` (environment, then `.env` in this
+            folder or above), else the server that `PGSERVICE` or `PGHOST` names, else the embedded server with the
+            sample workflows, started if need be.
+        sessionmaker: As for `Database`.
+        service: The name of a section of `pg_service.conf`.
+        idle_timeout: As for `Database`.
+        **engine_options: As for `Database`.
+
+    Raises:
+        DatabaseURLError: The URL cannot be read.
+        ConnectError: The server cannot be reached, or says no; the message says which part is wrong and what to type.
+        ServerError: There is no URL, and the embedded server cannot be started.
+
+    Example:
+        >>> db = await connect("postgresql://me@db.example.org/shop")
+        >>> await db.frame("select count(*) from orders")
+    """
+    try:
+        where = resolve(url, service=service) or await _embedded()
+        database = _registered(where, sessionmaker, {"idle_timeout": idle_timeout, **engine_options})
+    except Exception as error:
+        url = None
+        engine_options.clear()
+        raise without_frames(error)  # noqa: B904  the locals of the frames below hold the password
+    url = None
+    await database._check()
+    return database
+
+
+def _pool_in_words(options: dict[str, Any]) -> str:
+    words = f"{options.get('pool_size', 5)} connections a loop, {options.get('max_overflow', 10)} more when busy"
+    return words if options["idle_timeout"] is None else f"{words}, closed when idle for {options['idle_timeout']:g} s"
+
+
+def _engine(where: Target, options: dict[str, Any]) -> AsyncEngine:
+    """Make an engine that does not know the password: its connector does."""
+    options = {"poolclass": LoopBoundPool, "pool_pre_ping": True, **options}
+    if options["idle_timeout"] is None or options["poolclass"] is not LoopBoundPool:
+        del options["idle_timeout"]
+    given = dict(options.pop("connect_args", {}))
+    arguments = {**where.connect_args, **given}
+    arguments["server_settings"] = {**where.connect_args["server_settings"], **given.get("server_settings", {})}
+    opener = arguments.pop("async_creator_fn", None)
+    connect_args = {name: arguments.pop(name) for name in _OF_THE_DIALECT if name in arguments}
+    connect_args["async_creator_fn"] = Connector(where, arguments, opener)
+    return create_async_engine(where.url_without_password, connect_args=connect_args, **options)
+
+
+async def _embedded() -> Target:
+    from asyncdb_nb.server import embedded_server
+
+    server = await asyncio.to_thread(embedded_server)
+    return target(parse(server.url), _EMBEDDED)
+
+
+def _registered(where: Target, sessionmaker: SessionFactory | None, options: dict[str, Any]) -> Database:
+    """Return the `Database` that was made for the same arguments, or a new one."""
+    identity = repr((sorted(where.parameters.items()), sessionmaker, sorted(options.items())))
+    key = hmac.new(_salt, identity.encode(), hashlib.sha256).digest()  # so that the registry holds no password
+    with _connected_lock:
+        if key not in _connected:
+            _connected[key] = Database._of(where, sessionmaker, options)
+        return _connected[key]
+
+
+def _forget(database: Database) -> None:
+    with _connected_lock:
+        for key in [key for key, value in _connected.items() if value is database]:
+            del _connected[key]
