@@ -13,6 +13,7 @@ locks that the kernel frees say who uses it, and a guard stops it after the last
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -97,9 +98,14 @@ class EmbeddedServer:
     """
 
     def __init__(self, directory: Path) -> None:
-        """Name the server in `directory`, without starting anything."""
-        self.directory = directory.expanduser().absolute()
+        """
+        Name the server in `directory`, without starting anything.
+
+        Raises:
+            ServerError: The server is not installed.
+        """
         self._programs = Programs.find(home_directory())
+        self.directory = directory.expanduser().absolute()
         self._cluster = Cluster(self.directory, self._programs)
         self.log = self._cluster.log
 
@@ -120,12 +126,9 @@ class EmbeddedServer:
             ServerError: The server is not installed or cannot start; the message has the end of its log.
         """
         if directory is None:
-            server = cls(Path(tempfile.mkdtemp(prefix="asyncdb_nb-")))
-            (server.directory / "throwaway").write_text(str(server._cluster.socket_directory))
-            server._start({**DEFAULT_SETTINGS, **THROWAWAY_SETTINGS, **(settings or {})}, "--no-sync")
-        else:
-            server = cls(directory)
-            server._start({**DEFAULT_SETTINGS, **(settings or {})})
+            return cls._start_throwaway(settings or {})
+        server = cls(directory)
+        server._start({**DEFAULT_SETTINGS, **(settings or {})})
         return server
 
     @property
@@ -178,6 +181,18 @@ class EmbeddedServer:
     def __repr__(self) -> str:
         return f"<EmbeddedServer in {str(self.directory)!r}>"
 
+    @classmethod
+    def _start_throwaway(cls, settings: Mapping[str, str]) -> EmbeddedServer:
+        directory = Path(tempfile.mkdtemp(prefix="asyncdb_nb-"))
+        try:
+            server = cls(directory)
+            (directory / "throwaway").write_text(str(server._cluster.socket_directory))
+            server._start({**DEFAULT_SETTINGS, **THROWAWAY_SETTINGS, **settings}, "--no-sync")
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        return server
+
     def _start(self, settings: Mapping[str, str], *initdb_options: str) -> None:
         self._programs.make_private(self.directory)
         self._programs.close_to_others(self.directory)
@@ -219,7 +234,7 @@ class _StartLock(FileLock):
     """The lock under which a server is started, stopped, joined and looked at."""
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(directory / "start.lock")
+        super().__init__(directory / "start.lock", create=True)
 
     def __enter__(self) -> _StartLock:
         if not self.acquire(2 * START_TIMEOUT):

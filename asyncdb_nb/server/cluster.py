@@ -154,14 +154,15 @@ class Cluster:
 
     def _start(self, settings: Mapping[str, str]) -> None:
         """Start the server, which is not alive: what is left of one before is stale, whatever its pid file says."""
-        for stale in (self.data / "postmaster.pid", self.socket_directory / _SOCKET, self.directory / "keep"):
+        sockets = self.socket_directory.glob(f"{_SOCKET}*")  # and its own lock file
+        for stale in (self.data / "postmaster.pid", self.directory / "keep", *sockets):
             stale.unlink(missing_ok=True)
         if self.log.exists():
             self.log.replace(self.log.with_name("log.old"))
         self.log.touch(mode=0o600)
         self.programs.give(self.log)
         configuration = self._configure(settings)
-        alive = FileLock(self.directory / "alive.lock")
+        alive = FileLock(self.directory / "alive.lock", create=True)
         alive.acquire()
         try:
             done = self.programs.run(

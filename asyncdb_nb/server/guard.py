@@ -41,7 +41,7 @@ POLL = 0.02
 
 def main(directory: Path, pg_ctl: str) -> None:
     """Wait until nobody uses the server in `directory`, then stop it, unless it shall be kept."""
-    guard = FileLock(directory / "guard.lock")
+    guard = FileLock(directory / "guard.lock", create=True)
     if not guard.try_acquire():
         return
     while True:
@@ -56,7 +56,7 @@ def main(directory: Path, pg_ctl: str) -> None:
 
 def join(directory: Path) -> FileLock:
     """Enter this process among the users of `directory`; it leaves by `release()` or by ending. Needs `start.lock`."""
-    entry = FileLock(directory / "users" / f"{os.getpid()}-{secrets.token_hex(4)}")
+    entry = FileLock(directory / "users" / f"{os.getpid()}-{secrets.token_hex(4)}", create=True)
     entry.acquire()
     entry.path.write_text(" ".join([Path(sys.argv[0] or "python").name, *sys.argv[1:]])[:200])
     return entry
@@ -76,9 +76,8 @@ def live_users(directory: Path) -> list[User]:
     users = []
     for path in sorted((directory / "users").glob("*-*"), key=lambda path: path.stat().st_mtime_ns):
         lock = FileLock(path)
-        if lock.try_acquire():
-            path.unlink()
-            lock.release()
+        if lock.is_free():
+            path.unlink(missing_ok=True)
         else:
             users.append(User(int(path.name.partition("-")[0]), _read(path), lock))
     return users
@@ -127,16 +126,19 @@ class FileLock:
     """
     An exclusive lock on a file, freed by the kernel when every process that holds it has ended.
 
-    Two objects exclude each other in one process too. `with` waits as long as it takes.
+    Two objects exclude each other in one process too. `with` waits as long as it takes. Only with `create` is a missing
+    file made; else locking it raises `FileNotFoundError`, so that looking at a directory that somebody removes does not
+    bring it back.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, create: bool = False) -> None:
         self.path = path
+        self._flags = os.O_RDWR | (os.O_CREAT if create else 0)
         self._file: int | None = None
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free; say whether it was."""
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        file = os.open(self.path, self._flags, 0o600)
         try:
             if sys.platform == "win32":
                 msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
@@ -163,13 +165,17 @@ class FileLock:
             with suppress(FileNotFoundError), self.path.open() as file:
                 fcntl.flock(file, fcntl.LOCK_EX)  # the kernel wakes us; a guard may wait for days
             return True
-        got = self.acquire(timeout)
-        self.release()
-        return got
+        end = None if timeout is None else time.monotonic() + timeout
+        while not (free := self.is_free()) and (end is None or time.monotonic() < end):
+            time.sleep(POLL)
+        return free
 
     def is_free(self) -> bool:
-        """Whether nobody held the lock just now."""
-        free = self.try_acquire()
+        """Whether nobody held the lock just now; a missing file is free."""
+        try:
+            free = self.try_acquire()
+        except FileNotFoundError:
+            return True
         self.release()
         return free
 

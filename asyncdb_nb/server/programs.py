@@ -163,7 +163,7 @@ def _copy(folder: Path, home: Path) -> Path:
     stamp = f"{folder} {(folder / 'bin' / 'initdb').stat().st_mtime_ns}"
     copy = home / f"programs-{hashlib.sha256(stamp.encode()).hexdigest()[:12]}"
     package = folder.parent
-    with FileLock(home / "programs.lock"):
+    with FileLock(home / "programs.lock", create=True):
         if not copy.exists():
             unfinished = copy.with_suffix(".new")
             shutil.rmtree(unfinished, ignore_errors=True)
