@@ -287,8 +287,8 @@ class ColumnType:
 class CatalogType:
     """One line of pg_type for a type that is not built in, or whose meaning the server's settings decide.
 
-    `kind` is typtype: `b`ase, `c`omposite, `d`omain, `e`num, `r`ange, `m`ultirange, `p`seudo. `inside` is the oid of what
-    the type is made of: an array's element, a domain's base, a range's subtype, a multirange's range.
+    `kind` is typtype: `b`ase, `c`omposite, `d`omain, `e`num, `r`ange, `m`ultirange, `p`seudo. `inside` is the oid of
+    what the type is made of: an array's element, a domain's base, a range's subtype, a multirange's range.
     """
 
     oid: int
