@@ -26,6 +26,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from enum import Enum
 from typing import Any, Protocol
 
 EXIT_SECONDS = 2.0  # jupyter_client sends SIGTERM 2.5 s after it has asked a kernel to shut down
@@ -36,14 +37,21 @@ _counter = itertools.count(1)
 _lock = threading.Lock()
 
 
-class Cleanup(Protocol):
-    """What `before_close` takes: `await cleanup(last)` closes what it owns on the running loop.
+class Ending(Enum):
+    """How far a loop is on its way out when a cleanup runs."""
 
-    It is called with `last=False` while the loop goes on for a while (its asynchronous generators are being closed) and
-    with `last=True` when nothing will run on the loop afterwards. It may be called several times.
+    GENERATORS = "its asynchronous generators are being closed; other code may still run on it"
+    CLOSE = "it is about to close; nothing will run on it afterwards"
+    EXIT = "the interpreter exits; nothing will run on it afterwards, and nobody had a chance to close it"
+
+
+class Cleanup(Protocol):
+    """What `before_close` takes: `await cleanup(ending)` closes what it owns on the running loop.
+
+    It may be called several times, for one ending after the other.
     """
 
-    def __call__(self, last: bool) -> Awaitable[None]:
+    def __call__(self, ending: Ending) -> Awaitable[None]:
         """Close what is owned."""
 
 
@@ -145,12 +153,12 @@ class _Watch:
             with contextlib.suppress(StopIteration):
                 self._generator.__anext__().send(None)
 
-    async def run(self, last: bool) -> None:
+    async def run(self, ending: Ending) -> None:
         """Await every cleanup; one that fails does not keep the others from running."""
         errors: list[Exception] = []
         for cleanup in reversed(self.cleanups[:]):
             try:
-                await cleanup(last)
+                await cleanup(ending)
             except Exception as error:  # raised below, when every cleanup has had its turn
                 errors.append(error)
         if len(errors) == 1:
@@ -169,7 +177,7 @@ class _Watch:
                 return
             try:
                 if not loop.is_running() and not loop.is_closed() and self.pid == os.getpid() and self.cleanups:
-                    drive(loop, lambda: self.run(last=True))
+                    drive(loop, lambda: self.run(Ending.CLOSE))
             finally:
                 if not loop.is_running():
                     with contextlib.suppress(AttributeError):
@@ -187,7 +195,7 @@ class _Watch:
             yield
         finally:
             if self.pid == os.getpid():
-                await self.run(last=False)
+                await self.run(Ending.GENERATORS)
 
 
 def _finish_loops(of_this_thread: bool) -> None:
@@ -203,13 +211,13 @@ def _finish_loops(of_this_thread: bool) -> None:
             _finish_elsewhere(loop, watch, seconds)
         else:
             with contextlib.suppress(TimeoutError):
-                drive(loop, lambda watch=watch: watch.run(last=True), seconds)  # type: ignore[misc]
+                drive(loop, lambda watch=watch: watch.run(Ending.EXIT), seconds)  # type: ignore[misc]
         watch.cleanups.clear()
 
 
 def _finish_elsewhere(loop: asyncio.AbstractEventLoop, watch: _Watch, seconds: float) -> None:
     """Have a loop that runs in another thread clean up, and wait for it unless that loop ends first."""
-    future = asyncio.run_coroutine_threadsafe(watch.run(last=True), loop)
+    future = asyncio.run_coroutine_threadsafe(watch.run(Ending.EXIT), loop)
     deadline = time.monotonic() + seconds
     while not loop.is_closed() and time.monotonic() < deadline:
         with contextlib.suppress(TimeoutError):

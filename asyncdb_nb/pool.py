@@ -28,6 +28,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 from asyncdb_nb import loops
 from asyncdb_nb.errors import AsyncDBError, LeakWarning
 from asyncdb_nb.guard import guard, reraise_unwrapped
+from asyncdb_nb.loops import Ending
 
 OTHER_LOOP_SECONDS = 5.0  # how long dispose() waits for a loop that runs in another thread
 OWNER_SECONDS = 1.0  # how long a closing loop waits for the tasks that it cancelled
@@ -157,8 +158,6 @@ class LoopBoundPool(Pool):
         return subpool if subpool is not None else self._open_subpool(loop)
 
     def _open_subpool(self, loop: asyncio.AbstractEventLoop) -> _SubPool:
-        if not self._dialect.is_async:
-            raise AsyncDBError("LoopBoundPool is for async engines: use `create_async_engine(...)`.")
         if isinstance(self._dialect, Dialect) and not event.contains(self._dialect, "handle_error", reraise_unwrapped):
             event.listen(self._dialect, "handle_error", reraise_unwrapped)
         subpool = _SubPool(self, loop)
@@ -239,24 +238,26 @@ class _SubPool(AsyncAdaptedQueuePool):
 
     def connect(self) -> PoolProxiedConnection:
         fairy = super().connect()
-        record: Any = fairy._connection_record  # type: ignore[attr-defined]
+        record: Any = fairy._connection_record
         record.owner = asyncio.current_task(self.loop)
         return fairy
 
-    async def finish(self, last: bool) -> None:
+    async def finish(self, ending: Ending) -> None:
         """Close what there is, because the loop is about to go."""
         self.retiring = True
         if self._reaper is not None:
             self._reaper.cancel()
-        if last:
+        if ending is not Ending.GENERATORS:
             self._parent._drop(self)
+            loops.forget(self.loop, self.finish)
             await self._cancel_owners()
         await self.close_idle()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=OWNER_SECONDS)
-        if last:
-            loops.forget(self.loop, self.finish)
-            await self._close_leaked()
+        if ending is not Ending.GENERATORS:
+            leaked = await self._close_checked_out()
+            if leaked and ending is Ending.CLOSE:  # at exit nobody is left to listen
+                self._warn(leaked)
 
     async def close_idle(self) -> None:
         """Close what is in the queue, all at once: each goodbye to a server that is frozen takes two seconds."""
@@ -350,16 +351,18 @@ class _SubPool(AsyncAdaptedQueuePool):
         if pending:
             await asyncio.wait(pending, timeout=OWNER_SECONDS)
 
-    async def _close_leaked(self) -> None:
+    async def _close_checked_out(self) -> int:
         leaked = [record for record in self._records if record.dbapi_connection is not None]
         await _each(lambda record: record.invalidate(), leaked)
-        if leaked:
-            warnings.warn(
-                f"{len(leaked)} connection(s) were still checked out when {loops.describe(self.loop)} closed, and were "
-                "closed with it. Close every session: `async with db.session() as session:`.",
-                LeakWarning,
-                stacklevel=2,
-            )
+        return len(leaked)
+
+    def _warn(self, leaked: int) -> None:
+        warnings.warn(
+            f"{leaked} connection(s) were still checked out when {loops.describe(self.loop)} closed, and were closed "
+            "with it. Close every session: `async with db.session() as session:`.",
+            LeakWarning,
+            stacklevel=2,
+        )
 
 
 class _FirstConnect:

@@ -20,7 +20,8 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from asyncdb_nb.errors import AsyncDBError, ConcurrentUseError
+from asyncdb_nb.errors import AsyncDBError, ConcurrentUseError, WrongLoopError
+from asyncdb_nb.loops import describe
 
 T = TypeVar("T")
 
@@ -168,15 +169,18 @@ async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
 
 
 class _Usage:
-    """Which task is using a scope's session."""
+    """Which task is using a scope's session, on which loop."""
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._user: asyncio.Task[Any] | None = None
         self._free = asyncio.Event()
 
     async def exclusively(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Await `call()` as the only task that does; refuse a second one when the first has come to its end."""
         me = asyncio.current_task()
+        if me is None or me.get_loop() is not self._loop:
+            raise WrongLoopError(describe(self._loop), describe(me.get_loop() if me else None))
         if self._user is me:  # one method calls another
             return await call()
         if self._user is not None:
