@@ -61,7 +61,10 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     watch = item.stash.get(WATCH, None)
     result = yield
     if watch is not None and not watch.exempt and nextitem is not None:
-        watch.assert_clean()
+        try:
+            watch.assert_clean()
+        finally:
+            watch.end_backends()  # the next test is not to be blamed for them
     return result
 
 

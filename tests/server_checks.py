@@ -84,11 +84,16 @@ class ServerWatch:
             time.sleep(0.01)
         return found
 
-    def assert_clean(self, application_name: str | None = None) -> None:
-        """Fail if a client is left, or if one vanished since `mark()` without saying goodbye."""
-        left = self.wait_for_backends(0, application_name)
+    def assert_clean(self, application_name: str | None = None, timeout: float = 5) -> None:
+        """Fail if a client is left after `timeout` seconds, or if one vanished since `mark()` without a goodbye."""
+        left = self.wait_for_backends(0, application_name, timeout)
         assert not left, f"backends are left: {left}"
         assert not self.bad_goodbyes()
+
+    def end_backends(self) -> None:
+        """End every client's connection but this one."""
+        for backend in self.backends():
+            self.query("select pg_terminate_backend(%s, 5000)", backend.pid)
 
     def query(self, statement: str, *params: Any) -> list[Any]:
         """Rows (named tuples) of a statement on the watch's own connection; each runs in a transaction of its own."""

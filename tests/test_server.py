@@ -78,6 +78,7 @@ def test_a_server_in_a_temporary_directory_leaves_nothing() -> None:
     with EmbeddedServer.start() as server:
         assert query(server, "select 1") == "1"
         pid = server.status().pid
+        assert os.getsid(pid or 0) != os.getsid(0), "Ctrl-C in this terminal would reach the server"
 
     assert not server.directory.exists()
     assert wait_until(lambda: not is_running(pid))
