@@ -1,0 +1,23 @@
+"""
+The sample domain: workflows, their runs and tasks, made up by a simulation or loaded from an event log.
+
+Its tables live in a schema of their own, `workflows`, so they never meet the tables of the database they are put in.
+"""
+
+from asyncdb_nb.workflows.generator import Seeded, ensure_sample, seed_workflows
+from asyncdb_nb.workflows.models import SCHEMA, Run, Status, Task, Workflow, create_tables, drop_tables
+from asyncdb_nb.workflows.repository import WorkflowRepository
+
+__all__ = [
+    "SCHEMA",
+    "Run",
+    "Seeded",
+    "Status",
+    "Task",
+    "Workflow",
+    "WorkflowRepository",
+    "create_tables",
+    "drop_tables",
+    "ensure_sample",
+    "seed_workflows",
+]

@@ -1,0 +1,84 @@
+"""
+Load many rows at once: COPY on the connection of whoever gave us a session, an engine or a `Database`.
+
+The rows belong to one transaction. With a session that is the caller's own, inside a savepoint, so that a load that
+fails leaves nothing behind even where the caller catches the error and commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+
+from asyncdb_nb.sessions import HasEngine, session_scope
+from asyncdb_nb.workflows.models import SCHEMA, create_tables
+
+Target = AsyncSession | AsyncEngine | HasEngine
+
+
+@asynccontextmanager
+async def loading(target: Target) -> AsyncIterator[AsyncConnection]:
+    """
+    Open a transaction in which the tables exist and nobody else loads. It commits at the end unless it is a session's.
+
+    Raises:
+        SchemaTakenError: The database has a schema `workflows` of its own.
+    """
+    if isinstance(target, AsyncSession):
+        async with target.begin_nested():
+            yield await _prepared(target)
+    else:
+        async with session_scope(target) as session:
+            yield await _prepared(session)
+
+
+@asynccontextmanager
+async def reading(target: Target) -> AsyncIterator[AsyncConnection]:
+    """Open a read-only transaction, or use the session's own as it is."""
+    if isinstance(target, AsyncSession):
+        yield await target.connection()
+    else:
+        async with session_scope(target, readonly=True) as session:
+            yield await session.connection()
+
+
+async def _prepared(session: AsyncSession) -> AsyncConnection:
+    connection = await session.connection()
+    await create_tables(connection)
+    tables = ", ".join(f"{SCHEMA}.{table}" for table in ("workflow", "run", "task"))
+    await connection.execute(text(f"lock table {tables} in share row exclusive mode"))  # reading goes on
+    return connection
+
+
+async def raw(connection: AsyncConnection) -> Any:
+    """
+    Return asyncpg's own connection, for COPY.
+
+    It is in the transaction only after SQLAlchemy has run a statement there, as `loading` has.
+    """
+    return (await connection.get_raw_connection()).driver_connection
+
+
+async def copy_rows(
+    connection: AsyncConnection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Append rows of Python values to a table of the sample schema."""
+    driver = await raw(connection)
+    await driver.copy_records_to_table(table, schema_name=SCHEMA, columns=list(columns), records=rows)
+
+
+async def next_id(connection: AsyncConnection, table: str) -> int:
+    """Return the first id that is free at the end of a table."""
+    return int(await connection.scalar(text(f"select coalesce(max(id), 0) + 1 from {SCHEMA}.{table}")) or 1)  # noqa: S608
+
+
+async def after_ids(connection: AsyncConnection, table: str) -> None:
+    """Let the server's own ids go on after those that were loaded."""
+    await connection.execute(
+        text("select setval(pg_get_serial_sequence(:table, 'id'), :next, false)"),
+        {"table": f"{SCHEMA}.{table}", "next": await next_id(connection, table)},
+    )
