@@ -64,7 +64,7 @@ async def find_table(session: AsyncSession, name: str) -> int:
     Raises:
         UnknownTableError: There is none that this session could name so; the message has the nearest names.
     """
-    found = (await session.execute(text(RELATIONS))).tuples().all()
+    found = (await session.execute(text(RELATIONS))).all()
     by_name: dict[str, int] = {}
     for oid, schema, table, visible in found:
         by_name.setdefault(f"{schema}.{table}", oid)

@@ -151,6 +151,8 @@ def _server_says(error: Exception, sqlstate: str, target: Target) -> str:
                 f"The server at {server} has no free connection ({error}). "
                 "Close some (`await db.aclose()`, or shut down unused kernels), or type a smaller pool_size."
             )
+        case "08003" | "08006":  # asyncpg's own
+            return _hung_up(server)
         case "57P03":
             return f"The server at {server} is starting or stopping ({error}). Run this again in a moment."
     return (
@@ -188,8 +190,12 @@ def _network_says(error: Exception, target: Target) -> str:
             return (
                 f"TLS with the server at {server} failed ({error}). Check that it is a PostgreSQL server, and sslmode."
             )
-        case ConnectionResetError() | EOFError():
-            return f"What listens at {server} hung up; it may be no PostgreSQL server. Type another port."
+        case ConnectionResetError():
+            return _hung_up(server)
         case OSError():
             return f"No PostgreSQL listens at {server} ({error}). Start it, or type another host or port."
     return f"A connection to {server} cannot be opened: {error}. Correct the URL or the options."
+
+
+def _hung_up(server: str) -> str:
+    return f"What listens at {server} hung up; it may be no PostgreSQL server. Type another port."

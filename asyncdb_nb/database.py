@@ -89,15 +89,16 @@ class Database:
                 )
             self._open(found, sessionmaker, {"idle_timeout": idle_timeout, **engine_options})
         except Exception as error:
-            url = None
-            engine_options.clear()
-            raise without_frames(error)  # noqa: B904  the locals of the frames below hold the password
+            raise without_frames(error) from error.__cause__
+        finally:
+            del url, engine_options  # no traceback shall show them: they may hold a password
 
     def _open(self, where: Target, sessionmaker: SessionFactory | None, options: dict[str, Any]) -> None:
         self._target = where
         self._sessionmaker = sessionmaker
         self._options = options
         self._closed = False
+        self._has_sample = False
         self._engine = _engine(where, options)
 
     @classmethod
@@ -195,10 +196,10 @@ class Database:
         Raises:
             UnknownTableError: There is no such table; the message has the nearest names.
         """
-        from asyncdb_nb.dataframes import frame
-
         async with self.session(readonly=True) as session:
             oid = await catalog.find_table(session, name)
+            from asyncdb_nb.dataframes import frame
+
             return await frame(session, catalog.COLUMNS, {"oid": oid})
 
     async def aclose(self) -> None:
@@ -217,6 +218,8 @@ class Database:
         await self.aclose()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_engine"):
+            return "Database, not made"  # seen in the traceback of its own __init__
         where = self._target
         server = where.origin if where.origin == _EMBEDDED else f"{where.server} (from {where.origin})"
         lines = [
@@ -234,10 +237,11 @@ class Database:
         async with self.engine.connect() as connection:
             if not self._options.get("pool_pre_ping", True):
                 await connection.exec_driver_sql("SELECT 1")
-        if self._target.origin == _EMBEDDED:
+        if self._target.origin == _EMBEDDED and not self._has_sample:
             from asyncdb_nb.workflows import ensure_sample
 
             await ensure_sample(self)
+            self._has_sample = True
 
 
 async def connect(
@@ -275,10 +279,9 @@ async def connect(
         where = resolve(url, service=service) or await _embedded()
         database = _registered(where, sessionmaker, {"idle_timeout": idle_timeout, **engine_options})
     except Exception as error:
-        url = None
-        engine_options.clear()
-        raise without_frames(error)  # noqa: B904  the locals of the frames below hold the password
-    url = None
+        raise without_frames(error) from error.__cause__
+    finally:
+        del url, engine_options  # no traceback shall show them: they may hold a password
     await database._check()
     return database
 

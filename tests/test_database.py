@@ -1,0 +1,490 @@
+"""`Database` and `connect()` on a real server: `asyncdb_nb.database`, with `connecting`, `identity` and `catalog`."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from server_checks import ServerWatch
+from sqlalchemy import URL, event, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Session
+
+from asyncdb_nb.connecting import CHECK_INTERVAL, Connector
+from asyncdb_nb.database import Database, connect
+from asyncdb_nb.errors import ConnectError, DatabaseClosedError, DatabaseURLError, UnknownTableError
+from asyncdb_nb.identity import application_name
+from asyncdb_nb.server import EmbeddedServer
+from asyncdb_nb.urls import resolve
+
+SECRET = "hunter2-sesame"
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with Database(database_url) as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+def guest_url(database_url: str, server_watch: ServerWatch) -> Iterator[str]:
+    """The URL of a user whom the server asks for a password (every other user it lets in without one)."""
+    [[hba]] = server_watch.query("show hba_file")
+    file, rules = Path(hba), Path(hba).read_text()
+    server_watch.query(f"create role guest login password '{SECRET}'")
+    file.write_text(f"local all guest scram-sha-256\n{rules}")
+    server_watch.query("select pg_reload_conf()")
+    url = make_url(database_url).set(username="guest")
+    asyncio.run(_until_refused(url))
+    yield url.set(password=SECRET).render_as_string(hide_password=False)
+    file.write_text(rules)
+    server_watch.query("select pg_reload_conf()")
+    server_watch.query("drop role guest")
+
+
+async def _until_refused(url: URL) -> None:
+    """Wait until the server has read its rules: the postmaster does so when it gets round to it."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                async with Database(url, pool_size=1) as database, database.engine.connect():
+                    pass
+            except ConnectError:
+                return
+
+
+async def ask(database: Database, question: str) -> object:
+    async with database.session(readonly=True) as session:
+        return await session.scalar(text(question))
+
+
+async def test_a_database_is_made_without_a_connection() -> None:
+    """It can stand at module level: a server that is not there is not missed before the first query."""
+    async with Database("postgresql://me@127.0.0.1:1/shop") as database:
+        with pytest.raises(ConnectError, match=r"No PostgreSQL listens at 127\.0\.0\.1:1 "):
+            await ask(database, "select 1")
+
+
+def test_one_database_serves_every_loop(database_url: str) -> None:
+    """`asyncio.run` after `asyncio.run`, and a `Database` from before all of them."""
+    database = Database(database_url)
+
+    assert [asyncio.run(ask(database, f"select {number}")) for number in range(3)] == [0, 1, 2]
+
+
+async def test_its_repr_says_where_it_is_and_what_to_type(database: Database) -> None:
+    """Server, database, user, pool and next step; after `aclose()`, that it is closed."""
+    words = repr(database)
+    await database.aclose()
+
+    for expected in ("from the URL given", "'tests', as user 'postgres'", "5 connections a loop", "await db.frame("):
+        assert expected in words
+    assert repr(database).startswith("Database, closed")
+
+
+async def test_a_closed_database_says_so(database: Database) -> None:
+    """`aclose()` may be called again; everything else is answered with how to open it anew."""
+    await ask(database, "select 1")
+    await database.aclose()
+    await database.aclose()
+
+    with pytest.raises(DatabaseClosedError, match="await connect"):
+        database.session()
+
+
+async def test_a_pickled_database_connects_by_itself(guest_url: str) -> None:
+    """URL, password and options travel; connections do not."""
+    async with pickle.loads(pickle.dumps(Database(guest_url, pool_size=2))) as copy:
+        assert await ask(copy, "select current_user::text") == "guest"
+        assert "2 connections a loop" in repr(copy)
+
+
+async def test_ones_own_session_class_is_used(database_url: str) -> None:
+    """An `async_sessionmaker`, an `AsyncSession` class and a `Session` class each reach `db.session()`."""
+
+    class Mine(Session): ...
+
+    class MineToo(AsyncSession):
+        sync_session_class = Mine
+
+    for own in (Mine, MineToo, async_sessionmaker(class_=MineToo), async_sessionmaker(sync_session_class=Mine)):
+        async with Database(database_url, sessionmaker=own) as database, database.session() as session:
+            assert isinstance(session.sync_session, Mine)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"password": "wrong"}, "The password for user 'guest' is wrong", id="password"),
+        pytest.param({"password": None}, "asks for the password of user 'guest', and none was given", id="no password"),
+        pytest.param({"database": "shop"}, "has no database 'shop'", id="database"),
+        pytest.param({"username": "nobody"}, "has no user 'nobody'", id="user"),
+        pytest.param({"query": {"host": "/nowhere"}}, "No PostgreSQL listens on the socket in /nowhere", id="socket"),
+        pytest.param({"query": {"host": "127.0.0.1", "port": "1"}}, "No PostgreSQL listens at 127.0.0.1:1", id="port"),
+        pytest.param({"query": {"host": "no.invalid"}}, "The host of no.invalid:5432 is not known", id="host"),
+        pytest.param({"setting": "no_such"}, 'unrecognized configuration parameter "no_such"', id="setting"),
+        pytest.param(
+            {"query": {"host": "127.0.0.1", "sslmode": "verify-full", "sslrootcert": "/nowhere.pem"}},
+            "The file /nowhere.pem, named for TLS, is not there",
+            id="certificate",
+        ),
+    ],
+)
+async def test_what_is_wrong_is_said_in_one_sentence(guest_url: str, change: dict, message: str) -> None:
+    """`connect()` names the part of the URL that is wrong, and what to type; a bare engine's user reads the same."""
+    setting = change.pop("setting", None)
+    url = make_url(guest_url)._replace(**change)
+    url = url.update_query_dict({setting: "1"}) if setting else url
+
+    with pytest.raises(ConnectError) as caught:
+        await connect(url)
+
+    assert message in str(caught.value)
+    assert any(word in str(caught.value) for word in ("Type", "Start", "Correct"))
+
+
+async def test_what_is_no_postgresql_is_said_so() -> None:
+    """A port on which something else listens: it hangs up, or does not speak TLS."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as other:
+        port = other.sockets[0].getsockname()[1]
+        with pytest.raises(ConnectError, match="may be no PostgreSQL server"):
+            await connect(f"postgresql://127.0.0.1:{port}/shop?sslmode=disable")
+
+
+async def test_a_server_that_does_not_answer_is_given_up() -> None:
+    """`connect_timeout` ends the wait, and the message says how to wait longer."""
+    silent = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await silent.wait()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as other:
+        port = other.sockets[0].getsockname()[1]
+        with pytest.raises(ConnectError, match=r"did not answer within 0\.2 seconds.*connect_timeout=60"):
+            await connect(f"postgresql://127.0.0.1:{port}/shop?connect_timeout=0.2")
+        silent.set()
+
+
+def verbose(error: BaseException) -> str:
+    """Its tracebacks with local variables, by the standard library and by IPython's `%xmode Verbose`.
+
+    Without the frames of this file, which know the password and are the caller's own.
+    """
+    from IPython.core.ultratb import VerboseTB
+
+    below = error.__traceback__
+    while below is not None and below.tb_frame.f_code.co_filename == __file__:
+        below = below.tb_next
+    error.__traceback__ = below
+    standard = traceback.TracebackException.from_exception(error, capture_locals=True).format()
+    return "".join(standard) + VerboseTB().text(type(error), error, below)
+
+
+@pytest.mark.parametrize(
+    ("tail", "options"),
+    [
+        pytest.param("@127.0.0.1:1/x", {}, id="refused"),
+        pytest.param("@127.0.0.1:x/x", {}, id="unreadable port"),
+        pytest.param("@127.0.0.1/x?sslmode=on", {}, id="unreadable parameter"),
+        pytest.param("@127.0.0.1/x", {"no_such_option": 1}, id="unknown option"),
+        pytest.param("@127.0.0.1:1/x", {"connect_args": {"password": SECRET}}, id="given beside the URL"),
+        pytest.param("+wrong@/tests?host=SOCKET", {}, id="refused by the server"),
+    ],
+)
+@pytest.mark.parametrize("way", ["connect", "Database"])
+async def test_no_traceback_shows_the_password(guest_url: str, tail: str, options: dict, way: str) -> None:
+    """Not in the locals of any frame, ours, SQLAlchemy's or asyncpg's, nor in the arguments of the calls."""
+    spelling = f"postgresql://guest:{SECRET}{tail}".replace("SOCKET", str(make_url(guest_url).query["host"]))
+
+    async def fail() -> None:
+        if way == "connect":
+            await connect(spelling, **options)
+        async with Database(spelling, **options) as database, database.engine.connect():
+            pass
+
+    task = asyncio.ensure_future(fail())
+    await asyncio.wait([task])
+    error = task.exception()
+
+    assert isinstance(error, (ConnectError, DatabaseURLError, TypeError))
+    assert "asyncdb_nb/" in verbose(error)
+    assert SECRET not in verbose(error)
+
+
+async def test_a_cancelled_connect_shows_no_password() -> None:
+    """The frames of a `CancelledError` are cut as well."""
+    started = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        started.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as other:
+        database = Database(f"postgresql://guest:{SECRET}@127.0.0.1:{other.sockets[0].getsockname()[1]}/x")
+        task = asyncio.ensure_future(ask(database, "select 1"))
+        await started.wait()
+        task.cancel()
+
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert SECRET not in verbose(caught.value)
+
+
+async def test_the_server_is_told_who_is_connected_and_to_look_whether_they_live(database_url: str) -> None:
+    """`application_name` names the notebook or script, and `client_connection_check_interval` is a second."""
+    async with Database(database_url) as database:
+        assert await ask(database, "show application_name") == application_name()
+        assert await ask(database, f"show {CHECK_INTERVAL}") == "1s"
+
+
+@pytest.mark.parametrize(
+    ("query", "options"),
+    [
+        ({"application_name": "mine", CHECK_INTERVAL: "5s"}, {}),
+        ({}, {"connect_args": {"server_settings": {"application_name": "mine", CHECK_INTERVAL: "5s"}}}),
+        ({"options": f"-c application_name=mine -c {CHECK_INTERVAL}=5s"}, {}),
+    ],
+    ids=["URL", "connect_args", "options"],
+)
+async def test_ones_own_settings_win(database_url: str, query: dict[str, str], options: dict) -> None:
+    """Wherever they were made."""
+    async with Database(make_url(database_url).update_query_dict(query), **options) as database:
+        assert await ask(database, "show application_name") == "mine"
+        assert await ask(database, f"show {CHECK_INTERVAL}") == "5s"
+
+
+async def test_a_server_that_refuses_the_check_is_asked_without_it_and_remembered(database_url: str) -> None:
+    """An old server or a pooler costs one more attempt, the first time only.
+
+    The server refuses it for real: the interval that is sent is one it cannot read.
+    """
+    import asyncpg
+
+    attempts: list[dict[str, str]] = []
+
+    async def opener(**arguments: object) -> object:
+        settings = dict(arguments["server_settings"])  # type: ignore[call-overload]
+        attempts.append(settings)
+        if CHECK_INTERVAL in settings:
+            settings[CHECK_INTERVAL] = "not an interval"
+        return await asyncpg.connect(**{**arguments, "server_settings": settings})
+
+    async with (
+        Database(database_url, connect_args={"async_creator_fn": opener}) as database,
+        database.engine.connect(),
+        database.engine.connect(),
+    ):
+        pass
+
+    assert [CHECK_INTERVAL in settings for settings in attempts] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("session_name", "argv", "expected"),
+    [
+        ("/home/me/work/analysis.ipynb", "ipykernel_launcher.py", "asyncdb_nb: analysis.ipynb"),
+        ("", "/usr/lib/python3/ipykernel_launcher.py", "asyncdb_nb: notebook"),
+        ("", "jobs/nightly.py", "asyncdb_nb: nightly.py"),
+        ("", "/lib/python3/pytest/__main__.py", "asyncdb_nb: pytest"),
+        ("", "-c", "asyncdb_nb: python"),
+        ("Übersicht.ipynb", "", "asyncdb_nb: ?bersicht.ipynb"),
+        ("x" * 80, "", f"asyncdb_nb: {'x' * 51}"),
+    ],
+)
+def test_the_application_name_names_the_notebook_or_the_script(
+    session_name: str, argv: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In ASCII and at most 63 bytes, which is all that PostgreSQL keeps."""
+    monkeypatch.setenv("JPY_SESSION_NAME", session_name)
+    monkeypatch.setattr(sys, "argv", [argv])
+
+    assert application_name() == expected
+
+
+async def test_scenario_35_a_set_up_cell_run_fifty_times_is_one_database(
+    database_url: str, clean_server: ServerWatch
+) -> None:
+    """Row 35: one pool for a URL and a loop, and no more backends than the pool's size."""
+    databases = set()
+    for _ in range(50):
+        db = await connect(database_url, pool_size=3)
+        databases.add(db)
+        await asyncio.gather(*(ask(db, "select 1") for _ in range(3)))
+    backends = clean_server.backends(application_name())
+    await db.aclose()
+
+    assert len(databases) == 1
+    assert 1 <= len(backends) <= 3
+
+
+async def test_connect_tells_arguments_apart_and_forgets_a_closed_database(database_url: str) -> None:
+    """Another spelling of the same place is the same database; other options or another session class are not."""
+    first = await connect(database_url)
+    same = await connect(make_url(database_url).set(drivername="postgresql+asyncpg"))
+    others = [await connect(database_url, pool_size=1), await connect(database_url, sessionmaker=AsyncSession)]
+    await first.aclose()
+    again = await connect(database_url)
+
+    assert first is same
+    assert len({first, again, *others}) == 4
+    for database in (again, *others):
+        await database.aclose()
+
+
+def test_threads_that_connect_at_once_get_one_database(database_url: str) -> None:
+    """Each on a loop of its own."""
+    found: list[Database] = []
+    start = threading.Barrier(4)
+
+    def work() -> None:
+        start.wait()
+        found.append(asyncio.run(connect(database_url, pool_size=4)))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    asyncio.run(found[0].aclose())
+
+    assert len(found) == 4
+    assert len(set(found)) == 1
+
+
+async def test_the_registry_keeps_no_password(guest_url: str) -> None:
+    """Its keys are salted hashes."""
+    from asyncdb_nb import database as module
+
+    database = await connect(guest_url)
+
+    assert SECRET not in repr(module._connected)
+    assert all(isinstance(key, bytes) and len(key) == 32 for key in module._connected)
+    await database.aclose()
+
+
+async def test_a_second_connect_is_one_round_trip(database_url: str) -> None:
+    """The ping that the checkout makes anyway; no statement beside it."""
+    database = await connect(database_url)
+    statements: list[str] = []
+    event.listen(database.engine.sync_engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    await connect(database_url)
+    await database.aclose()
+
+    assert statements == []
+
+
+@pytest.fixture
+def embedded_home() -> Iterator[str]:
+    """A home for the embedded server, with a short path that the server's system user can enter."""
+    with tempfile.TemporaryDirectory(prefix="adb-") as directory:
+        Path(directory).chmod(0o711)
+        yield directory
+        EmbeddedServer(Path(directory) / "server").stop()
+
+
+def test_without_a_url_the_sample_workflows_are_there(run_script, embedded_home: str) -> None:  # type: ignore[no-untyped-def]
+    """`connect()` starts the embedded server, loads the sample once, and the repr says so."""
+    done = run_script(
+        "import asyncio, asyncdb_nb\n"
+        "async def main():\n"
+        "    db = await asyncdb_nb.connect()\n"
+        "    assert db is await asyncdb_nb.connect()\n"
+        "    print(db)\n"
+        "    async with db.session() as session:\n"
+        "        from sqlalchemy import text\n"
+        "        print('workflows:', await session.scalar(text('select count(*) from workflows.workflow')))\n"
+        "asyncio.run(main())\n",
+        clean=False,  # asyncio's debug mode remarks on stderr that the first import is slow
+        env={"DATABASE_URL": "", "ASYNCDB_NB_HOME": embedded_home},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "the embedded server, with the sample workflows" in done.stdout
+    assert int(done.stdout.rpartition("workflows: ")[2]) > 0
+
+
+@pytest.fixture
+async def shop(fresh_database_url: str) -> AsyncIterator[Database]:
+    async with Database(fresh_database_url) as database:
+        async with database.session() as session:
+            for statement in (
+                "create table customer (id int primary key, email text not null unique)",
+                'create table "Order" (id bigint generated always as identity primary key, '
+                "customer_id int references customer, cost numeric(12, 2) default 0)",
+                "create view big as select * from customer",
+                "create schema old",
+                "create table old.invoice (id int)",
+                "analyze customer",
+            ):
+                await session.execute(text(statement))
+        yield database
+
+
+async def test_tables_lists_what_there_is(shop: Database) -> None:
+    """Schema, table, kind, estimated rows and bytes, without PostgreSQL's own tables."""
+    tables = await shop.tables()
+
+    assert list(tables.columns) == ["schema", "table", "kind", "rows", "bytes"]
+    assert tables[["schema", "table", "kind"]].values.tolist() == [
+        ["old", "invoice", "table"],
+        ["public", "Order", "table"],
+        ["public", "big", "view"],
+        ["public", "customer", "table"],
+    ]
+
+
+async def test_describe_lists_the_columns_of_a_table(shop: Database) -> None:
+    """Name, type as SQL writes it, nullable, default and key."""
+    columns = await shop.describe("Order")
+
+    assert list(columns.columns) == ["column", "type", "nullable", "default", "key"]
+    assert columns["column"].tolist() == ["id", "customer_id", "cost"]
+    assert columns["type"].tolist() == ["bigint", "integer", "numeric(12,2)"]
+    assert columns["nullable"].tolist() == [False, True, True]
+    assert columns["key"].tolist()[:2] == ["primary key", "references customer"]
+
+
+@pytest.mark.parametrize("name", ["customer", "CUSTOMER", "public.customer", '"Order"', "old.invoice", "big"])
+async def test_describe_takes_the_names_that_sql_takes(shop: Database, name: str) -> None:
+    """With or without schema, quoted, or in capitals."""
+    assert len(await shop.describe(name)) >= 1
+
+
+@pytest.mark.parametrize(("name", "near"), [("custmer", "customer"), ("invoice", "old.invoice"), ("order", "Order")])
+async def test_describe_answers_a_wrong_name_with_the_nearest(shop: Database, name: str, near: str) -> None:
+    """A table that is not there, or not on the search path."""
+    with pytest.raises(UnknownTableError, match=f"no table or view '{name}'. Did you mean .*{near}"):
+        await shop.describe(name)
+
+
+async def test_a_frame_is_read_only_and_leaves_nothing_open(shop: Database, clean_server: ServerWatch) -> None:
+    """`db.frame()` cannot change anything, and no backend stays in its transaction."""
+    frame = await shop.frame("select 1 as one")
+    with pytest.raises(DBAPIError, match="read-only transaction"):
+        await shop.frame("insert into customer values (1, 'x') returning id")
+
+    assert frame["one"].tolist() == [1]
+    assert {backend.state for backend in clean_server.backends(application_name())} == {"idle"}
+
+
+def test_a_connector_has_no_secret_in_its_repr() -> None:
+    """It stands among the engine's arguments, which a traceback may show."""
+    target = resolve(f"postgresql://guest:{SECRET}@127.0.0.1/x")
+    assert target is not None
+
+    assert SECRET not in repr(Connector(target, target.connect_args))
