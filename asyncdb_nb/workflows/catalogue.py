@@ -7,10 +7,14 @@ in office hours, which is why work that waits for a person waits long.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import product
+from math import exp
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -130,9 +134,9 @@ def _plan(number: int, kind: str, subject: tuple[str, str], rng: np.random.Rando
     return Plan(
         name=f"{name}-{kind}" + (f"-v{generation}" if generation > 1 else ""),
         owner=owner,
-        priority=int(np.searchsorted((0.1, 0.3, 0.7, 0.9), rng.random_sample())) + 1,
+        priority=bisect_left((0.1, 0.3, 0.7, 0.9), rng.random_sample()) + 1,
         tags=[kind, *(tag for tag in _TAGS if rng.random_sample() < 0.25)],
         steps=tuple(STEPS[step] for step in steps),
-        speed=float(np.exp(rng.standard_normal() * 0.4)),
-        flakiness=float(np.exp(rng.standard_normal() * 0.7)),
+        speed=exp(rng.standard_normal() * 0.4),
+        flakiness=exp(rng.standard_normal() * 0.7),
     )

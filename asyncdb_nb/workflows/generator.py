@@ -8,9 +8,10 @@ that were empty the same ids, so that a lesson's outputs stay as they were print
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -20,17 +21,21 @@ from sqlalchemy import delete, func, select, text
 from asyncdb_nb.workflows.bulk import Target, after_ids, copy_rows, loading, next_id, reading
 from asyncdb_nb.workflows.catalogue import CREWS
 from asyncdb_nb.workflows.models import SCHEMA, Run, Task, Workflow
-from asyncdb_nb.workflows.simulation import START, Attempt, History, Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from asyncdb_nb.workflows.catalogue import Plan
+    from asyncdb_nb.workflows.simulation import Attempt, History, Simulation
+
 RUNS, WORKFLOWS, SEED = 3_000, 30, 7
 
+START = datetime(2024, 1, 1, tzinfo=UTC)  # a Monday
+
 _SOURCE = "sample"
-_RUNS_AT_ONCE = 4_000  # about 20,000 tasks: what is held in memory
+_RUNS_AT_ONCE = 150  # some 800 tasks: the event loop serves others in between, and memory stays small
 _TRIGGERS = ("schedule", "schedule", "schedule", "api", "manual")
 _REGIONS = ("eu-central", "us-east", "ap-south")
 _WORKFLOW = ("id", "name", "owner", "priority", "tags", "source", "created_at", "retired_at")
@@ -83,7 +88,7 @@ async def seed_workflows(
                 f"The sample is loaded already ({there}). To load another: `seed_workflows(..., replace=True)`."
             )
         await connection.execute(delete(Workflow).where(Workflow.source == _SOURCE))
-        return await _load(connection, Simulation(runs, workflows, seed))
+        return await _load(connection, runs, workflows, seed)
 
 
 async def ensure_sample(target: Target) -> Seeded:
@@ -99,7 +104,7 @@ async def ensure_sample(target: Target) -> Seeded:
                 return there
     async with loading(target) as connection:
         there = await _count(connection)  # another process may have loaded it while we waited for our turn
-        return there if there.workflows else await _load(connection, Simulation(RUNS, WORKFLOWS, SEED))
+        return there if there.workflows else await _load(connection, RUNS, WORKFLOWS, SEED)
 
 
 async def _count(connection: AsyncConnection) -> Seeded:
@@ -110,7 +115,8 @@ async def _count(connection: AsyncConnection) -> Seeded:
     return Seeded(workflows or 0, runs or 0, tasks or 0)
 
 
-async def _load(connection: AsyncConnection, simulation: Simulation) -> Seeded:
+async def _load(connection: AsyncConnection, number_of_runs: int, number_of_workflows: int, seed: int) -> Seeded:
+    simulation = await asyncio.to_thread(_simulation, number_of_runs, number_of_workflows, seed)
     first = {table: await next_id(connection, table) for table in ("workflow", "run", "task")}
     workflows = [_workflow_row(first["workflow"], number, plan) for number, plan in enumerate(simulation.plans)]
     await copy_rows(connection, "workflow", _WORKFLOW, workflows)
@@ -128,7 +134,13 @@ async def _load(connection: AsyncConnection, simulation: Simulation) -> Seeded:
     return Seeded(len(workflows), runs, tasks)
 
 
-def _workflow_row(first_id: int, number: int, plan: Any) -> tuple[Any, ...]:
+def _simulation(runs: int, workflows: int, seed: int) -> Simulation:
+    from asyncdb_nb.workflows.simulation import Simulation  # brings numpy, which a sample already there needs not
+
+    return Simulation(runs, workflows, seed)
+
+
+def _workflow_row(first_id: int, number: int, plan: Plan) -> tuple[Any, ...]:
     created = START - timedelta(days=20 + 37 * number % 700)
     retired = START + timedelta(days=60 + number) if number % 13 == 12 else None
     return (first_id + number, plan.name, plan.owner, plan.priority, plan.tags, _SOURCE, created, retired)

@@ -414,7 +414,8 @@ def _chosen(statement: Any, workflow: str | None, since: date | None, until: dat
         statement = statement.where(Run.queued_at >= _moment(since))
     if until is not None:
         statement = statement.where(Run.queued_at < _moment(until))
-    return statement
+    chosen: Select[Any] = statement
+    return chosen
 
 
 def _moment(value: date) -> datetime:

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from heapq import heappop, heappush
 from math import ceil, exp, log
 from typing import Any
@@ -27,7 +26,6 @@ import numpy as np
 from asyncdb_nb.workflows.catalogue import CREWS, OUTAGE_ERROR, OUTAGE_STEP, Plan, Step, plans
 from asyncdb_nb.workflows.models import Status
 
-START = datetime(2024, 1, 1, tzinfo=UTC)  # a Monday
 DAYS = 56
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
@@ -45,7 +43,7 @@ _CANCELLED = 0.012
 
 @dataclass(slots=True)
 class Attempt:
-    """One task; times are seconds since `START`, None where it has not come to that."""
+    """One task; times are seconds since midnight of the first Monday, None where it has not come to that."""
 
     step: Step
     number: int
@@ -188,7 +186,7 @@ class Simulation:
 
 
 def _arrivals(runs: int, rng: np.random.RandomState) -> list[float]:
-    """Draw when runs arrive, in seconds since `START`, ascending."""
+    """Draw when runs arrive, in seconds since the first midnight, ascending."""
     hours = np.arange(DAYS * 24)
     weight = np.array(_BY_HOUR)[hours % 24] * np.array(_BY_WEEKDAY)[hours // 24 % 7]
     growing = np.cumsum(weight * (1 + _GROWTH * hours / len(hours)))
