@@ -15,7 +15,7 @@ from typing import Any
 
 from asyncdb_nb.errors import ConnectError
 from asyncdb_nb.identity import application_name
-from asyncdb_nb.urls import Target
+from asyncdb_nb.target import Target
 
 CHECK_INTERVAL = "client_connection_check_interval"
 """Makes the server look, during a query, whether its client still lives; a killed kernel's query then ends at once."""
@@ -77,7 +77,8 @@ class Connector:
     async def _open_with(self, settings: dict[str, str], given: dict[str, Any]) -> Any:
         import asyncpg
 
-        settings = {"application_name": application_name(), **settings, **self._settings}
+        name = self._target.parameters.get("fallback_application_name") or application_name()
+        settings = {"application_name": name, **settings, **self._settings}
         if "application_name=" in settings.get("options", ""):
             del settings["application_name"]
         opener = self._opener or asyncpg.connect

@@ -32,7 +32,8 @@ from asyncdb_nb.connecting import Connector, without_frames
 from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError
 from asyncdb_nb.pool import LoopBoundPool
 from asyncdb_nb.sessions import session_scope
-from asyncdb_nb.urls import EXAMPLE, Target, parse, resolve, target
+from asyncdb_nb.target import EXAMPLE, Target
+from asyncdb_nb.urls import complete, parse, resolve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -309,7 +310,7 @@ async def _embedded() -> Target:
     from asyncdb_nb.server import embedded_server
 
     server = await asyncio.to_thread(embedded_server)
-    return target(parse(server.url), _EMBEDDED)
+    return complete(parse(server.url), _EMBEDDED)
 
 
 def _registered(where: Target, sessionmaker: SessionFactory | None, options: dict[str, Any]) -> Database:

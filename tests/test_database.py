@@ -107,6 +107,16 @@ async def test_a_pickled_database_connects_by_itself(guest_url: str) -> None:
         assert "2 connections a loop" in repr(copy)
 
 
+async def test_connections_that_the_server_ended_are_replaced_unnoticed(
+    database: Database, clean_server: ServerWatch
+) -> None:
+    """The ping at checkout finds them: no query fails after a server's restart or a laptop's sleep."""
+    await asyncio.gather(*(ask(database, "select 1") for _ in range(3)))
+    clean_server.end_backends()
+
+    assert await ask(database, "select 2") == 2
+
+
 async def test_ones_own_session_class_is_used(database_url: str) -> None:
     """An `async_sessionmaker`, an `AsyncSession` class and a `Session` class each reach `db.session()`."""
 

@@ -15,7 +15,8 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from asyncdb_nb.errors import DatabaseURLError
-from asyncdb_nb.urls import Target, resolve
+from asyncdb_nb.target import Target
+from asyncdb_nb.urls import resolve
 
 SECRET = "hunter2"
 ME = getpass.getuser()
@@ -257,6 +258,14 @@ def test_without_a_url_the_environment_names_the_server(
 
     assert (target.origin, target.server) == (origin, address)
     assert os.environ.get("DATABASE_URL") == environment.get("DATABASE_URL")
+
+
+def test_a_url_in_the_environment_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user typed nothing, so the message says where it comes from."""
+    monkeypatch.setenv("DATABASE_URL", "mysql://u:hunter2@h/d")
+
+    with pytest.raises(DatabaseURLError, match=r"^\$DATABASE_URL cannot be used. mysql:// is not PostgreSQL"):
+        resolve()
 
 
 def test_with_nothing_at_all_there_is_no_target() -> None:
