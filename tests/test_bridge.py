@@ -9,6 +9,7 @@ import gc
 import signal
 import sys
 import threading
+import time
 import traceback
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ import pytest
 from asyncdb_nb import run
 from asyncdb_nb.errors import NestedLoopError, NotACoroutineError
 
+SLEEPING = "select pid from pg_stat_activity where query like '%pg_sleep(30)' and wait_event = 'PgSleep'"
 COLOUR = contextvars.ContextVar("COLOUR", default="none")
 
 
@@ -154,13 +156,20 @@ def test_an_interrupt_cancels_the_statement_on_the_server(server, clean_server) 
     async def sleep_on_the_server() -> None:
         connection = await asyncpg.connect(server.url, server_settings={"application_name": "bridge"})
         try:
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
             await connection.execute("select pg_sleep(30)")
         finally:
             await connection.close()
 
-    with pytest.raises(KeyboardInterrupt):
-        run(sleep_on_the_server())
+    def interrupt_when_it_sleeps() -> None:
+        end = time.monotonic() + 10
+        while time.monotonic() < end and not clean_server.query(SLEEPING):
+            pass
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(interrupt_when_it_sleeps)
+        with pytest.raises(KeyboardInterrupt):
+            run(sleep_on_the_server())
 
     clean_server.assert_clean()
     assert "canceling statement due to user request" in clean_server.log_since_mark()
