@@ -13,8 +13,11 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
 from asyncdb_nb.errors import ConnectError
 from asyncdb_nb.identity import application_name
+from asyncdb_nb.pool import LoopBoundPool
 from asyncdb_nb.target import Target
 
 CHECK_INTERVAL = "client_connection_check_interval"
@@ -23,7 +26,28 @@ CHECK_INTERVAL = "client_connection_check_interval"
 _MAYBE_UNKNOWN = {"42704", "22023", "08P01", "0A000"}
 """SQLSTATEs of a server or pooler that refuses a setting: undefined, invalid here, protocol violation, unsupported."""
 
+_OF_THE_DIALECT = ("prepared_statement_cache_size", "prepared_statement_name_func")
+
 Opener = Callable[..., Awaitable[Any]]
+
+
+def make_engine(where: Target, options: dict[str, Any]) -> AsyncEngine:
+    """Make an engine that does not know the password: its connector does.
+
+    Args:
+        where: Where to connect.
+        options: For `create_async_engine`, and the pool's `idle_timeout`; `connect_args` win over what the target says.
+    """
+    options = {"poolclass": LoopBoundPool, "pool_pre_ping": True, **options}
+    if options["idle_timeout"] is None or options["poolclass"] is not LoopBoundPool:
+        del options["idle_timeout"]
+    given = dict(options.pop("connect_args", {}))
+    arguments = {**where.connect_args, **given}
+    arguments["server_settings"] = {**where.connect_args["server_settings"], **given.get("server_settings", {})}
+    opener = arguments.pop("async_creator_fn", None)
+    connect_args = {name: arguments.pop(name) for name in _OF_THE_DIALECT if name in arguments}
+    connect_args["async_creator_fn"] = Connector(where, arguments, opener)
+    return create_async_engine(where.url_without_password, connect_args=connect_args, **options)
 
 
 class Connector:

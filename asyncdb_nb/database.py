@@ -14,23 +14,19 @@ A database as an object that stands at module level: one engine, its sessions, i
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
-import secrets
-import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
 from asyncdb_nb import catalog
-from asyncdb_nb.connecting import Connector, without_frames
+from asyncdb_nb.connecting import make_engine, without_frames
 from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError
-from asyncdb_nb.pool import LoopBoundPool
+from asyncdb_nb.registry import Registry
 from asyncdb_nb.sessions import session_scope
 from asyncdb_nb.target import EXAMPLE, Target
 from asyncdb_nb.urls import complete, parse, resolve
@@ -39,14 +35,12 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+T = TypeVar("T")
 SessionFactory = async_sessionmaker[Any] | type[AsyncSession] | type[Session]
 
 _EMBEDDED = "the embedded server, with the sample workflows"
-_OF_THE_DIALECT = ("prepared_statement_cache_size", "prepared_statement_name_func")
 
-_connected: dict[bytes, Database] = {}
-_connected_lock = threading.Lock()
-_salt = secrets.token_bytes(32)
+_connected: Registry[Database] = Registry()
 
 
 class Database:
@@ -100,7 +94,7 @@ class Database:
         self._options = options
         self._closed = False
         self._has_sample = False
-        self._engine = _engine(where, options)
+        self._engine = make_engine(where, options)
 
     @classmethod
     def _of(cls, where: Target, sessionmaker: SessionFactory | None, options: dict[str, Any]) -> Database:
@@ -145,19 +139,29 @@ class Database:
             maker = None
         return session_scope(self, readonly=readonly, timeout=timeout, sessionmaker=maker, **options)
 
-    async def frame(self, statement: Any, params: Any = None, **options: Any) -> pd.DataFrame:
-        """Read a statement into a DataFrame, in a short read-only transaction of its own; see `asyncdb_nb.frame`."""
+    def frame(self, statement: Any, params: Any = None, **options: Any) -> Coroutine[Any, Any, pd.DataFrame]:
+        """Read a statement into a DataFrame, in a short read-only transaction of its own; nothing stays open.
+
+        Args:
+            statement: SQL text, or a select of Core or the ORM.
+            params: Values for the `:name` binds of a text; with none, the text runs as typed, colons and all.
+            **options: As for `asyncdb_nb.frame`, which says what dtypes to expect.
+
+        Returns:
+            A coroutine of the DataFrame. Without an `await`, its repr says what to type.
+
+        Example:
+            >>> await db.frame("select * from orders where status = :status", {"status": "open"})
+        """
         from asyncdb_nb.dataframes import frame
 
-        async with self.session(readonly=True) as session:
-            return await frame(session, statement, params, **options)
+        return self._pending("frame(...)", self._read(frame, statement, params, options))
 
-    async def table(self, statement: Any, params: Any = None, **options: Any) -> pa.Table:
-        """Read a statement into a `pyarrow.Table`, in a short read-only transaction; see `asyncdb_nb.table`."""
+    def table(self, statement: Any, params: Any = None, **options: Any) -> Coroutine[Any, Any, pa.Table]:
+        """Read a statement into a `pyarrow.Table`, as `frame` does into a DataFrame; see `asyncdb_nb.table`."""
         from asyncdb_nb.dataframes import table
 
-        async with self.session(readonly=True) as session:
-            return await table(session, statement, params, **options)
+        return self._pending("table(...)", self._read(table, statement, params, options))
 
     async def frames(self, statement: Any, params: Any = None, **options: Any) -> AsyncIterator[pd.DataFrame]:
         """Read a statement in parts, in one read-only transaction that lasts as long as the loop over them.
@@ -175,39 +179,57 @@ class Database:
             async for part in parts:
                 yield part
 
-    async def tables(self) -> pd.DataFrame:
+    def tables(self) -> Coroutine[Any, Any, pd.DataFrame]:
         """List the tables and views that are not PostgreSQL's own.
 
         Returns:
-            One row each, ordered by name: `schema`, `table`, `kind`, `rows` (the planner's estimate; missing before the
-            first ANALYZE), `bytes` (with indexes; missing for views).
+            A coroutine of a DataFrame with one row each, ordered by name: `schema`, `table`, `kind`, `rows` (the
+            planner's estimate; missing before the first ANALYZE), `bytes` (with indexes; missing for views).
         """
-        return await self.frame(catalog.TABLES)
+        from asyncdb_nb.dataframes import frame
 
-    async def describe(self, name: str) -> pd.DataFrame:
+        return self._pending("tables()", self._read(frame, catalog.TABLES, None, {}))
+
+    def describe(self, name: str) -> Coroutine[Any, Any, pd.DataFrame]:
         """List the columns of a table or view.
 
         Args:
             name: `table`, or `schema.table`.
 
         Returns:
-            One row a column, in the table's order: `column`, `type` (as SQL writes it), `nullable`, `default`, `key`
-            (primary key, unique, references …).
+            A coroutine of a DataFrame with one row a column, in the table's order: `column`, `type` (as SQL writes it),
+            `nullable`, `default`, `key` (primary key, unique, references …).
 
         Raises:
             UnknownTableError: There is no such table; the message has the nearest names.
         """
-        async with self.session(readonly=True) as session:
-            oid = await catalog.find_table(session, name)
+
+        async def describe() -> pd.DataFrame:
             from asyncdb_nb.dataframes import frame
 
-            return await frame(session, catalog.COLUMNS, {"oid": oid})
+            async with self.session(readonly=True) as session:
+                oid = await catalog.find_table(session, name)
+                return await frame(session, catalog.COLUMNS, {"oid": oid})
+
+        return self._pending(f"describe({name!r})", describe)
+
+    def _read(self, reader: Any, statement: Any, params: Any, options: dict[str, Any]) -> Callable[[], Any]:
+        async def read() -> Any:
+            async with self.session(readonly=True) as session:
+                return await reader(session, statement, params, **options)
+
+        return read
+
+    def _pending(self, call: str, start: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
+        from asyncdb_nb.dataframes.pending import Pending
+
+        return Pending(start, f"db.{call}")
 
     async def aclose(self) -> None:
         """Close the idle connections of every loop, and refuse further use. A second call does nothing."""
         if not self._closed:
             self._closed = True
-            _forget(self)
+            _connected.forget(self)
             await self._engine.dispose()
 
     async def __aenter__(self) -> Database:
@@ -262,7 +284,7 @@ async def connect(
         url: As for `Database`. With neither `url` nor `service`: `$DATABASE_URL` (environment, then `.env` in this
             folder or above), else the server that `PGSERVICE` or `PGHOST` names, else the embedded server with the
             sample workflows, started if need be.
-        sessionmaker: As for `Database`.
+        sessionmaker: As for `Database`. Another object is another argument, even if it looks the same.
         service: The name of a section of `pg_service.conf`.
         idle_timeout: As for `Database`.
         **engine_options: As for `Database`.
@@ -292,18 +314,10 @@ def _pool_in_words(options: dict[str, Any]) -> str:
     return words if options["idle_timeout"] is None else f"{words}, closed when idle for {options['idle_timeout']:g} s"
 
 
-def _engine(where: Target, options: dict[str, Any]) -> AsyncEngine:
-    """Make an engine that does not know the password: its connector does."""
-    options = {"poolclass": LoopBoundPool, "pool_pre_ping": True, **options}
-    if options["idle_timeout"] is None or options["poolclass"] is not LoopBoundPool:
-        del options["idle_timeout"]
-    given = dict(options.pop("connect_args", {}))
-    arguments = {**where.connect_args, **given}
-    arguments["server_settings"] = {**where.connect_args["server_settings"], **given.get("server_settings", {})}
-    opener = arguments.pop("async_creator_fn", None)
-    connect_args = {name: arguments.pop(name) for name in _OF_THE_DIALECT if name in arguments}
-    connect_args["async_creator_fn"] = Connector(where, arguments, opener)
-    return create_async_engine(where.url_without_password, connect_args=connect_args, **options)
+def _registered(where: Target, sessionmaker: SessionFactory | None, options: dict[str, Any]) -> Database:
+    # A class that a cell defined anew looks like the old one, and may filter otherwise: the object itself counts.
+    arguments = (sorted(where.parameters.items()), id(sessionmaker), sorted(options.items()))
+    return _connected.get_or_make(arguments, lambda: Database._of(where, sessionmaker, options))
 
 
 async def _embedded() -> Target:
@@ -311,19 +325,3 @@ async def _embedded() -> Target:
 
     server = await asyncio.to_thread(embedded_server)
     return complete(parse(server.url), _EMBEDDED)
-
-
-def _registered(where: Target, sessionmaker: SessionFactory | None, options: dict[str, Any]) -> Database:
-    """Return the `Database` that was made for the same arguments, or a new one."""
-    identity = repr((sorted(where.parameters.items()), sessionmaker, sorted(options.items())))
-    key = hmac.new(_salt, identity.encode(), hashlib.sha256).digest()  # so that the registry holds no password
-    with _connected_lock:
-        if key not in _connected:
-            _connected[key] = Database._of(where, sessionmaker, options)
-        return _connected[key]
-
-
-def _forget(database: Database) -> None:
-    with _connected_lock:
-        for key in [key for key, value in _connected.items() if value is database]:
-            del _connected[key]

@@ -346,12 +346,14 @@ async def test_connect_tells_arguments_apart_and_forgets_a_closed_database(datab
     """Another spelling of the same place is the same database; other options or another session class are not."""
     first = await connect(database_url)
     same = await connect(make_url(database_url).set(drivername="postgresql+asyncpg"))
-    others = [await connect(database_url, pool_size=1), await connect(database_url, sessionmaker=AsyncSession)]
+    others = [await connect(database_url, pool_size=1)]
+    makers = [async_sessionmaker(), async_sessionmaker()]
+    others += [await connect(database_url, sessionmaker=maker) for maker in makers]
     await first.aclose()
     again = await connect(database_url)
 
     assert first is same
-    assert len({first, again, *others}) == 4
+    assert len({first, again, *others}) == 5
     for database in (again, *others):
         await database.aclose()
 
@@ -382,8 +384,8 @@ async def test_the_registry_keeps_no_password(guest_url: str) -> None:
 
     database = await connect(guest_url)
 
-    assert SECRET not in repr(module._connected)
-    assert all(isinstance(key, bytes) and len(key) == 32 for key in module._connected)
+    assert SECRET not in repr(vars(module._connected))
+    assert all(len(key) == 32 for key in module._connected._values)
     await database.aclose()
 
 
@@ -480,6 +482,28 @@ async def test_describe_answers_a_wrong_name_with_the_nearest(shop: Database, na
     """A table that is not there, or not on the search path."""
     with pytest.raises(UnknownTableError, match=f"no table or view '{name}'. Did you mean .*{near}"):
         await shop.describe(name)
+
+
+def test_a_forgotten_await_says_what_to_type() -> None:
+    """What the calls return before they are awaited has a repr for the reader of a cell, and warns of nothing."""
+    database = Database("postgresql://127.0.0.1:1/x")
+    calls = [database.frame("select 1"), database.table("select 1"), database.tables(), database.describe("runs")]
+
+    assert [repr(call).partition("Type: ")[2] for call in calls] == [
+        "await db.frame(...)",
+        "await db.table(...)",
+        "await db.tables()",
+        "await db.describe('runs')",
+    ]
+
+
+async def test_frames_reads_in_parts(shop: Database) -> None:
+    """`db.frames()` streams, and leaving the loop early gives the connection back."""
+    parts = [len(part) async for part in shop.frames("select * from generate_series(1, 25) as n", rows=10)]
+    async for _ in shop.frames("select * from generate_series(1, 25) as n", rows=10):
+        break
+
+    assert parts == [10, 10, 5]
 
 
 async def test_a_frame_is_read_only_and_leaves_nothing_open(shop: Database, clean_server: ServerWatch) -> None:
