@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.errors import AsyncDBError
 
 if TYPE_CHECKING:
     from asyncdb_nb.server import EmbeddedServer
+    from asyncdb_nb.tour import Outcome
 
 Subparsers = Any  # argparse's own type for it is private
 
@@ -48,7 +51,17 @@ def add_server(subparsers: Subparsers) -> None:
         actions.add_parser(name, help=text, description=text).set_defaults(run=run)
 
 
-SUBCOMMANDS = (add_server,)
+def add_tour(subparsers: Subparsers) -> None:
+    """`asyncdb-nb tour`: run every notebook on a real kernel and say what it showed."""
+    text = "run every notebook on a real kernel, and say what it showed"
+    parser = subparsers.add_parser("tour", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.add_argument("--only", metavar="NAME", help="only notebooks with this in their name, such as 02")
+    parser.add_argument("--list", action="store_true", help="list the notebooks and run nothing")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where the executed copies go (a temporary folder)")
+    parser.set_defaults(run=_tour)
+
+
+SUBCOMMANDS = (add_server, add_tour)
 
 
 def _server_start(arguments: argparse.Namespace) -> int:
@@ -82,6 +95,37 @@ def _server_status(arguments: argparse.Namespace) -> int:
     for user in status.users:
         print(f"Used by process {user.pid}: {user.command}")
     return 0
+
+
+def _tour(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from asyncdb_nb.tour import lessons, tour
+
+    chosen = lessons(arguments.only)
+    if arguments.list:
+        for lesson in chosen:
+            print(f"{lesson.number}  {lesson.title}: {lesson.does}")
+        return 0
+    output = arguments.output or Path(tempfile.mkdtemp(prefix="asyncdb-nb-tour-"))
+    failures = []
+    with tqdm(total=sum(lesson.cells for lesson in chosen), unit="cell", disable=None) as bar:
+        for outcome in tour(chosen, output, after_cell=bar.update):
+            tqdm.write(_told(outcome))
+            if outcome.failure:
+                failures.append(outcome.failure)
+    print(f"The executed notebooks are in {output}")
+    for failure in failures:
+        print(f"asyncdb-nb: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _told(outcome: Outcome) -> str:
+    lesson = outcome.lesson
+    shown = (lesson.cells, "cell"), (outcome.frames, "frame"), (outcome.figures, "figure"), (outcome.errors, "error")
+    counts = ", ".join(f"{count} {thing}{'' if count == 1 else 's'}" for count, thing in shown if count)
+    mark = "FAILED" if outcome.failure else "ok"
+    return f"{lesson.number}  {mark:6}  {outcome.seconds:5.1f} s  {lesson.title} ({counts}): {lesson.does}"
 
 
 def _own_server() -> EmbeddedServer:

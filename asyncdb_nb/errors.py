@@ -15,14 +15,18 @@ Each class words its own message: what is wrong, with the value, and what to typ
     │   └── TooManyRowsError    more rows than `max_rows`
     ├── SchemaTakenError        the sample workflows' schema is someone else's
     ├── EventLogError           an event log that cannot be loaded          (also a ValueError)
+    │   └── MalformedRowError   a row of it that cannot be read
     ├── NotACoroutineError      `run()` was given something else            (also a TypeError)
-    └── NestedLoopError         `run(nested=True)` on a loop it cannot patch (also a RuntimeError)
+    ├── NestedLoopError         `run(nested=True)` on a loop it cannot patch (also a RuntimeError)
+    ├── NoSuchLessonError       a notebook that the tour does not have      (also a LookupError)
+    └── MissingExtraError       an optional dependency is not installed     (also an ImportError)
     LeakWarning                 something was left open                     (a ResourceWarning)
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 
 
 class AsyncDBError(Exception):
@@ -128,6 +132,43 @@ class NestedLoopError(AsyncDBError, RuntimeError):
             f"run(..., nested=True) cannot re-enter the running loop, a {kind}: nest_asyncio patches only "
             "asyncio's own loops. Leave `nested` out, and the coroutine runs on a loop of its own."
         )
+
+
+class MalformedRowError(EventLogError):
+    """A row of an event log cannot be read, so nothing of the file was loaded.
+
+    Attributes:
+        line: The line on which the row begins, from 1; the header is a line.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, file: str, line: int, reason: str) -> None:
+        self.line, self.reason = line, reason
+        super().__init__(f"{file}, line {line:,}: {reason} Nothing of this file was loaded.")
+
+
+class NoSuchLessonError(AsyncDBError, LookupError):
+    """The tour has no notebook of this name."""
+
+    def __init__(self, name: str | None, known: list[str]) -> None:
+        asked = "There are no notebooks" if name is None else f"No notebook has {name!r} in its name"
+        super().__init__(f"{asked}. There are: {', '.join(known) or 'none'}.")
+
+
+class MissingExtraError(AsyncDBError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, purpose: str, extra: str, module: str | None) -> None:
+        super().__init__(f"For {purpose}, {module} is missing. Install it: `pip install 'asyncdb_nb[{extra}]'`.")
+
+    @classmethod
+    @contextmanager
+    def instead(cls, purpose: str, extra: str) -> Iterator[None]:
+        """Raise this error instead of the block's ModuleNotFoundError."""
+        try:
+            yield
+        except ModuleNotFoundError as error:
+            raise cls(purpose, extra, error.name) from error
 
 
 class LeakWarning(ResourceWarning):
