@@ -142,7 +142,7 @@ def test_sslrootcert_system_trusts_public_authorities() -> None:
         pytest.param(b"postgresql://u:hunter2@h/d", "text, not bytes", id="bytes"),
         pytest.param("postgresql://u:hunter2@h:x/d", "port is not a number", id="port in letters"),
         pytest.param("postgresql://u:hunter2@h:70000/d", "port is not a number", id="port too large"),
-        pytest.param("postgresql://u:hunter/2@h/d", "percent-encoded", id="/ in the password"),
+        pytest.param("postgresql://u:12/hunter2@h/d", "percent-encoded", id="/ in the password"),
         pytest.param("postgresql://u:hunter?2@h/d", "percent-encoded", id="? in the password"),
         pytest.param("postgresql://u:hunter2", "percent-encoded", id="host forgotten"),
         pytest.param("postgresql://a,b,c/d?password=hunter2&port=1,2", "3 hosts and 2 ports", id="ports for hosts"),
