@@ -100,8 +100,8 @@ class SchemaTakenError(AsyncDBError):
 
     def __init__(self, schema: str) -> None:
         super().__init__(
-            f"This database has a schema {schema!r} that asyncdb_nb did not make, so the sample workflows keep out of it. "
-            "Put them into a database of their own: `create database samples`."
+            f"This database has a schema {schema!r} that asyncdb_nb did not make, so the sample workflows keep out of "
+            "it. Put them into a database of their own: `create database samples`."
         )
 
 

@@ -23,7 +23,9 @@ Target = AsyncSession | AsyncEngine | HasEngine
 @asynccontextmanager
 async def loading(target: Target) -> AsyncIterator[AsyncConnection]:
     """
-    Open a transaction in which the tables exist and nobody else loads. It commits at the end unless it is a session's.
+    Open a transaction in which the tables exist and nobody else loads through here.
+
+    It commits at the end, unless it is a session's own.
 
     Raises:
         SchemaTakenError: The database has a schema `workflows` of its own.
@@ -49,9 +51,13 @@ async def reading(target: Target) -> AsyncIterator[AsyncConnection]:
 async def _prepared(session: AsyncSession) -> AsyncConnection:
     connection = await session.connection()
     await create_tables(connection)
-    tables = ", ".join(f"{SCHEMA}.{table}" for table in ("workflow", "run", "task"))
-    await connection.execute(text(f"lock table {tables} in share row exclusive mode"))  # reading goes on
     return connection
+
+
+async def lock(connection: AsyncConnection) -> None:
+    """Keep everyone else from adding rows until the transaction ends, so that ids can be chosen. Reading goes on."""
+    tables = ", ".join(f"{SCHEMA}.{table}" for table in ("workflow", "run", "task"))
+    await connection.execute(text(f"lock table {tables} in share row exclusive mode"))
 
 
 async def raw(connection: AsyncConnection) -> Any:

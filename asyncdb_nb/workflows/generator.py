@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, select, text
 
-from asyncdb_nb.workflows.bulk import Target, after_ids, copy_rows, loading, next_id, reading
+from asyncdb_nb.workflows.bulk import Target, after_ids, copy_rows, loading, lock, next_id, reading
 from asyncdb_nb.workflows.catalogue import CREWS
 from asyncdb_nb.workflows.models import SCHEMA, Run, Task, Workflow
 
@@ -117,6 +117,7 @@ async def _count(connection: AsyncConnection) -> Seeded:
 
 async def _load(connection: AsyncConnection, number_of_runs: int, number_of_workflows: int, seed: int) -> Seeded:
     simulation = await asyncio.to_thread(_simulation, number_of_runs, number_of_workflows, seed)
+    await lock(connection)
     first = {table: await next_id(connection, table) for table in ("workflow", "run", "task")}
     workflows = [_workflow_row(first["workflow"], number, plan) for number, plan in enumerate(simulation.plans)]
     await copy_rows(connection, "workflow", _WORKFLOW, workflows)
