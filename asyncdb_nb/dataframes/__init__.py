@@ -1,1 +1,194 @@
-"""Statement or results → DataFrame, exact for every type."""
+"""
+Statement or results → DataFrame, with the dtypes that PostgreSQL's types mean.
+
+`frame`, `frames` and `table` run in the caller's open transaction: they see what the session flushed, honour the
+session's hooks and loader criteria, and leave the transaction open and usable. Dtypes come from the SQL types alone
+(`types`), so they are the same for a full, an all-NULL and an empty result. pandas and pyarrow are imported when they
+are first needed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from asyncdb_nb.dataframes import columns as assembly
+from asyncdb_nb.dataframes import rows as results_
+from asyncdb_nb.dataframes.columns import Column
+from asyncdb_nb.dataframes.pending import Pending
+from asyncdb_nb.dataframes.reading import Reading
+from asyncdb_nb.dataframes.statements import Params
+from asyncdb_nb.dataframes.types import DtypeBackend, NumericAs
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from sqlalchemy import Executable
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+__all__ = ["frame", "frames", "table", "to_frame"]
+
+
+def frame(
+    session: AsyncSession,
+    statement: str | Executable,
+    params: Params = None,
+    *,
+    dtype_backend: DtypeBackend = None,
+    numeric: NumericAs = "decimal",
+    max_rows: int | None = None,
+    truncate: bool = False,
+) -> Pending[pd.DataFrame]:
+    r"""Read a statement into a DataFrame, inside the session's open transaction.
+
+    Args:
+        session: Any AsyncSession on PostgreSQL through asyncpg. Its pending changes are flushed first, its hooks apply.
+        statement: SQL text, `text(...)`, or a Core or ORM select. Text without params runs exactly as typed, colons and
+            all; with params, `:name` is a bind (and `\:` a colon). `select(Workflow)` gives one column for each mapped
+            column.
+        params: Values for the binds, by name.
+        dtype_backend: As in pandas: None, `"numpy_nullable"` or `"pyarrow"`. The table of types says what each means.
+        numeric: `"decimal"` is exact; `"float"` reads numeric columns as float64, listed as lossy.
+        max_rows: Refuse a result with more rows. Not more than one row beyond it leaves the server.
+        truncate: With `max_rows`, give the first rows instead of refusing.
+
+    Returns:
+        A DataFrame, once awaited, with the server's column names (which may repeat) and a RangeIndex.
+        `frame.attrs["asyncdb"]` has `statement` (as it was sent), `rows`, `seconds`, `path`, `truncated`, and `lossy`:
+        by column, which values are NA because the dtype cannot hold them.
+
+    Raises:
+        FrameError: It is no statement, it returns no rows (then it was not run), or a `:name` has no value.
+        TooManyRowsError: There are more than `max_rows` rows.
+        sqlalchemy.exc.SQLAlchemyError: The server refused the statement; the transaction is as PostgreSQL leaves it.
+
+    Example:
+        >>> slow = await frame(session, "select * from tasks where seconds > :limit", {"limit": 60})
+    """
+    reading = Reading(session, statement, params, numeric=numeric, max_rows=max_rows, truncate=truncate)
+
+    async def read() -> pd.DataFrame:
+        started = time.perf_counter()
+        columns, count = await reading.columns()
+        return _finish(columns, count, dtype_backend, reading.report(started))
+
+    return Pending(read, "frame(session, ...)")
+
+
+def table(
+    session: AsyncSession,
+    statement: str | Executable,
+    params: Params = None,
+    *,
+    numeric: NumericAs = "decimal",
+    max_rows: int | None = None,
+    truncate: bool = False,
+) -> Pending[pa.Table]:
+    """Read a statement into a `pyarrow.Table`, inside the session's open transaction.
+
+    polars (`pl.from_arrow`) and DuckDB take it without a copy. Arguments and errors are those of `frame`.
+
+    Returns:
+        A Table, once awaited, of the Arrow types that the table of types names. Its schema's metadata has, under
+        `b"asyncdb"`, what `frame.attrs` would have, as JSON.
+    """
+    reading = Reading(session, statement, params, numeric=numeric, max_rows=max_rows, truncate=truncate, members=False)
+
+    async def read() -> pa.Table:
+        import json
+
+        started = time.perf_counter()
+        columns, _ = await reading.columns()
+        made = assembly.to_table(columns)
+        report = {**reading.report(started), "lossy": assembly.losses(columns)}
+        return made.replace_schema_metadata({"asyncdb": json.dumps(report)})
+
+    return Pending(read, "table(session, ...)")
+
+
+def frames(
+    session: AsyncSession,
+    statement: str | Executable,
+    params: Params = None,
+    *,
+    rows: int = 100_000,
+    dtype_backend: DtypeBackend = None,
+    numeric: NumericAs = "decimal",
+) -> Frames:
+    """Read a statement as DataFrames of `rows` rows, through a cursor on the server: memory is that of one part.
+
+    The parts have the same dtypes; an empty result is one empty part. Leaving the loop early, by `break` or by an
+    error, leaves the connection usable at once. Arguments and errors are those of `frame`.
+
+    Example:
+        >>> async for part in frames(session, "select * from tasks"):
+        ...     total += part["cost"].sum()
+    """
+    if rows < 1:
+        raise ValueError(f"rows={rows}: a part has at least one row.")
+    return Frames(Reading(session, statement, params, numeric=numeric), rows, dtype_backend)
+
+
+class Frames(AsyncIterator["pd.DataFrame"]):
+    """The parts of a result, one after the other; made by `frames`.
+
+    It holds no row but those of the part it is reading, and it needs no closing: the server's cursor ends with the
+    transaction.
+    """
+
+    def __init__(self, reading: Reading, rows: int, dtype_backend: DtypeBackend) -> None:
+        self._reading = reading
+        self._rows = rows
+        self._dtype_backend = dtype_backend
+        self._begun = self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> pd.DataFrame:
+        if self._ended:
+            raise StopAsyncIteration
+        started = time.perf_counter()
+        columns, count = await self._reading.part(self._rows)
+        self._ended = count < self._rows
+        if self._ended:
+            await self.aclose()
+        if count == 0 and self._begun:
+            raise StopAsyncIteration
+        self._begun = True
+        return _finish(columns, count, self._dtype_backend, self._reading.report(started))
+
+    async def aclose(self) -> None:
+        """Read no further."""
+        self._ended = True
+        await self._reading.aclose()
+
+
+def to_frame(results: Any, *, dtype_backend: DtypeBackend = None) -> pd.DataFrame:
+    """Make a DataFrame of results that are here already, whatever returned them.
+
+    Args:
+        results: Rows, mappings, mapped entities, dataclasses, pydantic models, tuples or scalars: a list of one kind,
+            one of them, or a SQLAlchemy result. Mapped entities give one column for each mapped column that is loaded,
+            and one for each relationship that is loaded on all of them; nothing is ever loaded for it.
+        dtype_backend: As in `frame`.
+
+    Returns:
+        A DataFrame. Mapped entities have the dtypes of their columns' types, dataclasses and pydantic models those of
+        their annotations; for the rest the values decide.
+
+    Raises:
+        FrameError: The results are of several kinds, or an attribute is loaded on some entities only.
+
+    Example:
+        >>> to_frame(await repository.list())
+    """
+    columns, count = results_.columns(results)
+    return assembly.to_frame(columns, count, dtype_backend)
+
+
+def _finish(columns: Sequence[Column], count: int, backend: DtypeBackend, report: dict[str, Any]) -> pd.DataFrame:
+    made = assembly.to_frame(columns, count, backend)
+    made.attrs["asyncdb"] = {**report, "lossy": assembly.losses(columns)}
+    return made

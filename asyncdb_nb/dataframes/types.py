@@ -177,6 +177,14 @@ RULES: dict[str, Rule] = {
         "tuple; text in Arrow, as an anonymous row declares no fields.",
     ),
     "void": Rule("void", "string", "str", "string", ARROW, "What a function without a result gives: NULL."),
+    "python": Rule(
+        "a column type with Python-side processing (TypeDecorator, Enum of a class, …)",
+        "what pyarrow infers",
+        OBJECT,
+        OBJECT,
+        OBJECT,
+        "The values that SQLAlchemy gives. `table()` has an Enum's text as PostgreSQL does.",
+    ),
     "float": Rule(
         "numeric with `numeric='float'`", "double", "float64", "Float64", ARROW, "The nearest double (listed as lossy)."
     ),
@@ -435,6 +443,8 @@ def _arrow_type(column: ColumnType) -> pa.DataType:
             return pa.month_day_nano_interval()
         case "uuid":
             return pa.binary(16)
+        case "python":
+            return pa.null()
         case _:
             return pa.type_for_alias(RULES[column.kind].arrow)
 

@@ -1,9 +1,9 @@
 """
 One value as PostgreSQL sends it in binary → the Python value that loses nothing.
 
-asyncpg's own decoders lose: months become 30 days, `infinity` becomes the year 9999, a year before Christ is an error. This
-module reads the same bytes exactly, whether they come in a row or in a COPY stream. A date or time that Python has no value
-for (`infinity`, years outside 1 to 9999) is given as PostgreSQL writes it: a str.
+asyncpg's own decoders lose: months become 30 days, `infinity` becomes the year 9999, a year before Christ is an error.
+This module reads the same bytes exactly, whether they come in a row or in a COPY stream. A date or time that Python has
+no value for (`infinity`, years outside 1 to 9999) is given as PostgreSQL writes it: a str.
 
 The formats are those of the `*_send` functions in PostgreSQL's source (src/backend/utils/adt).
 """
@@ -136,9 +136,7 @@ def _multirange(one: Reader, data: bytes) -> list[Any]:
 
 def _composite(names: list[str], readers: list[Reader], data: bytes) -> dict[str, Any]:
     values = [item for _, item in _fields(data)]
-    return {
-        name: None if item is None else read(item) for name, read, item in zip(names, readers, values, strict=True)
-    }
+    return {name: None if item is None else read(item) for name, read, item in zip(names, readers, values, strict=True)}
 
 
 def _record(loads: Callable[[str], Any], data: bytes) -> tuple[Any, ...]:
@@ -201,7 +199,11 @@ def _date_text(days: int) -> str:
 def _time(data: bytes) -> dt.time | str:
     microseconds = _INT8.unpack(data)[0]
     try:
-        return (_PG_EPOCH + dt.timedelta(microseconds=microseconds)).time() if microseconds < 86_400_000_000 else "24:00:00"
+        return (
+            (_PG_EPOCH + dt.timedelta(microseconds=microseconds)).time()
+            if microseconds < 86_400_000_000
+            else "24:00:00"
+        )
     except OverflowError as error:
         raise ValueError(f"{microseconds} microseconds are no time of day") from error
 

@@ -1,0 +1,101 @@
+"""
+Ask the server what the types are that are not built in: enums, domains, ranges, row types, extensions.
+
+One query answers for a type and every type inside it. It runs on the raw connection, with the names of pg_catalog
+spelled out, so that no search path of the user's can lead it astray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from asyncdb_nb.dataframes.types import CatalogType, ColumnType, UnknownTypeError, column_type
+
+_TYPES = """
+WITH RECURSIVE wanted(oid) AS (
+    SELECT pg_catalog.unnest($1::pg_catalog.oid[])
+  UNION
+    SELECT inside.oid
+    FROM wanted
+    JOIN pg_catalog.pg_type t ON t.oid = wanted.oid
+    LEFT JOIN pg_catalog.pg_range r ON t.oid IN (r.rngtypid, r.rngmultitypid)
+    CROSS JOIN LATERAL (
+        SELECT CASE t.typtype
+            WHEN 'd' THEN t.typbasetype
+            WHEN 'r' THEN r.rngsubtype
+            WHEN 'm' THEN r.rngtypid
+            WHEN 'b' THEN CASE WHEN t.typcategory = 'A' THEN t.typelem END
+        END
+      UNION ALL
+        SELECT a.atttypid FROM pg_catalog.pg_attribute a
+        WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+    ) inside(oid)
+    WHERE inside.oid IS NOT NULL
+)
+SELECT
+    t.oid,
+    t.typname::pg_catalog.text AS name,
+    t.typtype::pg_catalog.text AS kind,
+    t.typtypmod AS typmod,
+    CASE t.typtype
+        WHEN 'd' THEN t.typbasetype
+        WHEN 'r' THEN (SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid)
+        WHEN 'm' THEN (SELECT r.rngtypid FROM pg_catalog.pg_range r WHERE r.rngmultitypid = t.oid)
+        WHEN 'b' THEN CASE WHEN t.typcategory = 'A' THEN t.typelem END
+    END AS inside,
+    ARRAY(
+        SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a
+        WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+    ) AS field_names,
+    ARRAY(
+        SELECT a.atttypid FROM pg_catalog.pg_attribute a
+        WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+    ) AS field_oids,
+    ARRAY(
+        SELECT a.atttypmod FROM pg_catalog.pg_attribute a
+        WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+    ) AS field_typmods
+FROM pg_catalog.pg_type t
+JOIN wanted ON wanted.oid = t.oid
+"""
+# How many digits of money stand after the point is decided by lc_monetary.
+_MONEY_SCALE = """
+SELECT pg_catalog.scale(('1'::pg_catalog.int8::pg_catalog.money)::pg_catalog.numeric)
+"""
+
+
+async def column_types(connection: Any, described: Sequence[tuple[int, int]]) -> list[ColumnType]:
+    """Describe columns, asking the server for what is not built in.
+
+    Args:
+        connection: An asyncpg connection that is free.
+        described: Each column's oid and typmod.
+
+    Returns:
+        One type for each column.
+    """
+    try:
+        types = [column_type(oid, typmod) for oid, typmod in described]
+    except UnknownTypeError:
+        catalog = await _catalog(connection, {oid for oid, _ in described})
+        types = [column_type(oid, typmod, catalog) for oid, typmod in described]
+    if not any(part.kind == "money" for type_ in types for part in type_.parts()):
+        return types
+    scale = await connection.fetchval(_MONEY_SCALE)
+    catalog = await _catalog(connection, {oid for oid, _ in described})
+    return [column_type(oid, typmod, catalog, money_scale=scale) for oid, typmod in described]
+
+
+async def _catalog(connection: Any, oids: Iterable[int]) -> dict[int, CatalogType]:
+    return {
+        line["oid"]: CatalogType(
+            oid=line["oid"],
+            name=line["name"],
+            kind=line["kind"],
+            inside=line["inside"] or 0,
+            typmod=line["typmod"],
+            fields=tuple(zip(line["field_names"], line["field_oids"], line["field_typmods"], strict=True)),
+        )
+        for line in await connection.fetch(_TYPES, list(oids))
+    }

@@ -1,0 +1,318 @@
+"""
+One column of a result on its way to Arrow and to pandas.
+
+A column holds either an Arrow array of its type, or Python values where no Arrow type holds them all (arrays of any
+number of dimensions, numeric of any precision, intervals). Whichever way a result came, its columns end here, so a
+frame looks the same whatever path was taken. What the target cannot hold becomes NA, and `lossy` counts it by reason.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from asyncdb_nb.dataframes import native, wire
+from asyncdb_nb.dataframes.types import ColumnType, DtypeBackend
+from asyncdb_nb.errors import FrameError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+# Kinds that are kept as Python values until it is known what is asked for.
+_AS_VALUES = frozenset(
+    "numeric interval array range multirange composite record floats path hstore python".split()  # noqa: SIM905
+)
+_YEARS = (
+    -719_162,
+    2_932_896,
+)  # 0001-01-01 and 9999-12-31 as days from 1970: what Python, and so a printed frame, can show
+
+
+@dataclass(slots=True)
+class Column:
+    """One column: its name, its type and its values.
+
+    Attributes:
+        name: As the server, or SQLAlchemy, names it.
+        type: What PostgreSQL says it is.
+        array: An Arrow array, chunked or not, of `type.arrow()`; or None.
+        values: Python values as `wire` reads them, when `array` is None.
+        lossy: How many values are not what they were, by what became of them.
+        loads: What parses JSON text.
+    """
+
+    name: str
+    type: ColumnType
+    array: pa.Array | pa.ChunkedArray | None = None
+    values: Sequence[Any] | None = None
+    lossy: Counter[str] = field(default_factory=Counter)
+    loads: Callable[[str], Any] = json.loads
+
+    def __len__(self) -> int:
+        return len(self.array if self.array is not None else self.values or ())
+
+    def to_arrow(self) -> pa.Array | pa.ChunkedArray:
+        """Give the values as an Arrow array of `type.arrow()`."""
+        if self.array is None:
+            assert self.values is not None, "a column has an array or values"  # noqa: S101
+            self.array = _arrow(self.name, self.type, self.values, _fitter(self.type), self.lossy)
+        return self.array
+
+    def to_pandas(self, backend: DtypeBackend = None) -> Any:
+        """Give the values as an array of `type.dtype(backend)`, for one column of a frame."""
+        import numpy as np
+        import pandas as pd
+
+        dtype = self.type.dtype(backend)
+        if dtype == np.dtype(object):
+            return np.fromiter(self._objects(), dtype=object, count=len(self))
+        array = self.to_arrow()
+        if self.type.kind == "date":
+            array = self._printable_dates(array)
+        if isinstance(dtype, pd.ArrowDtype):
+            return pd.arrays.ArrowExtensionArray(array)
+        if self.type.kind in ("timestamp", "timestamptz"):
+            return array.to_pandas().array
+        if isinstance(dtype, np.dtype):
+            return array.to_numpy(zero_copy_only=False) if not hasattr(array, "chunks") else array.to_numpy()
+        return dtype.__from_arrow__(array)  # type: ignore[union-attr]  # an extension dtype by now
+
+    def _objects(self) -> Sequence[Any]:
+        """Give Python values, None for NULL."""
+        if self.values is not None:
+            return self.values
+        assert self.array is not None, "a column has an array or values"  # noqa: S101
+        read = {"json": self.loads, "uuid": lambda data: uuid.UUID(bytes=data), "numeric": Decimal}.get(self.type.kind)
+        values: list[Any] = self.array.to_pylist()
+        return values if read is None else [None if value is None else read(value) for value in values]
+
+    def _printable_dates(self, array: Any) -> Any:
+        """Make dates NA that Python has no date for: a frame that holds them cannot be printed."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        days = array.cast(pa.int32())
+        bounds = pc.min_max(days).as_py()
+        if bounds["min"] is None or (bounds["min"] >= _YEARS[0] and bounds["max"] <= _YEARS[1]):
+            return array
+        shown: Any = pc.and_(pc.greater_equal(days, _YEARS[0]), pc.less_equal(days, _YEARS[1]))
+        self.lossy["NA for a year outside 1 to 9999"] += pc.sum(pc.invert(shown)).as_py()
+        return pc.if_else(shown, array, pa.scalar(None, array.type))
+
+
+def from_wire(
+    name: str, type_: ColumnType, values: Sequence[bytes | None], loads: Callable[[str], Any] = json.loads
+) -> Column:
+    """Make a column of values in PostgreSQL's binary form."""
+    if type_.kind == "json":
+        texts = [None if value is None else wire.json_text(type_, value) for value in values]
+        return Column(name, type_, _arrow(name, type_, texts, None), loads=loads)
+    if type_.kind in ("date", "timestamp", "timestamptz"):
+        lossy: Counter[str] = Counter()
+        return Column(name, type_, _arrow(name, type_, values, _since_1970(type_), lossy), lossy=lossy)
+    read = wire.reader(type_, loads)
+    return from_values(name, type_, [None if value is None else read(value) for value in values])
+
+
+def from_native(name: str, type_: ColumnType, values: Sequence[Any]) -> Column:
+    """Make a column of values as asyncpg or SQLAlchemy gives them."""
+    if type_.kind == "json":
+        return Column(name, type_, values=values)
+    convert = native.converter(type_)
+    if convert is not None:
+        converted = [None if value is None else convert(value) for value in values]
+        column = from_values(name, type_, converted)
+        if type_.kind == "interval":
+            column.lossy["a month counted as 30 days, if there was one"] += sum(
+                isinstance(v, timedelta) for v in values
+            )
+        return column
+    return from_values(name, type_, values)
+
+
+def from_values(name: str, type_: ColumnType, values: Sequence[Any]) -> Column:
+    """Make a column of values as `wire` reads them."""
+    if type_.kind in _AS_VALUES:
+        return Column(name, type_, values=values)
+    lossy: Counter[str] = Counter()
+    return Column(name, type_, _arrow(name, type_, values, _fitter(type_), lossy), lossy=lossy)
+
+
+def to_frame(columns: Sequence[Column], rows: int, backend: DtypeBackend = None) -> pd.DataFrame:
+    """Put columns of `rows` values each together to a DataFrame; names may repeat."""
+    import pandas as pd
+
+    arrays = {position: column.to_pandas(backend) for position, column in enumerate(columns)}
+    frame = pd.DataFrame(arrays, index=pd.RangeIndex(rows), copy=False)
+    frame.columns = pd.Index([column.name for column in columns])
+    return frame
+
+
+def to_table(columns: Sequence[Column]) -> pa.Table:
+    """Put columns together to a pyarrow.Table; names may repeat."""
+    import pyarrow as pa
+
+    return pa.Table.from_arrays([column.to_arrow() for column in columns], names=[column.name for column in columns])
+
+
+def losses(columns: Sequence[Column]) -> dict[str, str]:
+    """Say by column which values are NA because the type cannot hold them, and which are rounded."""
+    said: dict[str, str] = {}
+    for column in columns:
+        reasons = [f"{reason} ({count:,})" for reason, count in column.lossy.items()]
+        if column.type.kind == "float":
+            reasons.append("numeric read as the nearest float64")
+        if reasons:
+            said[column.name] = "; ".join([*([said[column.name]] if column.name in said else []), *reasons])
+    return said
+
+
+class _UnfitError(Exception):
+    """A value that its Arrow type cannot hold; the message is the reason."""
+
+
+def _arrow(
+    name: str,
+    type_: ColumnType,
+    values: Sequence[Any],
+    fit: Callable[[Any], Any] | None,
+    lossy: Counter[str] | None = None,
+) -> pa.Array:
+    """Make an Arrow array of what `fit` makes of the values; one that does not fit is NA and counted in `lossy`."""
+    import pyarrow as pa
+
+    try:
+        fitted = values if fit is None else _fitted(values, fit, Counter() if lossy is None else lossy)
+        return pa.array(fitted, None if type_.kind == "python" else type_.arrow())
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise FrameError(f"Column {name!r} cannot become {type_.name} in Arrow: {error}") from error
+
+
+def _fitted(values: Sequence[Any], fit: Callable[[Any], Any], lossy: Counter[str]) -> list[Any]:
+    fitted: list[Any] = []
+    for value in values:
+        try:
+            fitted.append(None if value is None else fit(value))
+        except _UnfitError as reason:
+            lossy[f"NA for {reason}"] += 1
+            fitted.append(None)
+    return fitted
+
+
+def _fitter(type_: ColumnType) -> Callable[[Any], Any] | None:
+    """Give what turns a value into one that pyarrow takes, or raises `_UnfitError`; None where pyarrow takes all."""
+    match type_.kind:
+        case "decimal" | "money":
+            return _fit_decimal
+        case "date" | "timestamp" | "timestamptz" | "time":
+            return _fit_temporal
+        case "numeric":
+            return lambda value: f"{value:f}" if value.is_finite() else str(value)
+        case "interval":
+            return _fit_interval
+        case "uuid":
+            return lambda value: value.bytes
+        case "json":
+            return lambda value: value if isinstance(value, str) else json.dumps(value)
+        case "record":
+            return repr
+        case "hstore":
+            return lambda value: list(value.items())
+        case "array" | "multirange":
+            return _fit_list(type_)
+        case "range":
+            return _fit_range(type_)
+        case "composite":
+            return _fit_fields(type_)
+    return None
+
+
+def _fit_decimal(value: Any) -> Any:
+    if not value.is_finite():
+        raise _UnfitError("NaN")
+    return value
+
+
+def _fit_temporal(value: Any) -> Any:
+    if isinstance(value, str):  # Python has no date or time for it
+        raise _UnfitError("infinity" if value.endswith("infinity") else value)
+    return value
+
+
+def _since_1970(type_: ColumnType) -> Callable[[bytes], int]:
+    """Give what reads the bytes of a date or timestamp as Arrow counts it: days or microseconds from 1970."""
+    size, epoch = (4, wire.EPOCH_DAYS) if type_.kind == "date" else (8, wire.EPOCH_MICROSECONDS)
+    limit = 2 ** (8 * size - 1)
+
+    def fit(data: bytes) -> int:
+        count = int.from_bytes(data, signed=True)
+        if count in (limit - 1, -limit):
+            raise _UnfitError("infinity")
+        if count + epoch >= limit:
+            raise _UnfitError("a year after 294246")
+        return count + epoch
+
+    return fit
+
+
+def _fit_interval(value: Any) -> tuple[int, int, int]:
+    if isinstance(value, str):
+        raise _UnfitError("infinity")
+    parts: dict[str, int] = value.kwds
+    nanoseconds = parts.get("microseconds", 0) * 1000 + parts.get("nanoseconds", 0)
+    if not -(2**63) <= nanoseconds < 2**63:
+        raise _UnfitError("more than 292 years of hours")
+    return parts.get("months", 0), parts.get("days", 0), nanoseconds
+
+
+def _fit_list(type_: ColumnType) -> Callable[[Any], Any]:
+    assert type_.element is not None, f"a {type_.kind} has an element"  # noqa: S101
+    fit = _fit_inside(type_.element)
+    own_depth = _depth_of(type_.element)
+
+    def fit_all(values: list[Any]) -> list[Any]:
+        if type_.kind == "array" and any(_depth(value) > own_depth for value in values):
+            raise _UnfitError("an array of several dimensions")
+        return [fit(value) for value in values]
+
+    return fit_all
+
+
+def _fit_range(type_: ColumnType) -> Callable[[Any], Any]:
+    assert type_.element is not None, "a range has a bound"  # noqa: S101
+    fit = _fit_inside(type_.element)
+    return lambda value: {
+        "lower": fit(value.lower),
+        "upper": fit(value.upper),
+        "lower_inc": value.bounds[0] == "[" and not value.empty,
+        "upper_inc": value.bounds[1] == "]" and not value.empty,
+        "empty": value.empty,
+    }
+
+
+def _fit_fields(type_: ColumnType) -> Callable[[Any], Any]:
+    fits = {name: _fit_inside(inner) for name, inner in type_.fields}
+    return lambda value: {name: fits[name](item) for name, item in value.items()}
+
+
+def _fit_inside(type_: ColumnType) -> Callable[[Any], Any]:
+    fit = _fitter(type_)
+    return lambda value: value if value is None or fit is None else fit(value)
+
+
+def _depth(value: Any) -> int:
+    return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
+
+
+def _depth_of(type_: ColumnType) -> int:
+    """Say how many lists deep one value of a type may be without being an array's own dimensions."""
+    if type_.kind == "multirange":
+        return 1
+    return {"floats": 1, "json": 1_000}.get(type_.kind, 0)

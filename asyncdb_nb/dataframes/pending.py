@@ -1,0 +1,58 @@
+"""
+What a call returns before it is awaited: a coroutine that says what to type when the `await` was forgotten.
+
+A plain coroutine shows `<coroutine object ...>` in a cell and warns long after, somewhere else. This one is a
+`collections.abc.Coroutine` as well (`asyncio.create_task` and `gather` take it), starts nothing before it is awaited,
+and so has nothing to warn about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Pending(Coroutine[Any, Any, T]):
+    """A call that runs when it is awaited, once.
+
+    Args:
+        start: Makes the coroutine that does the work; called at the first step.
+        call: What to show after `await`: `frame(session, ...)`.
+    """
+
+    def __init__(self, start: Callable[[], Coroutine[Any, Any, T]], call: str) -> None:
+        self._start = start
+        self._call = call
+        self._running: Coroutine[Any, Any, T] | None = None
+        self._closed = False
+
+    def send(self, value: Any) -> Any:
+        """Go on to the next step."""
+        return self._coroutine().send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Raise an error where the work waits."""
+        return self._coroutine().throw(*error)
+
+    def close(self) -> None:
+        """End the work, if it has begun."""
+        self._closed = True
+        if self._running is not None:
+            self._running.close()
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._coroutine().__await__()
+
+    def __repr__(self) -> str:
+        if self._running is None and not self._closed:
+            return f"Nothing was read yet. Type: await {self._call}"
+        return f"<{self._call}, awaited>"
+
+    def _coroutine(self) -> Coroutine[Any, Any, T]:
+        if self._closed and self._running is None:
+            raise RuntimeError(f"This was closed before it was awaited. Call it again: await {self._call}")
+        if self._running is None:
+            self._running = self._start()
+        return self._running

@@ -1,0 +1,123 @@
+"""
+A prepared statement that tells its columns' types in full, and hands over the bytes of those that asyncpg would spoil.
+
+PostgreSQL describes every column before the first row: its type and its modifier (the precision of a numeric). asyncpg
+receives that, uses it to choose decoders, and shows the type only. The description is the one list of seven-part tuples
+that a statement's state refers to; it is found there by its shape. A column whose decoder loses something (an
+interval's months, infinity) is described to asyncpg as bytea before it chooses, and so comes as the bytes that were
+sent, for this statement and column alone: no codec of the connection is touched, and parameters are encoded as ever.
+
+Should an asyncpg come that keeps its description elsewhere, nothing is found: numeric columns are then without
+precision, and values are as asyncpg decodes them. A test says so.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asyncdb_nb.dataframes.catalog import column_types
+from asyncdb_nb.dataframes.types import ColumnType
+
+Line = tuple[bytes, int, int, int, int, int, int]  # name, table, column, oid, size, typmod, format
+
+_BYTEA = 17
+_EXACT_IN_ASYNCPG = frozenset(
+    {"bool", "int2", "int4", "int8", "oid", "xid8", "float4", "float8", "numeric", "decimal", "text", "bytea"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A column of a prepared statement.
+
+    Attributes:
+        name: As the server names it.
+        type: What it becomes. (The server describes a domain as its base type.)
+        raw: Whether its values come as bytes.
+    """
+
+    name: str
+    type: ColumnType
+    raw: bool
+
+
+async def prepare(
+    connection: Any, query: str, name: str | None, kept: Collection[str] | None = ()
+) -> tuple[Any, list[Described] | None]:
+    """Prepare a statement.
+
+    Args:
+        connection: An asyncpg connection that is free.
+        query: SQL, with `$1`.
+        name: A name for the statement on the server; None for one of asyncpg's.
+        kept: Names of columns that asyncpg itself is to decode; None for all.
+
+    Returns:
+        An asyncpg `PreparedStatement` and its columns; None when the statement returns no rows.
+    """
+    from asyncpg.prepared_stmt import PreparedStatement
+
+    state = await _describe(connection, query, name)
+    try:
+        description = _description(state)
+    except LookupError:
+        return await _prepare_plainly(connection, query, name)
+    columns = None if description is None else await _columns(connection, description, kept)
+    for position, column in enumerate(columns or ()):
+        if description is not None and column.raw:
+            line = description[position]
+            description[position] = (*line[:3], _BYTEA, *line[4:])
+    state._init_codecs()
+    return PreparedStatement(connection, query, state), columns
+
+
+async def _describe(connection: Any, query: str, name: str | None) -> Any:
+    """Have the server parse and describe a statement, and asyncpg learn its types, but not yet choose decoders."""
+    protocol = connection._protocol
+    state = await protocol.prepare(
+        name or connection._get_unique_id("asyncdb"), query, None, record_class=protocol.get_record_class()
+    )
+    if state._init_types():
+        await connection.prepare(query)
+    return state
+
+
+def _description(state: Any) -> list[Line] | None:
+    """Find the description of a statement's columns; None when it returns no rows.
+
+    Raises:
+        LookupError: It is not where asyncpg 0.30 to 0.32 has it: a list before the list of the parameters' oids.
+    """
+    lists = [found for found in gc.get_referents(state) if type(found) is list]
+    oids = [attribute.type.oid for attribute in state._get_attributes()]
+    if len(lists) == 1 and not oids:
+        return None
+    if len(lists) != 2 or [line[3] for line in lists[0]] != oids:
+        raise LookupError("asyncpg keeps the description of columns elsewhere")
+    return lists[0]
+
+
+async def _columns(connection: Any, description: Sequence[Line], kept: Collection[str] | None) -> list[Described]:
+    names = [line[0].decode() for line in description]
+    types = await column_types(connection, [(line[3], line[5]) for line in description])
+    return [
+        Described(name, type_, raw=kept is not None and name not in kept and _needs_bytes(type_))
+        for name, type_ in zip(names, types, strict=True)
+    ]
+
+
+async def _prepare_plainly(connection: Any, query: str, name: str | None) -> tuple[Any, list[Described] | None]:
+    statement = await connection.prepare(query, name=name)
+    attributes = statement.get_attributes()
+    types = await column_types(connection, [(attribute.type.oid, -1) for attribute in attributes])
+    return statement, [
+        Described(attribute.name, type_, raw=False) for attribute, type_ in zip(attributes, types, strict=True)
+    ] or None
+
+
+def _needs_bytes(type_: ColumnType) -> bool:
+    plain = type_.element if type_.kind == "array" and type_.element else type_
+    return type_.binary and plain.kind not in _EXACT_IN_ASYNCPG

@@ -1,0 +1,94 @@
+"""
+What SQLAlchemy's column types do to a value in Python, and which of it a frame needs.
+
+A `TypeDecorator`, an Enum of a Python class or a user's own type changes values after they came: such a column is given
+the values that SQLAlchemy gives, in dtype object. Types of SQLAlchemy's own that only put the same value in another
+form (ranges, arrays, bytes) are left to the table of types, so that their dtypes are those of the same statement as SQL
+text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy import ARRAY, Enum, Float, Numeric, TypeDecorator, Uuid
+
+from asyncdb_nb.dataframes.types import ColumnType
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.engine.default import DefaultExecutionContext
+    from sqlalchemy.types import TypeEngine
+
+Declared = Sequence[tuple[str, "TypeEngine[Any]"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Processing:
+    """What happens to one column's values: nothing, a function, a list of members, or floats."""
+
+    how: Literal["nothing", "function", "members", "floats"] = "nothing"
+    process: Callable[[Any], Any] | None = None
+
+    def type(self, column: ColumnType, *, members: bool = True) -> ColumnType:
+        """Give the type that a frame shows; with `members` false an Enum stays the text that it is in PostgreSQL."""
+        if self.how == "floats":
+            return column.as_float()
+        if self.how == "function" or (self.how == "members" and members):
+            return replace(column, kind="python")
+        return column
+
+
+def declared(context: DefaultExecutionContext) -> Declared:
+    """List the result columns of a statement by name, with the types that SQLAlchemy has for them; text has none."""
+    return [(entry[1], entry[3]) for entry in getattr(context.compiled, "_result_columns", None) or ()]
+
+
+def processed(declared: Declared) -> list[str]:
+    """Name the columns whose values SQLAlchemy changes."""
+    return [name for name, type_ in declared if how(type_) != "nothing"]
+
+
+def processings(declared: Declared, columns: Sequence[tuple[str, int]], dialect: Dialect) -> list[Processing]:
+    """Say what happens to each column, given by name and oid: by position where the names agree, else by name."""
+    if [name for name, _ in declared] == [name for name, _ in columns]:
+        types: list[TypeEngine[Any] | None] = [type_ for _, type_ in declared]
+    else:
+        by_name = dict(declared)
+        types = [by_name.get(name) for name, _ in columns]
+    return [_processing(type_, oid, dialect) for type_, (_, oid) in zip(types, columns, strict=True)]
+
+
+def how(type_: TypeEngine[Any]) -> Literal["nothing", "function", "members", "floats"]:
+    """Say what a column type does to the values that come from the server."""
+    if isinstance(type_, TypeDecorator):
+        return "function" if _has_own_processing(type_) else how(type_.impl_instance)
+    if isinstance(type_, Enum):
+        return "members" if type_.enum_class is not None else "nothing"
+    if isinstance(type_, ARRAY):
+        return "nothing" if how(type_.item_type) == "nothing" else "function"
+    if isinstance(type_, Numeric):
+        if isinstance(type_, Float):
+            return "function" if type_.asdecimal else "nothing"
+        return "nothing" if type_.asdecimal else "floats"
+    if isinstance(type_, Uuid):
+        return "nothing" if type_.as_uuid else "function"
+    return "nothing" if type(type_).__module__.startswith("sqlalchemy.") else "function"
+
+
+def _has_own_processing(type_: TypeDecorator[Any]) -> bool:
+    own = type(type_)
+    return (
+        own.process_result_value is not TypeDecorator.process_result_value
+        or own.result_processor is not TypeDecorator.result_processor
+    )
+
+
+def _processing(type_: TypeEngine[Any] | None, oid: int, dialect: Dialect) -> Processing:
+    done = "nothing" if type_ is None else how(type_)
+    if type_ is None or done == "nothing":
+        return Processing()
+    process = type_.dialect_impl(dialect).result_processor(dialect, oid)
+    return Processing() if process is None and done != "floats" else Processing(done, process)

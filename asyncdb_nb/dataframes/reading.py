@@ -1,0 +1,154 @@
+"""One statement, read in one session: executed once, its rows taken whole or in parts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from asyncdb_nb.dataframes import rows
+from asyncdb_nb.dataframes.columns import Column
+from asyncdb_nb.dataframes.execute import OPTION, Capture
+from asyncdb_nb.dataframes.statements import Params, builds_entities, executable
+from asyncdb_nb.dataframes.types import NumericAs
+from asyncdb_nb.errors import FrameError, TooManyRowsError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Executable
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+_NOT_CAPTURED = (
+    "This statement did not reach PostgreSQL through asyncpg: another driver has it, or a hook of the session "
+    "answered it. Execute it, then: `to_frame(await session.execute(statement))`."
+)
+
+
+class Reading:
+    """A statement on its way to columns.
+
+    Args:
+        session: The session to execute it in.
+        statement: As the user gave it.
+        params: Values for its binds.
+        numeric: "decimal" or "float".
+        max_rows: The most rows to give; None for all.
+        truncate: Whether to stop at `max_rows` rather than to refuse.
+        members: Whether an Enum column has its Python members; else its text.
+    """
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        statement: str | Executable,
+        params: Params,
+        *,
+        numeric: NumericAs = "decimal",
+        max_rows: int | None = None,
+        truncate: bool = False,
+        members: bool = True,
+    ) -> None:
+        if numeric not in ("decimal", "float"):
+            raise ValueError(f"numeric={numeric!r}: it is 'decimal' or 'float'.")
+        if max_rows is not None and max_rows < 0:
+            raise ValueError(f"max_rows={max_rows}: it is a number of rows, or None for all.")
+        self._session = session
+        self._params = params
+        self._executable = executable(statement, params)
+        self._entities = builds_entities(self._executable)
+        self._as_float = numeric == "float"
+        self._max_rows = max_rows
+        self._truncate = truncate
+        self._members = members
+        self._capture = Capture()
+        self._result: Any = None
+        self._names: list[str] = []
+        self._rows = 0
+        self._truncated = False
+
+    async def columns(self) -> tuple[list[Column], int]:
+        """Read all rows, or up to `max_rows` of them."""
+        if self._max_rows is not None:
+            columns, count = await self._limited(self._max_rows)
+        else:
+            self._result = await self._session.execute(
+                self._executable, self._params, execution_options=self._options()
+            )
+            columns, count = self._whole()
+        self._rows = count
+        await self.aclose()
+        return columns, count
+
+    async def part(self, count: int) -> tuple[list[Column], int]:
+        """Read the next `count` rows, fewer at the end."""
+        if self._result is None:
+            await self._stream()
+        records = await self._next(count)
+        self._rows += len(records)
+        return self._build(records), len(records)
+
+    def report(self, started: float) -> dict[str, Any]:
+        """Say what was read: for `frame.attrs`."""
+        return {
+            "statement": self._capture.statement,
+            "rows": self._rows,
+            "seconds": time.perf_counter() - started,
+            "path": "rows",
+            "truncated": self._truncated,
+        }
+
+    async def aclose(self) -> None:
+        """Let go of the result."""
+        result, self._result = self._result, None
+        closing = None if result is None else result.close()
+        if closing is not None:
+            await closing
+
+    def _options(self) -> dict[str, Any]:
+        return {} if self._entities else {OPTION: self._capture}
+
+    async def _limited(self, limit: int) -> tuple[list[Column], int]:
+        await self._stream()
+        records = await self._next(limit + 1)
+        if len(records) > limit and not self._truncate:
+            await self.aclose()
+            raise TooManyRowsError(limit)
+        self._truncated = len(records) > limit
+        return self._build(records[:limit]), min(len(records), limit)
+
+    async def _stream(self) -> None:
+        self._result = await self._session.stream(self._executable, self._params, execution_options=self._options())
+        self._name()
+
+    async def _next(self, count: int) -> Sequence[Any]:
+        if self._exact():
+            return await self._capture.fetch(count)
+        return await self._result.fetchmany(count)  # type: ignore[no-any-return]
+
+    def _whole(self) -> tuple[list[Column], int]:
+        records: Sequence[Any]
+        if self._entities:
+            records = rows.all_rows(self._result)
+        else:
+            self._name()
+            records = self._capture.records if self._exact() else self._result.all()
+        return self._build(records), len(records)
+
+    def _exact(self) -> bool:
+        """Say whether the capture has the rows: not when the ORM needs them, or when a hook ran the statement twice."""
+        return self._capture.exact and self._capture.executions == 1
+
+    def _name(self) -> None:
+        if self._entities:
+            return
+        if self._capture.executions == 0:
+            raise FrameError(_NOT_CAPTURED)
+        described = [column.name for column in self._capture.columns]
+        keys = list(self._result.keys()) if described else []
+        self._names = keys if len(keys) == len(described) else described
+
+    def _build(self, records: Sequence[Any]) -> list[Column]:
+        if self._entities:
+            return rows.of_statement(self._executable, records)
+        return self._capture.build(
+            records, self._names, exact=self._exact(), as_float=self._as_float, members=self._members
+        )

@@ -1,0 +1,102 @@
+"""
+What a user gives as a statement → what the session executes.
+
+SQL text without params runs exactly as typed: a colon is a colon. With params, `:name` is a bind. `select(Workflow)`
+becomes a select of Workflow's mapped columns, so that no entity is built, nothing enters the session, and nothing can
+be loaded lazily; what the session's hooks add to the select (`with_loader_criteria`) still applies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Executable, Select, inspect, text
+from sqlalchemy.orm import ColumnProperty, Mapper
+from sqlalchemy.orm.strategy_options import _AbstractLoad
+from sqlalchemy.orm.util import AliasedInsp
+
+from asyncdb_nb.errors import FrameError
+
+Params = Mapping[str, Any] | None
+
+_BIND = re.compile(r"(?<![:\w\\]):([A-Za-z_]\w*)(?=(::)?)")
+_NO_BIND = re.compile(r"(?<![:\w\\]):(?=\d)")  # text() would take '{"x":1}' for a bind named 1
+
+
+def executable(statement: str | Executable, params: Params) -> Executable:
+    """Make what `session.execute` takes, with entities replaced by their columns.
+
+    Raises:
+        FrameError: It is no statement, or a `:name` has no value.
+    """
+    if params is not None and not isinstance(params, Mapping):
+        raise FrameError(f"params is a mapping of names to values, {{'id': 1}}, not {type(params).__name__}.")
+    if isinstance(statement, str):
+        return _as_typed(statement) if params is None else _with_binds(statement, params)
+    if isinstance(statement, Select):
+        return _with_columns(statement)
+    if not isinstance(statement, Executable):
+        raise FrameError(
+            f"A statement is SQL text, text(...) or a select(...), not {type(statement).__name__}. "
+            "For results that are here already: `to_frame(results)`."
+        )
+    return statement
+
+
+def builds_entities(statement: Any) -> bool:
+    """Say whether executing a statement gives mapped objects rather than columns."""
+    return any(entity_of(line) is not None for line in descriptions(statement))
+
+
+def descriptions(statement: Any) -> Sequence[Mapping[str, Any]]:
+    """Describe what a select, or a statement with RETURNING, gives: SQLAlchemy's `column_descriptions`."""
+    return (
+        getattr(statement, "column_descriptions", None)
+        or getattr(statement, "returning_column_descriptions", None)
+        or ()
+    )
+
+
+def _as_typed(statement: str) -> Executable:
+    return text(statement.replace(":", r"\:"))
+
+
+def _with_binds(statement: str, params: Mapping[str, Any]) -> Executable:
+    missing = [name for name, _ in _BIND.findall(statement) if name not in params]
+    if missing:
+        raise FrameError(
+            f"The statement has :{missing[0]}, but params has no {missing[0]!r}. Add it to params, "
+            rf"or write \:{missing[0]} where a colon is meant."
+        )
+    apart = _BIND.sub(lambda bind: f":{bind[1]} " if bind[2] else bind[0], statement)  # text() knows no `:name::int`
+    return text(_NO_BIND.sub(r"\:", apart))
+
+
+def _with_columns(statement: Select[Any]) -> Select[Any]:
+    """Replace mapped classes by their columns, unless the select says itself how they are to be loaded."""
+    if not builds_entities(statement) or any(isinstance(o, _AbstractLoad) for o in statement._with_options):
+        return statement
+    columns = [column for line in statement.column_descriptions for column in _columns(line)]
+    return statement.with_only_columns(*columns, maintain_column_froms=True)
+
+
+def _columns(description: Any) -> list[Any]:
+    entity = entity_of(description)
+    if entity is None:
+        return [description["expr"]]
+    mapper: Mapper[Any] = inspect(entity).mapper
+    return [getattr(entity, name) for name in mapped_columns(mapper)]
+
+
+def mapped_columns(mapper: Mapper[Any]) -> list[str]:
+    """Name the attributes that a mapped class loads from columns: one for each column of its frame."""
+    return [attr.key for attr in mapper.column_attrs if isinstance(attr, ColumnProperty) and not attr.deferred]
+
+
+def entity_of(description: Any) -> Any:
+    """Give the mapped class (or alias of one) when a described column is a whole entity; else None."""
+    expression = description.get("expr")
+    found = inspect(expression, raiseerr=False)
+    return expression if isinstance(found, Mapper | AliasedInsp) else None
