@@ -8,6 +8,7 @@ Each subcommand is a function that adds its parser and says, by `set_defaults(ru
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -61,7 +62,38 @@ def add_tour(subparsers: Subparsers) -> None:
     parser.set_defaults(run=_tour)
 
 
-SUBCOMMANDS = (add_server, add_tour)
+def add_load(subparsers: Subparsers) -> None:
+    """`asyncdb-nb load FILE`: an event log into the tables of the sample workflows."""
+    text = "load an event log (CSV, may be gzipped) as a workflow with its runs and tasks; all of it or nothing"
+    parser = subparsers.add_parser("load", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.add_argument("file", metavar="FILE", help="the CSV file; its first row is the header")
+    parser.add_argument("--url", help="the database (as for connect(): $DATABASE_URL, PG*, the embedded server)")
+    columns = parser.add_argument_group("columns", "Guessed from the header where its names are the usual ones.")
+    for role, what in (
+        ("case", "the case that an event belongs to"),
+        ("activity", "what was done"),
+        ("timestamp", "when it was completed"),
+        ("resource", "who did it"),
+        ("start", "when it began, where a row has both ends"),
+        ("lifecycle", "whether an event is a start or a completion; '' for none"),
+        ("cost", "what it cost; never guessed"),
+    ):
+        columns.add_argument(f"--{role}", metavar="COLUMN", help=what)
+    for option, metavar, what in (
+        ("--attribute", "COLUMN", "a column to keep in the tasks' context; may be given again"),
+        ("--failed", "ACTIVITY", "an activity which means that something failed; may be given again"),
+    ):
+        columns.add_argument(option, metavar=metavar, action="append", default=[], help=what)
+    parser.add_argument("--name", help="the name of the workflow (the file's)")
+    parser.add_argument("--replace", action="store_true", help="replace the event log of that name")
+    parser.add_argument("--timestamp-format", metavar="FORMAT", help="as strptime takes it (ISO 8601)")
+    parser.add_argument("--timezone", default="UTC", metavar="ZONE", help="of times that do not say theirs (UTC)")
+    parser.add_argument("--encoding", default="utf-8", help="of the file (utf-8)")
+    parser.add_argument("--delimiter", metavar="CHARACTER", help="between fields (found by itself)")
+    parser.set_defaults(run=_load)
+
+
+SUBCOMMANDS = (add_server, add_load, add_tour)
 
 
 def _server_start(arguments: argparse.Namespace) -> int:
@@ -94,6 +126,23 @@ def _server_status(arguments: argparse.Namespace) -> int:
     print("Kept until `asyncdb-nb server stop`." if status.kept else "It stops with its last user.")
     for user in status.users:
         print(f"Used by process {user.pid}: {user.command}")
+    return 0
+
+
+def _load(arguments: argparse.Namespace) -> int:
+    options = dict(vars(arguments))
+    file, url = options.pop("file"), options.pop("url")
+    options["attributes"] = options.pop("attribute")
+    del options["run"]
+
+    async def load() -> None:
+        from asyncdb_nb.database import connect
+        from asyncdb_nb.workflows import load_event_log
+
+        async with await connect(url) as db:
+            print(await load_event_log(db, file, **options))
+
+    asyncio.run(load())
     return 0
 
 

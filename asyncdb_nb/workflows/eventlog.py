@@ -143,9 +143,11 @@ async def load_event_log(
         name = name or path.name.removesuffix(".gz").removesuffix(".csv")
         async with loading(target) as connection:
             workflow_id = await _add_workflow(connection, name, path.name, replace)
-            events = await _copy_events(connection, file, parser, progress)
-            await _check_failed(connection, parser)
-            await assemble(connection, workflow_id, paired=columns.lifecycle is not None)
+            with _bar(file, progress) as bar:
+                events = await _copy_events(connection, file, parser, bar)
+                await _check_failed(connection, parser)
+                bar.set_postfix_str("now making runs and tasks of the events")
+                await assemble(connection, workflow_id, paired=columns.lifecycle is not None)
             return await _loaded(connection, workflow_id, name, events, _in_words(file.header, columns))
 
 
@@ -184,23 +186,26 @@ async def _add_workflow(connection: AsyncConnection, name: str, source: str, rep
     return int(await connection.scalar(insert(Workflow).values(values).returning(Workflow.id)) or 0)
 
 
-async def _copy_events(connection: AsyncConnection, file: CSVFile, parser: Parser, progress: bool | None) -> int:
-    """Send the events to the server, and return how many there were."""
+def _bar(file: CSVFile, progress: bool | None) -> Any:
     from tqdm import tqdm
 
     class Bar(tqdm):  # type: ignore[misc]
         monitor_interval = 0  # no thread of its own
 
+    hidden = None if progress is None else not progress
+    return Bar(total=file.size, unit="B", unit_scale=True, desc=file.path.name, disable=hidden)
+
+
+async def _copy_events(connection: AsyncConnection, file: CSVFile, parser: Parser, bar: Any) -> int:
+    """Send the events to the server, and return how many there were."""
     await create_events(connection)
     driver = await raw(connection)
     count = 0
     events = parser.events(file.records())
-    hidden = None if progress is None else not progress
-    with Bar(total=file.size, unit="B", unit_scale=True, desc=file.path.name, disable=hidden) as bar:
-        while part := list(islice(events, _EVENTS_AT_ONCE)):
-            await driver.copy_to_table(EVENTS, source=_as_csv(part), columns=FIELDS, format="csv")
-            count += len(part)
-            bar.update(file.position - bar.n)
+    while part := list(islice(events, _EVENTS_AT_ONCE)):
+        await driver.copy_to_table(EVENTS, source=_as_csv(part), columns=FIELDS, format="csv")
+        count += len(part)
+        bar.update(file.position - bar.n)
     if not count:
         raise EventLogError(f"{file.path.name} has a header and no rows.")
     return count
