@@ -13,6 +13,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.engine.interfaces import AdaptedConnection
+
 from asyncdb_nb.errors import WrongLoopError
 from asyncdb_nb.loops import describe
 
@@ -31,9 +33,12 @@ def guard(connection: DBAPIConnection, loop: asyncio.AbstractEventLoop) -> DBAPI
         loop: The loop that it belongs to.
 
     Returns:
-        An object of a subclass of the connection's class, with the same state around the same driver connection.
+        An object of a subclass of the connection's class, with the same state around the same driver connection; what
+        is not one of SQLAlchemy's adapters comes back as it is.
     """
-    kind = type(connection)
+    if not isinstance(connection, AdaptedConnection):
+        return connection  # somebody's own object: its class is not ours to extend
+    kind: Any = type(connection)
     guarded: Any = object.__new__(_guarded_class(kind))
     for base in kind.__mro__:
         for slot in base.__dict__.get("__slots__", ()):
@@ -44,6 +49,11 @@ def guard(connection: DBAPIConnection, loop: asyncio.AbstractEventLoop) -> DBAPI
     return guarded  # type: ignore[no-any-return]
 
 
+def home_of(connection: object) -> asyncio.AbstractEventLoop | None:
+    """Return the loop of a guarded connection, and `None` for any other object."""
+    return getattr(connection, "_home", None)
+
+
 def reraise_unwrapped(context: ExceptionContext) -> BaseException | None:
     """Keep SQLAlchemy from wrapping a `WrongLoopError` into a `StatementError`; a `handle_error` listener."""
     error = context.original_exception
@@ -51,10 +61,10 @@ def reraise_unwrapped(context: ExceptionContext) -> BaseException | None:
 
 
 @cache
-def _guarded_class(kind: type) -> type:
+def _guarded_class(kind: Any) -> Any:
     """Subclass an adapter so that its methods look at the running loop first."""
     methods = {name: _checked(getattr(kind, name)) for name in _TOUCHING if hasattr(kind, name)}
-    methods["rollback"] = _checked(kind.rollback, unless_closed=True)  # type: ignore[attr-defined]
+    methods["rollback"] = _checked(kind.rollback, unless_closed=True)
     return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, **methods})
 
 

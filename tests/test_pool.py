@@ -77,7 +77,7 @@ def test_a_loop_closed_by_hand_takes_its_connections_with_it(
     loop.close()
 
     assert not clean_server.wait_for_backends(0, "test_pool")
-    assert engine.pool.status() == "No event loop has used this pool."
+    assert engine.pool.status() == "No event loop uses this pool."
 
 
 def test_a_loop_may_be_closed_while_another_runs_in_the_same_thread(make_engine: EngineMaker) -> None:
