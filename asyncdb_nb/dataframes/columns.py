@@ -66,13 +66,14 @@ class Column:
         return self.array
 
     def to_pandas(self, backend: DtypeBackend = None) -> Any:
-        """Give the values as an array of `type.dtype(backend)`, for one column of a frame."""
+        """Give the values as an array or series of `type.dtype(backend)`, for one column of a frame."""
         import numpy as np
         import pandas as pd
 
         dtype = self.type.dtype(backend)
         if dtype == np.dtype(object):
-            return np.fromiter(self._objects(), dtype=object, count=len(self))
+            objects = np.fromiter(self._objects(), dtype=object, count=len(self))
+            return pd.Series(objects, dtype=object, copy=False)  # a bare array of texts would become `str`
         array = self.to_arrow()
         if self.type.kind == "date":
             array = self._printable_dates(array)

@@ -106,13 +106,13 @@ def _built_in(oid: int) -> ColumnType | None:
 
 
 def _named(rows: Sequence[Any]) -> Named:
-    kinds = {_kind(row) for row in rows}
+    kinds = {_kind(row) for row in rows if row is not None} or {"scalar"}
+    if len(kinds) == 1 and None in rows and kinds != {"scalar"}:
+        raise FrameError(f"There is a None among the results, where each is a {kinds.pop()}. Leave it out.")
     if len(kinds) > 1:
         raise FrameError(f"The results are of several kinds: {', '.join(sorted(kinds))}. Give one kind at a time.")
     first = rows[0]
     match kinds.pop():
-        case "None":
-            return [("value", None, list(rows))]
         case "mapped entity":
             return _of_entities(rows)
         case "row":
@@ -130,8 +130,6 @@ def _named(rows: Sequence[Any]) -> Named:
 
 
 def _kind(row: Any) -> str:
-    if row is None:
-        return "None"
     if isinstance(inspect(row, raiseerr=False), InstanceState):
         return "mapped entity"
     if isinstance(row, Row):
