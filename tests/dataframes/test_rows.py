@@ -154,6 +154,7 @@ async def test_a_result_has_the_servers_types(session: AsyncSession, where: str)
 
 
 async def test_rows_mappings_and_scalars_of_a_result(jobs: AsyncSession) -> None:
+    jobs.expunge_all()
     statement = select(Job.title, Job.cost).order_by(Job.id)
 
     assert list(to_frame((await jobs.execute(statement)).all())) == ["title", "cost"]
