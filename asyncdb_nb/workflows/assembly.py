@@ -93,7 +93,7 @@ select :workflow_id, case_id,
         when bool_or(status = 'failed' and is_last_attempt) then 'failed'
         when (array_agg(status order by position desc))[1] = 'cancelled' then 'cancelled'
         else 'succeeded' end,
-    count(*) filter (where attempt > 1), sum(cost), min(queued_at), min(began),
+    count(*) filter (where attempt > 1), sum(cost), min(queued_at), (array_agg(started_at order by position))[1],
     case when not bool_or(status = 'running') then max(finished_at) end
 from {_TASKS} group by case_id order by min(line)
 """

@@ -107,7 +107,7 @@ async def load_event_log(
             string: no column; every row is a completion.
         cost: The column of costs: numbers with a decimal point.
         attributes: Columns to keep, as text, in the tasks' `context`.
-        failed: Activities which mean that something failed: their tasks, and cases that end with one, are failed.
+        failed: Activities which mean that something failed: their tasks are failed, and so are the cases with one.
         name: The name of the workflow; the file's, without its suffix, if None.
         replace: Whether an event log of that name gives way to this one.
         timestamp_format: The format of times, as `datetime.strptime` takes it; ISO 8601 if None.

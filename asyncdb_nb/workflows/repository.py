@@ -15,7 +15,18 @@ from collections.abc import Coroutine
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import ColumnElement, DateTime, Double, Integer, SmallInteger, cast, func, literal_column, select, true
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Double,
+    SmallInteger,
+    cast,
+    func,
+    literal_column,
+    select,
+    true,
+)
 from sqlalchemy.types import Date, Numeric
 
 from asyncdb_nb.repository import Repository
@@ -214,7 +225,7 @@ class WorkflowRepository(Repository[Workflow]):
                 n_came.label("queued"),
                 n_went.label("finished"),
                 func.coalesce(went.c.failed, 0).label("failed"),
-                cast(func.sum(n_came - n_went).over(order_by=day), Integer).label("in_flight"),
+                cast(func.sum(n_came - n_went).over(order_by=day), BigInteger).label("in_flight"),
             )
             .select_from(span)
             .outerjoin(came, came.c.day == day)

@@ -1,0 +1,343 @@
+"""Loading event logs: what is understood, and that nothing of a failing file is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select, text
+
+from asyncdb_nb import Database, EventLogError
+from asyncdb_nb.errors import MalformedRowError
+from asyncdb_nb.workflows import EventLog, Run, Task, Workflow, load_event_log, seed_workflows
+
+HEADER = "Case ID,Activity,Complete Timestamp,Resource\n"
+ROWS = (
+    "1,register,2024-03-01T09:00:00,Ann\n"
+    "2,register,2024-03-01T09:30:00,Bob\n"
+    "1,check,2024-03-01T10:00:00,Bob\n"
+    "1,check,2024-03-01T12:00:00+01:00,\n"
+    "1,decide,2024-03-02,Cleo\n"
+)
+
+
+def at(hour: int, minute: int = 0, day: int = 1) -> datetime:
+    return datetime(2024, 3, day, hour, minute, tzinfo=UTC)
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(content: str | bytes, name: str = "log.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+async def tasks(db: Database, *columns) -> list[tuple]:
+    async with db.session() as session:
+        rows = await session.execute(select(*columns).join(Task.run).order_by(Run.case_id, Task.position))
+        return [tuple(row) for row in rows]
+
+
+async def runs(db: Database, *columns) -> list[tuple]:
+    async with db.session() as session:
+        return [tuple(row) for row in await session.execute(select(*columns).order_by(Run.case_id))]
+
+
+async def kept(db: Database) -> list[int]:
+    """Rows of each table; none where there are no tables, as after a first load that failed."""
+    async with db.session() as session:
+        if await session.scalar(text("select to_regclass('workflows.task')")) is None:
+            return [0, 0, 0]
+        return [await session.scalar(select(func.count()).select_from(table)) for table in (Workflow, Run, Task)]
+
+
+async def test_a_case_becomes_a_run_and_an_event_a_task(db: Database, write):
+    log = await load_event_log(db, write(HEADER + ROWS))
+
+    columns = {"case": "Case ID", "activity": "Activity", "timestamp": "Complete Timestamp", "resource": "Resource"}
+    assert log == EventLog("log", 2, 5, 5, at(9), at(9, 30), columns)
+    assert str(log).startswith(
+        "log: 2 cases, 5 tasks, from 5 events; cases began 2024-03-01 to 2024-03-01; case='Case ID'"
+    )
+    assert await runs(db, Run.case_id, Run.status, Run.retries, Run.queued_at, Run.started_at, Run.finished_at) == [
+        ("1", "succeeded", 1, at(9), None, at(0, day=2)),
+        ("2", "succeeded", 0, at(9, 30), None, at(9, 30)),
+    ]
+
+
+async def test_a_completion_alone_has_an_elapsed_time_and_no_parts(db: Database, write):
+    """The time since the case's task before belongs to it; nobody knows what of it was waiting."""
+    await load_event_log(db, write(HEADER + ROWS))
+
+    assert await tasks(db, Task.step, Task.attempt, Task.queued_at, Task.elapsed_seconds, Task.worker) == [
+        ("register", 1, at(9), 0, "Ann"),
+        ("check", 1, at(9), 3600, "Bob"),
+        ("check", 2, at(10), 3600, None),
+        ("decide", 1, at(11), 13 * 3600, "Cleo"),
+        ("register", 1, at(9, 30), 0, "Bob"),
+    ]
+    assert set(await tasks(db, Task.started_at, Task.waiting_seconds, Task.working_seconds)) == {(None, None, None)}
+
+
+async def test_a_column_of_starts_tells_waiting_from_working(db: Database, write):
+    path = write(
+        "Case ID,Activity,Start Timestamp,Complete Timestamp\n"
+        "1,a,2024-03-01 09:00,2024-03-01 09:10\n"
+        "1,b,2024-03-01 09:30,2024-03-01 10:00\n"
+    )
+    await load_event_log(db, path)
+
+    assert await tasks(db, Task.step, Task.waiting_seconds, Task.working_seconds) == [("a", 0, 600), ("b", 1200, 1800)]
+    assert await runs(db, Run.started_at, Run.waiting_seconds) == [(at(9), 0)]
+
+
+async def test_starts_are_paired_with_completions(db: Database, write):
+    """First started, first completed; a completion without a start stands alone, a start without one still runs."""
+    path = write(
+        "case:concept:name,concept:name,time:timestamp,org:resource,lifecycle:transition\n"
+        "1,a,2024-03-01T08:00:00Z,,complete\n"
+        "1,a,2024-03-01T09:00:00Z,Ann,start\n"
+        "1,a,2024-03-01T09:05:00Z,Bob,START\n"
+        "1,a,2024-03-01T09:06:00Z,,suspend\n"
+        "1,a,2024-03-01T09:10:00Z,Ann,complete\n"
+        "1,a,2024-03-01T09:20:00Z,,complete\n"
+        "1,b,2024-03-01T10:00:00Z,Cleo,start\n"
+        "2,a,2024-03-01T10:00:00Z,Cleo,start\n"
+        "2,a,2024-03-01T11:00:00Z,Cleo,ate_abort\n"
+        "3,a,2024-03-01T11:00:00Z,,withdraw\n"
+    )
+    log = await load_event_log(db, path)
+
+    assert (log.cases, log.tasks, log.events) == (3, 6, 10)
+    assert await tasks(db, Task.step, Task.attempt, Task.status, Task.worker, Task.started_at, Task.finished_at) == [
+        ("a", 1, "succeeded", None, None, at(8)),
+        ("a", 2, "succeeded", "Ann", at(9), at(9, 10)),
+        ("a", 3, "succeeded", "Bob", at(9, 5), at(9, 20)),
+        ("b", 1, "running", "Cleo", at(10), None),
+        ("a", 1, "failed", "Cleo", at(10), at(11)),
+        ("a", 1, "cancelled", None, None, at(11)),
+    ]
+    assert await runs(db, Run.case_id, Run.status) == [("1", "running"), ("2", "failed"), ("3", "cancelled")]
+
+
+async def test_an_activity_may_mean_failure(db: Database, write):
+    """Its tasks are failed, and so are the cases that it occurs in."""
+    path = write(
+        "case,activity,timestamp\n"
+        "1,reject,2024-03-01\n1,pay,2024-03-02\n"
+        "2,pay,2024-03-01\n2,reject,2024-03-02\n2,pay,2024-03-03\n"
+        "3,pay,2024-03-03\n"
+    )
+    await load_event_log(db, path, failed=["reject"])
+
+    assert [status for _, status in await runs(db, Run.case_id, Run.status)] == ["failed", "failed", "succeeded"]
+    assert set(await tasks(db, Task.step, Task.status, Task.error)) == {
+        ("pay", "succeeded", None),
+        ("reject", "failed", "reject"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ("\ufeff" + HEADER + ROWS, {}),
+        (HEADER.replace(",", ";") + ROWS.replace(",", ";"), {}),
+        (HEADER.replace(",", "\t") + ROWS.replace(",", "\t"), {}),
+        (HEADER + ROWS.rstrip("\n"), {}),
+        ((HEADER + ROWS).replace("\n", "\r\n"), {}),
+        (HEADER + "\n" + ROWS + "\n\n", {}),
+        (HEADER.replace("Activity", '"What, exactly"') + ROWS, {"activity": "What, exactly"}),
+        (gzip.compress((HEADER + ROWS).encode()), {}),
+        ((HEADER + ROWS.replace("Ann", "Zoë")).encode("cp1252"), {"encoding": "cp1252"}),
+        (HEADER + ROWS.replace("2024-03-0", "2024/03/0"), {}),
+        ((HEADER + ROWS).replace("2024-03-01T10:00:00", "2024-03-01T10:00:00.123456"), {}),
+        ("id," + HEADER + "x," + ROWS.replace("\n", "\nx,").removesuffix("x,"), {"attributes": ["id"]}),
+        ("case:id," + HEADER.replace("Case ID", "case:concept:name") + "x," + ROWS.replace("\n", "\nx,")[:-2], {}),
+    ],
+    ids=[
+        *("bom", "semicolons", "tabs", "no last line end", "crlf", "empty lines", "named column", "gzip", "cp1252"),
+        *("slashes", "microseconds", "attributes", "the standard's name wins"),
+    ],
+)
+async def test_files_come_in_many_forms(db: Database, write, content: str | bytes, options: dict):
+    log = await load_event_log(db, write(content), **options)
+
+    assert (log.cases, log.tasks) == (2, 5)
+
+
+async def test_a_quoted_field_may_hold_line_breaks_and_lines_are_still_counted(db: Database, write):
+    path = write(HEADER + '1,"two\nlines, and a comma",2024-03-01,Ann\n')
+    await load_event_log(db, path)
+    assert await tasks(db, Task.step) == [("two\nlines, and a comma",)]
+
+    with pytest.raises(MalformedRowError) as caught:
+        await load_event_log(db, write(path.read_text() + "1,b,never,Ann\n", "other.csv"))
+
+    assert caught.value.line == 4
+
+
+async def test_costs_attributes_and_time_zones_are_kept(db: Database, write):
+    path = write("case,activity,timestamp,eur,note\n1,a,01.03.2024 09:00,12.50,hm\n1,b,01.03.2024 10:00,,\n")
+    await load_event_log(
+        db, path, cost="eur", attributes=["note"], timestamp_format="%d.%m.%Y %H:%M", timezone="Europe/Berlin"
+    )
+
+    assert await tasks(db, Task.cost, Task.context, Task.finished_at) == [
+        (pytest.approx(12.5), {"note": "hm"}, at(8)),
+        (None, {"note": ""}, at(9)),
+    ]
+    assert await runs(db, Run.cost) == [(pytest.approx(12.5),)]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("", {}, "log.csv is empty"),
+        ("\n" + HEADER, {}, "no header in line 1"),
+        (HEADER, {}, "has a header and no rows"),
+        (
+            "who,what,when\n1,2,3\n",
+            {},
+            "No column is known to be the case. Name it: case='who' .*'who', 'what', 'when'",
+        ),
+        (HEADER + ROWS, {"case": "Case"}, "no column 'Case' for case. The header has: 'Case ID'"),
+        (HEADER + ROWS, {"case": ""}, "needs a column for case"),
+        (
+            "case,Case ID,activity,timestamp\n",
+            {},
+            "Several columns may be the case: 'case', 'Case ID'. Name it: case='case'",
+        ),
+        ("case,case,activity,timestamp\n", {"case": "case"}, "'case', for case, occurs 2 times"),
+        (HEADER + ROWS, {"attributes": ["x"]}, "no column 'x' for attributes"),
+        ("case;activity;timestamp,a,b\n", {}, "The delimiter may be"),
+        (HEADER + ROWS, {"delimiter": ",,"}, "A delimiter is one character, not ',,'"),
+        (HEADER + ROWS, {"encoding": "klingon"}, "no encoding 'klingon'"),
+        (HEADER + ROWS, {"encoding": "utf-16"}, "utf-16 cannot be read line by line"),
+        (HEADER + ROWS, {"timezone": "Mars/Base"}, "no time zone 'Mars/Base'"),
+        (HEADER + ROWS, {"failed": ["rejekt"]}, "No event has the activity 'rejekt'.* 'check', 'decide', 'register'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.isidentifier() else "",
+)
+async def test_a_wrong_file_or_option_is_told_in_one_sentence(db: Database, write, content, options, message):
+    with pytest.raises(EventLogError, match=message):
+        await load_event_log(db, write(content), **options)
+
+    assert await kept(db) == [0, 0, 0]
+
+
+GOOD = "9,x,2024-03-01,Ann\n"
+LIFE = "case,activity,timestamp,lifecycle,start_timestamp,eur\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "reason"),
+    [
+        (HEADER + GOOD + "1,a,yesterday,Ann\n", 3, "the timestamp 'yesterday' is not a time in ISO 8601"),
+        (HEADER + GOOD + "1,a,2024-02-30,Ann\n", 3, "the timestamp '2024-02-30' is not"),
+        (HEADER + GOOD + "1,a,,Ann\n", 3, "the timestamp is missing"),
+        (HEADER + GOOD + ",a,2024-03-01,Ann\n", 3, "the case is missing"),
+        (HEADER + GOOD + "1, ,2024-03-01,Ann\n", 3, "the activity is missing"),
+        (HEADER + GOOD + "1,a,2024-03-01\n", 3, "it has 3 fields and the header has 4"),
+        (HEADER + GOOD + "1,a,2024-03-01,Ann,\n", 3, "it has 5 fields and the header has 4"),
+        (HEADER + GOOD + "1,a\0,2024-03-01,Ann\n", 3, "it has a NUL byte"),
+        ((HEADER + GOOD + "1,a,2024-03-01,Zoë\n").encode("cp1252"), 3, "byte 0xeb at position 18 is not utf-8"),
+        ((HEADER + GOOD).encode("utf-16"), 1, "The file is UTF-16: save it as UTF-8"),
+        (HEADER + GOOD + '1,"a"b,2024-03-01,Ann\n', 3, "',' expected after '\"'"),
+        (HEADER + GOOD + '1,"a,2024-03-01,Ann\n' + GOOD, 3, "unexpected end of data"),
+        (HEADER + GOOD + f"1,{'a' * 501},2024-03-01,Ann\n", 3, "longer than 500 characters"),
+        (HEADER + GOOD + "a" * 4_100_000, 3, "it is longer than 4,000,000 bytes"),
+        (gzip.compress((HEADER + GOOD * 9).encode())[:-9], 11, "the gzip data is damaged or cut off"),
+        (LIFE + "1,a,2024-03-01,begin,,\n", 2, "the lifecycle 'begin' is none of schedule.*lifecycle=''"),
+        (LIFE + "1,a,2024-03-01,complete,2024-03-02,\n", 2, "it starts at 2024-03-02 .* and ends before"),
+        (LIFE + "1,a,2024-03-01,complete,soon,\n", 2, "the start 'soon' is not"),
+        (LIFE + '1,a,2024-03-01,complete,,"1,5"\n', 2, "the cost '1,5' is not a number such as 12.50"),
+        (LIFE + "1,a,2024-03-01,complete,,1e9\n", 2, "the cost '1e9' is not below 100,000,000"),
+        (LIFE + "1,a,2024-03-01,complete,,NaN\n", 2, "the cost 'NaN' is not"),
+    ],
+    ids=[
+        *("no date", "no such day", "empty time", "empty case", "blank activity", "few fields", "many fields", "nul"),
+        *("undecodable", "utf-16", "text after quote", "open quote", "long name", "no line ends", "cut gzip"),
+        *("lifecycle", "ends before start", "bad start", "decimal comma", "dear", "nan"),
+    ],
+)
+async def test_a_malformed_row_is_named_and_nothing_is_kept(db: Database, write, content, line, reason):
+    options = {"cost": "eur"} if "eur" in str(content) else {}
+
+    with pytest.raises(MalformedRowError, match=reason) as caught:
+        await load_event_log(db, write(content), **options)
+
+    assert caught.value.line == line
+    assert str(caught.value).startswith(f"log.csv, line {line}: ")
+    assert await kept(db) == [0, 0, 0]
+
+
+async def test_nothing_is_kept_when_the_last_of_many_parts_is_wrong(db: Database, write):
+    """By then most of the file has been sent. What was there before stays, and so does the caller's own work."""
+    await load_event_log(db, write(HEADER + ROWS, "before.csv"))
+    before = await kept(db)
+    bad = write(HEADER + GOOD * 12_000 + "1,a,never,Ann\n")
+
+    async with db.session() as session:
+        session.add(Workflow(name="mine"))
+        with pytest.raises(MalformedRowError, match="line 12,002"):
+            await load_event_log(session, bad)
+
+    assert await kept(db) == [before[0] + 1, *before[1:]]
+
+
+COPYING = text("select count(*) from pg_stat_activity where query like 'COPY %'")
+
+
+async def test_a_cancelled_load_keeps_nothing(db: Database, write):
+    loading = asyncio.create_task(load_event_log(db, write(HEADER + GOOD * 60_000)))
+    async with db.session() as session:
+        while not await session.scalar(COPYING):
+            assert not loading.done()
+            await session.rollback()  # the server's view is that of the transaction's first look
+
+    loading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+
+    assert await kept(db) == [0, 0, 0]
+
+
+async def test_a_log_is_loaded_again_only_when_asked(db: Database, write):
+    path = write(HEADER + ROWS)
+    await load_event_log(db, path)
+
+    with pytest.raises(EventLogError, match=r"'log' is loaded already, from log.csv.*replace=True.*name="):
+        await load_event_log(db, path)
+
+    assert (await load_event_log(db, write(HEADER + GOOD), replace=True)).cases == 1
+    assert await kept(db) == [1, 1, 1]
+    assert (await load_event_log(db, path, name="other")).name == "other"
+    assert await kept(db) == [2, 2, 2]
+
+
+async def test_a_log_never_replaces_a_workflow_that_is_no_log(db: Database, write):
+    await seed_workflows(db, runs=5, workflows=1, seed=1)
+    async with db.session() as session:
+        name = await session.scalar(select(Workflow.name))
+
+    with pytest.raises(EventLogError, match="no event log"):
+        await load_event_log(db, write(HEADER + ROWS), name=name, replace=True)
+
+
+async def test_a_missing_file_is_named(db: Database, tmp_path: Path):
+    with pytest.raises(EventLogError, match=r"nowhere\.csv cannot be read: No such file or directory"):
+        await load_event_log(db, tmp_path / "nowhere.csv")
+
+
+async def test_the_progress_bar_counts_the_files_bytes(db: Database, write, capsys: pytest.CaptureFixture[str]):
+    await load_event_log(db, write(HEADER + ROWS), progress=True)
+    assert "log.csv: 100%" in capsys.readouterr().err
+
+    await load_event_log(db, write(HEADER + ROWS), replace=True)
+    assert capsys.readouterr().err == ""
