@@ -9,6 +9,7 @@ out (the adapter around the driver's connection) is replaced by one of a subclas
 from __future__ import annotations
 
 import asyncio
+from asyncio import _get_running_loop
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -64,19 +65,28 @@ def reraise_unwrapped(context: ExceptionContext) -> BaseException | None:
 def _guarded_class(kind: Any) -> Any:
     """Subclass an adapter so that its methods look at the running loop first."""
     methods = {name: _checked(getattr(kind, name)) for name in _TOUCHING if hasattr(kind, name)}
-    methods["rollback"] = _checked(kind.rollback, unless_closed=True)
+    methods["rollback"] = _checked_rollback(kind.rollback)
     return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, **methods})
 
 
-def _checked(method: Callable[..., Any], unless_closed: bool = False) -> Callable[..., Any]:
-    """Wrap a method; with `unless_closed`, on a connection whose loop has closed it does nothing instead."""
-
+def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
     def checked(self: Any, *args: Any, **kw: Any) -> Any:
-        running = asyncio._get_running_loop()
+        running = _get_running_loop()
         if running is not self._home:
-            if unless_closed and self._home.is_closed():
-                return None  # the connection ended with its loop, and its transaction with it
             raise WrongLoopError(describe(self._home), describe(running))
         return method(self, *args, **kw)
 
     return checked
+
+
+def _checked_rollback(method: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Let a connection whose loop has closed be rolled back: it ended with its loop, and its transaction with it."""
+
+    def rollback(self: Any) -> None:
+        running = _get_running_loop()
+        if running is self._home:
+            method(self)
+        elif not self._home.is_closed():
+            raise WrongLoopError(describe(self._home), describe(running))
+
+    return rollback

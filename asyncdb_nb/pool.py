@@ -14,6 +14,7 @@ import asyncio
 import os
 import threading
 import weakref
+from asyncio import _get_running_loop, current_task
 from collections.abc import Callable
 from typing import Any
 
@@ -89,14 +90,12 @@ class LoopBoundPool(Pool):
 
     def connect(self) -> PoolProxiedConnection:
         """Check out a connection of the running loop."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise AsyncDBError(
-                "A connection needs a running event loop. In synchronous code write `asyncdb_nb.run(coroutine)`."
-            ) from None
-        subpool = self._subpools.get(loop)
-        return (subpool or self._open_subpool(loop)).connect()
+        loop = _get_running_loop()
+        subpool = self._subpools.get(loop) or self._open_subpool(loop)  # type: ignore[arg-type]
+        fairy: Any = subpool.connect()
+        fairy._pool = self  # the engine's pool, as everywhere in SQLAlchemy
+        fairy._connection_record.owner = current_task()
+        return fairy  # type: ignore[no-any-return]
 
     def dispose(self) -> None:
         """Close the idle connections of every loop, each on its own loop.
@@ -109,7 +108,7 @@ class LoopBoundPool(Pool):
         for subpool in subpools.values():
             subpool.retiring = True
             if not subpool.loop.is_closed():
-                self._dispose_one(subpool, asyncio._get_running_loop())
+                self._dispose_one(subpool, _get_running_loop())
         self.logger.info("Pool disposed.")
 
     def recreate(self) -> LoopBoundPool:
@@ -120,7 +119,6 @@ class LoopBoundPool(Pool):
             idle_timeout=self._idle_timeout,
             _dispatch=self.dispatch,
             dialect=self._dialect,
-            recycle=self._recycle,
             **self._options(),
         )
 
@@ -149,6 +147,16 @@ class LoopBoundPool(Pool):
         """Return by how many the open connections exceed `pool_size`, summed over the loops."""
         return sum(subpool.overflow() for subpool in self._snapshot())
 
+    @property
+    def _recycle(self) -> int:
+        return self._seconds_to_recycle
+
+    @_recycle.setter
+    def _recycle(self, seconds: int) -> None:
+        self._seconds_to_recycle = seconds
+        for subpool in getattr(self, "_subpools", {}).values():  # changed later: SQLAlchemy's own tests do that
+            subpool._recycle = seconds
+
     def _snapshot(self) -> list[SubPool]:
         """Return the sub-pools, without those whose loop has closed."""
         with self._lock:
@@ -156,7 +164,11 @@ class LoopBoundPool(Pool):
                 del self._subpools[loop]
             return list(self._subpools.values())
 
-    def _open_subpool(self, loop: asyncio.AbstractEventLoop) -> SubPool:
+    def _open_subpool(self, loop: asyncio.AbstractEventLoop | None) -> SubPool:
+        if loop is None:
+            raise AsyncDBError(
+                "A connection needs a running event loop. In synchronous code write `asyncdb_nb.run(coroutine)`."
+            )
         dialect = self._dialect
         if isinstance(dialect, Dialect) and not event.contains(dialect, "handle_error", reraise_unwrapped):
             event.listen(dialect, "handle_error", reraise_unwrapped)
@@ -172,6 +184,7 @@ class LoopBoundPool(Pool):
     def _options(self) -> dict[str, Any]:
         return {
             **self._queue_options,
+            "recycle": self._recycle,
             "echo": self.echo,
             "logging_name": self._orig_logging_name,
             "reset_on_return": self._reset_on_return,

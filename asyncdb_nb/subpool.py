@@ -12,7 +12,9 @@ import functools
 import os
 import warnings
 import weakref
+from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import Any
 
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -60,25 +62,9 @@ class SubPool(AsyncAdaptedQueuePool):
         self._first_connect = first_connect
         self._idle_timeout = idle_timeout
         self._records: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._waiting = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reaper: asyncio.TimerHandle | None = None
         _living.add(self)
-
-    @property
-    def _recycle(self) -> int:
-        return self._parent._recycle  # also when it was changed after this sub-pool was made
-
-    @_recycle.setter
-    def _recycle(self, seconds: int) -> None:
-        """Ignore what `Pool.__init__` sets."""
-
-    def connect(self) -> PoolProxiedConnection:
-        """Check a connection out, and remember the task that holds it."""
-        fairy: Any = super().connect()
-        fairy._pool = self._parent  # the engine's pool, as everywhere in SQLAlchemy
-        fairy._connection_record.owner = asyncio.current_task(self.loop)
-        return fairy  # type: ignore[no-any-return]
 
     async def finish(self, ending: Ending) -> None:
         """Close what there is, because the loop is about to go."""
@@ -103,45 +89,46 @@ class SubPool(AsyncAdaptedQueuePool):
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Run `work()` as a task of this sub-pool's loop, from any thread, and keep it alive."""
-        if asyncio._get_running_loop() is not self.loop:
+        if _get_running_loop() is not self.loop:
             self.loop.call_soon_threadsafe(self.spawn, work)
             return
         task = self.loop.create_task(work())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _do_get(self) -> ConnectionPoolEntry:
-        self._waiting += 1
-        try:
-            return super()._do_get()
-        finally:
-            self._waiting -= 1
-
     def _create_connection(self) -> ConnectionPoolEntry:
         record: Any = self._first_connect(super()._create_connection)
         record.subpool = self
+        record.owner = None  # the task that has it checked out
         self._records.add(record)
         return record  # type: ignore[no-any-return]
 
     def _do_return_conn(self, record: Any) -> None:
         record.owner = None
-        if asyncio._get_running_loop() is not self.loop:  # a finalizer may run in any thread
+        if _get_running_loop() is not self.loop:  # a finalizer may run in any thread
             if not self.loop.is_closed():
                 self.spawn(functools.partial(greenlet_spawn, self._do_return_conn, record))
-        elif self.retiring and not self._waiting:
-            try:
-                record.close()
-            finally:
-                self._dec_overflow()
+        elif self.retiring:
+            self._retire(record)
         else:
-            super()._do_return_conn(record)
+            AsyncAdaptedQueuePool._do_return_conn(self, record)
             if self._idle_timeout is not None:
-                record.idle_since = self.loop.time()
+                record.idle_since = monotonic()
                 if self._reaper is None:
                     self._reaper = self.loop.call_later(self._idle_timeout, self._reap)
 
+    def _retire(self, record: Any) -> None:
+        if -1 < self._max_overflow <= self._overflow:  # somebody may be waiting for it
+            super()._do_return_conn(record)
+            self.spawn(self.close_idle)
+            return
+        try:
+            record.close()
+        finally:
+            self._dec_overflow()
+
     def _close_connection(self, connection: DBAPIConnection, *, terminate: bool = False) -> None:
-        if home_of(connection) in (None, asyncio._get_running_loop()):
+        if home_of(connection) in (None, _get_running_loop()):
             # terminate() says goodbye as well, but waits two seconds at most
             super()._close_connection(
                 connection, terminate=terminate or (self.retiring and self._dialect.has_terminate)
@@ -160,7 +147,7 @@ class SubPool(AsyncAdaptedQueuePool):
         if self._idle_timeout is None or self.retiring:
             return
         records = self._take_idle()
-        oldest_allowed = self.loop.time() - self._idle_timeout
+        oldest_allowed = monotonic() - self._idle_timeout
         fresh = [record for record in records if record.idle_since > oldest_allowed]
         stale = [record for record in records if record.idle_since <= oldest_allowed]
         for record in fresh:
@@ -168,7 +155,7 @@ class SubPool(AsyncAdaptedQueuePool):
             self._inc_overflow()
         if fresh:
             oldest = min(record.idle_since for record in fresh)
-            self._reaper = self.loop.call_at(oldest + self._idle_timeout, self._reap)
+            self._reaper = self.loop.call_later(oldest - oldest_allowed, self._reap)
         if stale:
             self.spawn(functools.partial(_each, lambda record: record.close(), stale))
 
@@ -182,7 +169,7 @@ class SubPool(AsyncAdaptedQueuePool):
     async def _cancel_owners(self) -> None:
         """Cancel the tasks that hold a connection, so that their own cleanup gives it back."""
         me = asyncio.current_task()
-        owners = {record.owner for record in self._records if getattr(record, "owner", None) is not None}
+        owners = {record.owner for record in self._records if record.owner is not None}
         pending = {task for task in owners if task is not me and not task.done()}
         for task in pending:
             task.cancel()
