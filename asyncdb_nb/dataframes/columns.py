@@ -79,8 +79,6 @@ class Column:
             array = self._printable_dates(array)
         if isinstance(dtype, pd.ArrowDtype):
             return pd.arrays.ArrowExtensionArray(array)
-        if self.type.kind in ("timestamp", "timestamptz"):
-            return array.to_pandas().array
         if isinstance(dtype, np.dtype):
             return array.to_numpy(zero_copy_only=False) if not hasattr(array, "chunks") else array.to_numpy()
         return dtype.__from_arrow__(array)  # type: ignore[union-attr]  # an extension dtype by now
@@ -90,7 +88,12 @@ class Column:
         if self.values is not None:
             return self.values
         assert self.array is not None, "a column has an array or values"  # noqa: S101
-        read = {"json": self.loads, "uuid": lambda data: uuid.UUID(bytes=data), "numeric": Decimal}.get(self.type.kind)
+        readers: dict[str, Callable[[Any], Any]] = {
+            "json": self.loads,
+            "uuid": lambda data: uuid.UUID(bytes=data),
+            "numeric": Decimal,
+        }
+        read = readers.get(self.type.kind)
         values: list[Any] = self.array.to_pylist()
         return values if read is None else [None if value is None else read(value) for value in values]
 
@@ -100,7 +103,7 @@ class Column:
         import pyarrow.compute as pc
 
         days = array.cast(pa.int32())
-        bounds = pc.min_max(days).as_py()
+        bounds: dict[str, Any] = pc.min_max(days).as_py()
         if bounds["min"] is None or (bounds["min"] >= _YEARS[0] and bounds["max"] <= _YEARS[1]):
             return array
         shown: Any = pc.and_(pc.greater_equal(days, _YEARS[0]), pc.less_equal(days, _YEARS[1]))

@@ -136,7 +136,7 @@ class Capture:
             The adapter's key for it. The adapter takes it for the statement's text, which it need not send any more.
         """
         types = declared(context)
-        kept = processed(types) if self.exact else None
+        kept = processed(types)
         key = f"{statement}\n-- columns that asyncpg decodes: {kept}"
         adapter, as_of = cursor._adapt_connection, cursor._invalidate_schema_cache_asof
         async with adapter._execute_mutex:

@@ -45,7 +45,7 @@ class Described:
 
 
 async def prepare(
-    connection: Any, query: str, name: str | None, kept: Collection[str] | None = ()
+    connection: Any, query: str, name: str | None, kept: Collection[str] = ()
 ) -> tuple[Any, list[Described] | None]:
     """Prepare a statement.
 
@@ -53,7 +53,7 @@ async def prepare(
         connection: An asyncpg connection that is free.
         query: SQL, with `$1`.
         name: A name for the statement on the server; None for one of asyncpg's.
-        kept: Names of columns that asyncpg itself is to decode; None for all.
+        kept: Names of columns that asyncpg itself is to decode.
 
     Returns:
         An asyncpg `PreparedStatement` and its columns; None when the statement returns no rows.
@@ -100,11 +100,11 @@ def _description(state: Any) -> list[Line] | None:
     return lists[0]
 
 
-async def _columns(connection: Any, description: Sequence[Line], kept: Collection[str] | None) -> list[Described]:
+async def _columns(connection: Any, description: Sequence[Line], kept: Collection[str]) -> list[Described]:
     names = [line[0].decode() for line in description]
     types = await column_types(connection, [(line[3], line[5]) for line in description])
     return [
-        Described(name, type_, raw=kept is not None and name not in kept and _needs_bytes(type_))
+        Described(name, type_, raw=name not in kept and _needs_bytes(type_))
         for name, type_ in zip(names, types, strict=True)
     ]
 

@@ -413,6 +413,7 @@ def _numeric(known: ColumnType, typmod: int) -> ColumnType:
     return replace(known, kind="decimal", precision=digits, scale=max(scale, 0))
 
 
+@cache
 def _arrow_type(column: ColumnType) -> pa.DataType:
     import pyarrow as pa
 
@@ -449,6 +450,7 @@ def _arrow_type(column: ColumnType) -> pa.DataType:
             return pa.type_for_alias(RULES[column.kind].arrow)
 
 
+@cache
 def _pandas_dtype(column: ColumnType, backend: DtypeBackend) -> Any:
     import numpy as np
     import pandas as pd

@@ -46,6 +46,7 @@ async def jobs(tables: AsyncSession) -> AsyncSession:
         started=dt.datetime(2024, 5, 6, 12, tzinfo=dt.UTC),
         day=dt.date(2024, 5, 6),
         took=dt.timedelta(days=1, seconds=2),
+        waited=1.5,
         level=Level.HIGH,
         secret="xyz",
         tags=["a", "b"],

@@ -7,7 +7,7 @@ import enum
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Enum, ForeignKey, Numeric, String, TypeDecorator
+from sqlalchemy import BigInteger, DateTime, Dialect, Enum, ForeignKey, Interval, Numeric, String, TypeDecorator
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -34,6 +34,19 @@ class Reversed(TypeDecorator[str]):
         return None if value is None else value[::-1]
 
 
+class Hours(TypeDecorator[float]):
+    """A number of hours that is stored as an interval."""
+
+    impl = Interval
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> dt.timedelta | None:
+        return None if value is None else dt.timedelta(hours=value)
+
+    def process_result_value(self, value: dt.timedelta | None, dialect: Dialect) -> float | None:
+        return None if value is None else value / dt.timedelta(hours=1)
+
+
 class Owner(Base):
     __tablename__ = "frame_owners"
 
@@ -54,6 +67,7 @@ class Job(Base):
     started: Mapped[dt.datetime | None] = mapped_column(DateTime(timezone=True))
     day: Mapped[dt.date | None]
     took: Mapped[dt.timedelta | None]
+    waited: Mapped[float | None] = mapped_column(Hours)
     level: Mapped[Level | None] = mapped_column(Enum(Level, native_enum=False))
     secret: Mapped[str | None] = mapped_column(Reversed)
     tags: Mapped[list[str] | None] = mapped_column(ARRAY(String))

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import sqlalchemy
 from models import Job, Level, Owner
 from sqlalchemy import DDL, event, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, ProgrammingError
@@ -22,7 +23,7 @@ from sqlalchemy.orm import ORMExecuteState, aliased, selectinload, with_loader_c
 from asyncdb_nb import FrameError, TooManyRowsError, frame, frames, table
 
 MAPPED = (
-    "id title tenant cost ratio done started day took level secret tags context owner_id".split()  # noqa: SIM905
+    "id title tenant cost ratio done started day took waited level secret tags context owner_id".split()  # noqa: SIM905
 )
 SCENARIO_38 = """select i, b, t, n::numeric(9,2) as n, z, d, u, j, a from (values
   (1::int8, true, 'x', 1.5, now(), current_date, gen_random_uuid(), '{}'::jsonb, array[1]),
@@ -49,7 +50,12 @@ async def test_scenario_38_dtypes_come_from_the_types_alone(session: AsyncSessio
     [
         ("select '{\"x\":1}'::jsonb as v", {"x": 1}),
         ("select '12'::int as v", 12),
-        ("select ':name %(x)s %s 100%' as v", ":name %(x)s %s 100%"),
+        ("select ':name %s 100%%' as v", ":name %s 100%%"),
+        pytest.param(
+            "select '%(x)s' as v",
+            "%(x)s",
+            marks=pytest.mark.skipif(sqlalchemy.__version__ < "2.1", reason="SQLAlchemy 2.0 takes %(x)s for a bind"),
+        ),
         (r"select 'a\:b' as v", r"a\:b"),
         ("select (array[1,2,3])[2:3] as v", [2, 3]),
         ("select 1 as v -- a comment: with a colon", 1),
@@ -224,13 +230,14 @@ async def test_a_hook_that_answers_itself_is_an_error_that_says_so(jobs: AsyncSe
 
 async def test_python_side_types_are_applied_as_sqlalchemy_does(jobs: AsyncSession) -> None:
     """A TypeDecorator and an Enum of a class give SQLAlchemy's values; the same column as text stays as stored."""
-    statement = select(Job.secret, Job.level, Job.took, Job.tags).order_by(Job.id)
+    statement = select(Job.secret, Job.level, Job.took, Job.waited, Job.tags).order_by(Job.id)
 
     got = await frame(jobs, statement)
 
     assert got["secret"].tolist() == [None, "xyz"]
     assert got["level"].tolist() == [None, Level.HIGH]
     assert got["took"].tolist() == [None, pd.DateOffset(months=0, days=1, microseconds=2_000_000)]
+    assert got["waited"].tolist() == [None, 1.5]
     assert got["tags"].tolist() == [None, ["a", "b"]]
     assert (await frame(jobs, statement.where(Job.id < 0))).dtypes.equals(got.dtypes)
     assert (await frame(jobs, "select secret from frame_jobs where secret is not null"))["secret"].tolist() == ["zyx"]
@@ -248,9 +255,14 @@ async def test_a_compiled_insert_runs_once_and_returns_its_rows(tables: AsyncSes
     assert len(await frame(tables, select(Owner.id))) == len(rows)
 
 
-async def test_an_update_of_entities_returns_them(jobs: AsyncSession) -> None:
-    got = await frame(jobs, update(Job).values(cost=Decimal("1.10")).returning(Job.id, Job.cost, Job.took))
+async def test_an_update_returns_its_rows_and_refreshes_the_session(jobs: AsyncSession) -> None:
+    """The ORM reads the returned rows too, to bring the objects of the session up to date."""
+    job = await jobs.get_one(Job, 2)
+    raise_cost = update(Job).values(cost=func.coalesce(Job.cost, 0) * 0 + Decimal("1.10")).returning(Job.id, Job.cost)
 
+    got = await frame(jobs, raise_cost.execution_options(synchronize_session="fetch"))
+
+    assert await jobs.run_sync(lambda _: job.cost) == Decimal("1.10")
     assert got["cost"].tolist() == [Decimal("1.10")] * 2
     assert str(got["cost"].dtype) == "decimal128(12, 2)[pyarrow]"
 
