@@ -62,7 +62,8 @@ class EventLog:
     def __str__(self) -> str:
         columns = ", ".join(f"{role}={name!r}" for role, name in self.columns.items())
         return (
-            f"{self.name}: {self.cases:,} cases, {self.tasks:,} tasks, from {self.events:,} events; "
+            f"{self.name}: {_many(self.cases, 'case')}, {_many(self.tasks, 'task')}, "
+            f"from {_many(self.events, 'event')}; "
             f"cases began {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}; {columns}"
         )
 
@@ -149,6 +150,10 @@ async def load_event_log(
                 bar.set_postfix_str("now making runs and tasks of the events")
                 await assemble(connection, workflow_id, paired=columns.lifecycle is not None)
             return await _loaded(connection, workflow_id, name, events, _in_words(file.header, columns))
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _opened(path: Path, encoding: str, delimiter: str | None) -> CSVFile:

@@ -12,33 +12,20 @@ and the columns for its parts are missing values.
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from datetime import UTC, date, datetime, time
+from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    DateTime,
-    Double,
-    SmallInteger,
-    cast,
-    func,
-    literal_column,
-    select,
-    true,
-)
-from sqlalchemy.types import Date, Numeric
+from sqlalchemy import select
 
 from asyncdb_nb.repository import Repository
-from asyncdb_nb.workflows.models import Run, Status, Task, Workflow
+from asyncdb_nb.workflows import questions
+from asyncdb_nb.workflows.models import Workflow
+from asyncdb_nb.workflows.questions import Only
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy.sql import Select, Subquery
 
     Frame = Coroutine[Any, Any, pd.DataFrame]
-
-_PERCENTILES = (50, 90, 95, 99)
 
 
 class WorkflowRepository(Repository[Workflow]):
@@ -70,28 +57,7 @@ class WorkflowRepository(Repository[Workflow]):
             One row a workflow: `workflow`, `owner`, `runs`, `succeeded`, `failed`, `cancelled`, `open`, `failure_rate`
             (of the runs that succeeded or failed), `retries`, `cost`, `first_queued`, `last_queued`.
         """
-        counts = {status: func.count().filter(Run.status == status) for status in Status}
-        judged = counts[Status.SUCCEEDED] + counts[Status.FAILED]
-        statement = (
-            select(
-                Workflow.name.label("workflow"),
-                Workflow.owner,
-                func.count().label("runs"),
-                counts[Status.SUCCEEDED].label("succeeded"),
-                counts[Status.FAILED].label("failed"),
-                counts[Status.CANCELLED].label("cancelled"),
-                (counts[Status.QUEUED] + counts[Status.RUNNING]).label("open"),
-                _ratio(counts[Status.FAILED], judged).label("failure_rate"),
-                func.sum(Run.retries).label("retries"),
-                _money(func.sum(Run.cost)).label("cost"),
-                func.min(Run.queued_at).label("first_queued"),
-                func.max(Run.queued_at).label("last_queued"),
-            )
-            .join(Run.workflow)
-            .group_by(Workflow.id)
-            .order_by(func.count().desc(), Workflow.name)
-        )
-        return self.frame(_chosen(statement, workflow, since, until))
+        return self.frame(questions.overview(Only(workflow, since, until)))
 
     def failures(self, workflow: str | None = None, since: date | None = None, until: date | None = None) -> Frame:
         """
@@ -107,32 +73,7 @@ class WorkflowRepository(Repository[Workflow]):
             failed in the end), `recovered_runs` (which got over it), `seconds_lost` and `cost_lost` (by the failed
             tasks), `last_failed`.
         """
-        runs = func.count(Run.id.distinct())
-        statement = (
-            select(
-                Workflow.name.label("workflow"),
-                Task.step,
-                Task.error,
-                func.count().label("failed_tasks"),
-                runs.filter(Run.status == Status.FAILED).label("failed_runs"),
-                runs.filter(Run.status == Status.SUCCEEDED).label("recovered_runs"),
-                func.sum(Task.working_seconds).label("seconds_lost"),
-                _money(func.sum(Task.cost)).label("cost_lost"),
-                func.max(Task.finished_at).label("last_failed"),
-            )
-            .join(Task.run)
-            .join(Run.workflow)
-            .where(Task.status == Status.FAILED)
-            .group_by(Workflow.name, Task.step, Task.error)
-            .order_by(
-                runs.filter(Run.status == Status.FAILED).desc(),
-                func.count().desc(),
-                Workflow.name,
-                Task.step,
-                Task.error,
-            )
-        )
-        return self.frame(_chosen(statement, workflow, since, until))
+        return self.frame(questions.failures(Only(workflow, since, until)))
 
     def durations(
         self,
@@ -158,28 +99,7 @@ class WorkflowRepository(Repository[Workflow]):
         Raises:
             ValueError: `by` is neither `workflow` nor `step`.
         """
-        if by not in ("workflow", "step"):
-            raise ValueError(f"durations() measures by='workflow' or by='step', not by={by!r}.")
-        thing, name = (Run, Workflow.name) if by == "workflow" else (Task, Task.step)
-        elapsed: Any = thing.elapsed_seconds
-        statement = (
-            select(
-                name.label(by),
-                func.count().label("finished"),
-                func.avg(elapsed).label("mean_seconds"),
-                *(
-                    func.percentile_cont(percent / 100).within_group(elapsed).cast(Double).label(f"p{percent}_seconds")
-                    for percent in _PERCENTILES
-                ),
-                func.max(elapsed).label("max_seconds"),
-            )
-            .select_from(Task if by == "step" else Run)
-            .where(elapsed.is_not(None), thing.status != Status.CANCELLED)
-            .group_by(name)
-            .order_by(func.avg(elapsed).desc(), name)
-        )
-        statement = statement.join(Task.run) if by == "step" else statement
-        return self.frame(_chosen(statement.join(Run.workflow), workflow, since, until))
+        return self.frame(questions.durations(by, Only(workflow, since, until)))
 
     def throughput(self, workflow: str | None = None, since: date | None = None, until: date | None = None) -> Frame:
         """
@@ -195,44 +115,7 @@ class WorkflowRepository(Repository[Workflow]):
             finished: `day`, `queued`, `finished` (of any end), `failed` (among the finished), `in_flight` (queued by
             the end of the day, and not finished).
         """
-        runs = _chosen(select(Run).join(Run.workflow), workflow, since, until).subquery()
-        queued, finished = (
-            func.timezone(literal_column("'UTC'"), column).cast(Date)
-            for column in (runs.c.queued_at, runs.c.finished_at)
-        )
-        came = select(queued.label("day"), func.count().label("n")).group_by(queued).cte("came")
-        went = (
-            select(
-                finished.label("day"),
-                func.count().label("n"),
-                func.count().filter(runs.c.status == Status.FAILED).label("failed"),
-            )
-            .where(finished.is_not(None))
-            .group_by(finished)
-            .cte("went")
-        )
-        first = select(func.min(came.c.day)).scalar_subquery()
-        last = func.greatest(
-            select(func.max(came.c.day)).scalar_subquery(), select(func.max(went.c.day)).scalar_subquery()
-        )
-        days = func.generate_series(first.cast(DateTime), last.cast(DateTime), literal_column("interval '1 day'"))
-        span = days.table_valued("moment", name="span").render_derived()
-        day = span.c.moment.cast(Date)
-        n_came, n_went = func.coalesce(came.c.n, 0), func.coalesce(went.c.n, 0)
-        statement = (
-            select(
-                day.label("day"),
-                n_came.label("queued"),
-                n_went.label("finished"),
-                func.coalesce(went.c.failed, 0).label("failed"),
-                cast(func.sum(n_came - n_went).over(order_by=day), BigInteger).label("in_flight"),
-            )
-            .select_from(span)
-            .outerjoin(came, came.c.day == day)
-            .outerjoin(went, went.c.day == day)
-            .order_by(day)
-        )
-        return self.frame(statement)
+        return self.frame(questions.throughput(Only(workflow, since, until)))
 
     def time_lost(self, workflow: str | None = None, since: date | None = None, until: date | None = None) -> Frame:
         """
@@ -248,27 +131,7 @@ class WorkflowRepository(Repository[Workflow]):
             elapsed time), `waiting_seconds` and `working_seconds` (sums; missing where only completions are known),
             `waiting_share` (of the step's waiting and working), `workers` (how many different ones).
         """
-        elapsed, waiting, working = (
-            func.sum(column) for column in (Task.elapsed_seconds, Task.waiting_seconds, Task.working_seconds)
-        )
-        statement = (
-            select(
-                Task.step,
-                func.count().label("tasks"),
-                elapsed.label("elapsed_seconds"),
-                (elapsed / func.nullif(func.sum(elapsed).over(), 0)).label("share"),
-                waiting.label("waiting_seconds"),
-                working.label("working_seconds"),
-                (waiting / func.nullif(waiting + working, 0)).label("waiting_share"),
-                func.count(Task.worker.distinct()).label("workers"),
-            )
-            .join(Task.run)
-            .join(Run.workflow)
-            .where(Task.finished_at.is_not(None))
-            .group_by(Task.step)
-            .order_by(elapsed.desc(), Task.step)
-        )
-        return self.frame(_chosen(statement, workflow, since, until))
+        return self.frame(questions.time_lost(Only(workflow, since, until)))
 
     def retries(self, workflow: str | None = None, since: date | None = None, until: date | None = None) -> Frame:
         """
@@ -284,26 +147,7 @@ class WorkflowRepository(Repository[Workflow]):
             `retry_rate` (retries of tasks), `succeeded` (retries that did), `extra_seconds` (elapsed time of the
             retries), `extra_cost`.
         """
-        again = Task.attempt > 1
-        retries = func.count().filter(again)
-        extra = func.sum(Task.elapsed_seconds).filter(again)
-        statement = (
-            select(
-                Task.step,
-                func.count().label("tasks"),
-                retries.label("retries"),
-                _ratio(retries, func.count()).label("retry_rate"),
-                func.count().filter(again, Task.status == Status.SUCCEEDED).label("succeeded"),
-                extra.label("extra_seconds"),
-                _money(func.sum(Task.cost).filter(again)).label("extra_cost"),
-            )
-            .join(Task.run)
-            .join(Run.workflow)
-            .group_by(Task.step)
-            .having(retries > 0)
-            .order_by(extra.desc().nulls_last(), Task.step)
-        )
-        return self.frame(_chosen(statement, workflow, since, until))
+        return self.frame(questions.retries(Only(workflow, since, until)))
 
     def busiest_hours(self, workflow: str | None = None, since: date | None = None, until: date | None = None) -> Frame:
         """
@@ -318,25 +162,7 @@ class WorkflowRepository(Repository[Workflow]):
             Always 168 rows, ready to be pivoted into a picture: `weekday` (1 is Monday, 7 Sunday), `hour` (0 to 23,
             UTC), `runs`, `mean_waiting_seconds` (until the first task started; missing where no run is known to have).
         """
-        runs = _chosen(select(Run).join(Run.workflow), workflow, since, until).subquery()
-        queued = func.timezone(literal_column("'UTC'"), runs.c.queued_at)
-        weekdays = func.generate_series(1, 7).table_valued("weekday", name="weekdays").render_derived()
-        hours = func.generate_series(0, 23).table_valued("hour", name="hours").render_derived()
-        weekday, hour = weekdays.c.weekday, hours.c.hour
-        here = (func.extract("isodow", queued) == weekday) & (func.extract("hour", queued) == hour)
-        statement = (
-            select(
-                weekday.cast(SmallInteger).label("weekday"),
-                hour.cast(SmallInteger).label("hour"),
-                func.count(runs.c.id).label("runs"),
-                func.avg(runs.c.waiting_seconds).label("mean_waiting_seconds"),
-            )
-            .select_from(weekdays.join(hours, true()))
-            .outerjoin(runs, here)
-            .group_by(weekday, hour)
-            .order_by(weekday, hour)
-        )
-        return self.frame(statement)
+        return self.frame(questions.busiest_hours(Only(workflow, since, until)))
 
     def slowest_runs(
         self, limit: int = 10, workflow: str | None = None, since: date | None = None, until: date | None = None
@@ -354,27 +180,7 @@ class WorkflowRepository(Repository[Workflow]):
             One row a finished run: `run_id`, `workflow`, `case_id`, `status`, `queued_at`, `elapsed_seconds`, `tasks`,
             `slowest_step`, `slowest_step_seconds` (the elapsed time of one task).
         """
-        runs = _chosen(select(Run, Workflow.name).join(Run.workflow), workflow, since, until)
-        runs = runs.where(Run.elapsed_seconds.is_not(None)).order_by(Run.elapsed_seconds.desc(), Run.id).limit(limit)
-        top = runs.subquery("top")
-        slowest = _slowest_task(top)
-        tasks = select(func.count()).where(Task.run_id == top.c.id).scalar_subquery()
-        statement = (
-            select(
-                top.c.id.label("run_id"),
-                top.c.name.label("workflow"),
-                top.c.case_id,
-                top.c.status,
-                top.c.queued_at,
-                top.c.elapsed_seconds,
-                tasks.label("tasks"),
-                slowest.c.step.label("slowest_step"),
-                slowest.c.elapsed_seconds.label("slowest_step_seconds"),
-            )
-            .select_from(top.outerjoin(slowest, true()))
-            .order_by(top.c.elapsed_seconds.desc(), top.c.id)
-        )
-        return self.frame(statement)
+        return self.frame(questions.slowest_runs(limit, Only(workflow, since, until)))
 
     def transitions(self, workflow: str | None = None, since: date | None = None, until: date | None = None) -> Frame:
         """
@@ -389,65 +195,4 @@ class WorkflowRepository(Repository[Workflow]):
             One row for each pair: `from_step` (missing where a run begins), `to_step` (missing where a finished run
             ends), `times`, `share` (of all that leaves `from_step`).
         """
-        in_run: dict[str, Any] = {"partition_by": Task.run_id, "order_by": Task.position}
-        tasks = _chosen(
-            select(
-                Task.step,
-                func.lag(Task.step).over(**in_run).label("before"),
-                (func.lead(Task.id).over(**in_run).is_(None) & Run.finished_at.is_not(None)).label("last"),
-            )
-            .join(Task.run)
-            .join(Run.workflow),
-            workflow,
-            since,
-            until,
-        ).cte("tasks")
-        pairs = (
-            select(tasks.c.before.label("from_step"), tasks.c.step.label("to_step"))
-            .union_all(select(tasks.c.step, literal_column("null::text")).where(tasks.c.last))
-            .subquery()
-        )
-        times = func.count()
-        leaving = func.sum(times).over(partition_by=pairs.c.from_step)
-        statement = (
-            select(pairs.c.from_step, pairs.c.to_step, times.label("times"), _ratio(times, leaving).label("share"))
-            .group_by(pairs.c.from_step, pairs.c.to_step)
-            .order_by(times.desc(), pairs.c.from_step.nulls_first(), pairs.c.to_step.nulls_last())
-        )
-        return self.frame(statement)
-
-
-def _chosen(statement: Any, workflow: str | None, since: date | None, until: date | None) -> Select[Any]:
-    """Add the filters that every question takes."""
-    if workflow is not None:
-        statement = statement.where(Workflow.name == workflow)
-    if since is not None:
-        statement = statement.where(Run.queued_at >= _moment(since))
-    if until is not None:
-        statement = statement.where(Run.queued_at < _moment(until))
-    chosen: Select[Any] = statement
-    return chosen
-
-
-def _moment(value: date) -> datetime:
-    if not isinstance(value, datetime):
-        value = datetime.combine(value, time.min)
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-def _ratio(part: ColumnElement[Any], whole: ColumnElement[Any]) -> ColumnElement[Any]:
-    return cast(part, Double) / cast(func.nullif(whole, 0), Double)
-
-
-def _money(total: ColumnElement[Any]) -> ColumnElement[Any]:
-    return cast(total, Numeric(18, 4))
-
-
-def _slowest_task(top: Subquery) -> Any:
-    return (
-        select(Task.step, Task.elapsed_seconds)
-        .where(Task.run_id == top.c.id)
-        .order_by(Task.elapsed_seconds.desc().nulls_last(), Task.position)
-        .limit(1)
-        .lateral("slowest")
-    )
+        return self.frame(questions.transitions(Only(workflow, since, until)))
