@@ -164,8 +164,8 @@ def throughput(only: Only) -> Select[Any]:
     span = days.table_valued("moment", name="span").render_derived()
     day = span.c.moment.cast(Date)
     n_came, n_went = func.coalesce(came.c.n, 0), func.coalesce(went.c.n, 0)
-    return (  # type: ignore[return-value]  # SQLAlchemy 2.1's Select counts its columns
-        select(
+    return (
+        select(  # type: ignore[return-value]  # SQLAlchemy 2.1's Select counts its columns
             day.label("day"),
             n_came.label("queued"),
             n_went.label("finished"),
