@@ -143,11 +143,15 @@ def _settings(readonly: bool, timeout: float | None) -> dict[str, str]:
 
 
 async def _close_after(session: AsyncSession, error: BaseException) -> None:
-    """Roll back and give the connection back, whatever happens meanwhile; what fails is told as a note on `error`."""
-    try:
-        await _to_the_end(session.close())
-    except Exception as close_error:
-        error.add_note(f"Rolling back failed too: {type(close_error).__name__}: {close_error}")
+    """Roll back and give the connection back, whatever happens meanwhile; what fails is told as a note on `error`.
+
+    `rollback()` comes first because, unlike `close()`, it lets go of the connection even when the rollback fails.
+    """
+    for step in (AsyncSession.rollback, AsyncSession.close):
+        try:
+            await _to_the_end(step(session))
+        except Exception as failure:
+            error.add_note(f"Rolling back failed too: {type(failure).__name__}: {failure}")
 
 
 async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:

@@ -88,7 +88,7 @@ class ServerWatch:
         """Fail if a client is left after `timeout` seconds, or if one vanished since `mark()` without a goodbye."""
         left = self.wait_for_backends(0, application_name, timeout)
         assert not left, f"backends are left: {left}"
-        assert not self.bad_goodbyes()
+        assert not self.bad_goodbyes(), self.log_since_mark()[-6000:]
 
     def end_backends(self) -> None:
         """End every client's connection but this one."""

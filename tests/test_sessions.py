@@ -1,0 +1,326 @@
+"""A scope commits, rolls back, gives its connection back, and hides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+import pytest
+from server_checks import ServerWatch
+from sqlalchemy import ForeignKey, Select, event, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, MissingGreenlet
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, with_loader_criteria
+
+from asyncdb_nb import AsyncDBError, ConcurrentUseError, LoopBoundPool, WrongLoopError, session_scope
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Thing(Base):
+    __tablename__ = "scope_thing"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("scope_thing.id", deferrable=True, initially="DEFERRED"))
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    url = database_url.replace("postgresql://", "postgresql+asyncpg://")
+    engine = create_async_engine(url, poolclass=LoopBoundPool)
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    yield engine
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.drop_all)
+
+
+async def names(engine: AsyncEngine) -> list[str]:
+    async with session_scope(engine) as session:
+        return list(await session.scalars(select(Thing.name).order_by(Thing.id)))
+
+
+async def pause(seconds: float, session: AsyncSession) -> Any:
+    return await session.scalar(text("select pg_sleep(:seconds)"), {"seconds": seconds})
+
+
+# --- how a block ends -------------------------------------------------------------------------------------------------
+
+
+async def test_a_block_that_succeeds_is_committed_and_its_entities_stay_usable(engine: AsyncEngine) -> None:
+    async with session_scope(engine) as session:
+        thing = Thing(name="kept")
+        session.add(thing)
+
+    assert (thing.name, thing.id) == ("kept", 1)
+    assert await names(engine) == ["kept"]
+
+
+async def test_a_block_that_raises_is_rolled_back_and_its_error_is_seen(engine: AsyncEngine) -> None:
+    with pytest.raises(KeyError, match="mine"):
+        async with session_scope(engine) as session:
+            session.add(Thing(name="lost"))
+            await session.flush()
+            raise KeyError("mine")
+
+    assert await names(engine) == []
+
+
+async def test_a_commit_that_fails_is_an_error_and_leaves_nothing(engine: AsyncEngine) -> None:
+    with pytest.raises(IntegrityError):
+        async with session_scope(engine) as session:
+            session.add(Thing(name="orphan", parent_id=99))  # the constraint is checked at the commit
+
+    assert await names(engine) == []
+
+
+async def test_a_rollback_that_fails_is_a_note_on_the_error_of_the_block(engine: AsyncEngine) -> None:
+    @event.listens_for(engine.sync_engine, "rollback")
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("no rollback today")
+
+    with pytest.raises(KeyError, match="mine") as caught:
+        async with session_scope(engine) as session:
+            await session.execute(select(Thing))
+            raise KeyError("mine")
+
+    event.remove(engine.sync_engine, "rollback", refuse)
+    assert caught.value.__notes__ == ["Rolling back failed too: RuntimeError: no rollback today"]
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+async def test_a_cancelled_block_is_rolled_back_however_often_it_is_cancelled(engine: AsyncEngine, times: int) -> None:
+    async def work() -> None:
+        async with session_scope(engine) as session:
+            session.add(Thing(name="lost"))
+            await session.flush()
+            inside.set()
+            await asyncio.sleep(60)
+
+    inside = asyncio.Event()
+    task = asyncio.create_task(work())
+    await inside.wait()
+
+    for _ in range(times):
+        task.cancel()
+        await asyncio.sleep(0)
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert await names(engine) == []
+
+
+async def test_scenario_16_a_cancelled_statement_ends_on_the_server(
+    engine: AsyncEngine, clean_server: ServerWatch
+) -> None:
+    async def work() -> None:
+        async with session_scope(engine) as session:
+            inside.set()
+            await pause(30, session)
+
+    inside = asyncio.Event()
+    task = asyncio.create_task(work())
+    await inside.wait()
+    while not any("pg_sleep" in backend.query for backend in clean_server.backends()):
+        await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(0.5):
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        while any(backend.state == "active" for backend in clean_server.backends()):
+            await asyncio.sleep(0.01)
+
+    assert await names(engine) == []
+
+
+async def test_scenario_18_a_timeout_round_a_statement_cancels_it(
+    engine: AsyncEngine, clean_server: ServerWatch
+) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1), session_scope(engine) as session:
+            await pause(30, session)
+
+    assert not [backend for backend in clean_server.backends() if backend.state == "active"]
+
+
+async def test_scenario_22_a_stream_may_be_left_early(engine: AsyncEngine) -> None:
+    async with session_scope(engine) as session:
+        async for _ in await session.stream(text("select generate_series(1, 1000000)")):
+            break
+
+        assert await session.scalar(text("select 2")) == 2
+
+
+# --- two tasks, two loops ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+async def test_scenario_20_two_tasks_in_one_session_get_the_same_clear_error(engine: AsyncEngine, warm: bool) -> None:
+    await engine.dispose()
+    if warm:
+        await names(engine)
+
+    with pytest.raises(ConcurrentUseError, match="Open a session in each task"):
+        async with session_scope(engine) as session:
+            await asyncio.gather(pause(0.05, session), pause(0.05, session))
+
+
+async def test_scenario_21_the_error_of_a_gathered_statement_is_the_one_that_is_seen(
+    engine: AsyncEngine, clean_server: ServerWatch
+) -> None:
+    async def fail(session: AsyncSession) -> None:
+        await session.execute(text("select 1 / 0"))
+
+    with pytest.raises(DBAPIError, match="division by zero"):
+        async with session_scope(engine) as session:
+            await asyncio.gather(fail(session), pause(30, session))
+
+    with pytest.raises(DBAPIError, match="division by zero"):
+        async with session_scope(engine) as one, session_scope(engine) as other:
+            await asyncio.gather(fail(one), pause(30, other))
+
+    assert not [backend for backend in clean_server.backends() if backend.state == "active"]
+
+
+async def test_tasks_may_take_turns_in_one_session(engine: AsyncEngine) -> None:
+    async with session_scope(engine) as session:
+        for _ in range(3):
+            await asyncio.create_task(pause(0, session))
+
+
+def test_a_session_of_a_scope_is_refused_on_another_loop_before_anything_happens(database_url: str) -> None:
+    engine = create_async_engine(
+        database_url.replace("postgresql://", "postgresql+asyncpg://"), poolclass=LoopBoundPool
+    )
+
+    def elsewhere(work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run(work)
+
+    async def main() -> int:
+        async with session_scope(engine) as session:
+            await session.execute(text("create temporary table here (i int)"))
+            for use in (session.commit, session.rollback, lambda: session.execute(text("select 1"))):
+                with pytest.raises(WrongLoopError):
+                    await asyncio.to_thread(elsewhere, use())
+            return int(await session.scalar(text("select count(*) from here")))
+
+    assert asyncio.run(main()) == 0
+
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "trick",
+    ["", "set transaction read write", "set session characteristics as transaction read write", "commit"],
+    ids=lambda trick: trick or "no trick",
+)
+async def test_a_readonly_session_cannot_write_by_any_trick(engine: AsyncEngine, trick: str) -> None:
+    with pytest.raises(DBAPIError, match=r"read-only transaction|must be set before any query"):
+        async with session_scope(engine, readonly=True) as session:
+            if trick == "commit":
+                await session.commit()  # the next transaction of the session is read-only as well
+            elif trick:
+                await session.execute(text(trick))
+            session.add(Thing(name="never"))
+            await session.flush()
+
+    assert await names(engine) == []
+
+
+async def test_a_timeout_holds_in_every_transaction_of_the_scope_and_in_no_other(engine: AsyncEngine) -> None:
+    async with session_scope(engine, timeout=0.05) as session:
+        await session.commit()
+        with pytest.raises(DBAPIError, match="statement timeout"):
+            await pause(5, session)
+        await session.rollback()
+        assert await session.scalar(text("show statement_timeout")) == "50ms"
+
+    async with session_scope(engine) as session:
+        assert await session.scalar(text("show statement_timeout")) == "0"
+
+
+async def test_the_users_own_session_class_and_its_filters_hold(engine: AsyncEngine) -> None:
+    class TenantSession(Session):
+        pass
+
+    class TenantAsyncSession(AsyncSession):
+        sync_session_class = TenantSession
+
+    @event.listens_for(TenantSession, "do_orm_execute")
+    def only_mine(state: Any) -> None:
+        statement: Select[Any] = state.statement
+        state.statement = statement.options(with_loader_criteria(Thing, Thing.name == "mine"))
+
+    async with session_scope(engine) as session:
+        session.add_all([Thing(name="mine"), Thing(name="theirs")])
+
+    for maker in (async_sessionmaker(class_=TenantAsyncSession), TenantAsyncSession):
+        async with session_scope(engine, sessionmaker=maker) as session:
+            assert isinstance(session, TenantAsyncSession)
+            assert [thing.name for thing in await session.scalars(select(Thing))] == ["mine"]
+
+
+async def test_a_scope_in_a_scope_is_a_transaction_of_its_own(engine: AsyncEngine) -> None:
+    with pytest.raises(KeyError):
+        async with session_scope(engine) as outer:
+            outer.add(Thing(name="outer"))
+            await outer.flush()
+            async with session_scope(engine) as inner:
+                inner.add(Thing(name="inner"))
+            raise KeyError
+
+    assert await names(engine) == ["inner"]
+
+
+# --- misuse -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"bind": "postgresql://here"}, TypeError, "takes an AsyncEngine or a Database; got str"),
+        ({"bind": AsyncSession()}, TypeError, "begin_nested"),
+        ({"timeout": 0}, ValueError, "timeout is a number of seconds above 0; got 0"),
+    ],
+    ids=["a URL", "a session", "no time"],
+)
+async def test_misuse_is_answered_at_the_call(
+    engine: AsyncEngine, arguments: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        session_scope(**{"bind": engine} | arguments)
+
+
+async def test_a_scope_that_is_open_is_not_opened_again(engine: AsyncEngine) -> None:
+    scope = session_scope(engine)
+    async with scope:
+        with pytest.raises(AsyncDBError, match="open already"):
+            await scope.__aenter__()
+
+    async with scope as again:
+        assert await again.scalar(text("select 1")) == 1
+
+
+async def test_readonly_is_refused_where_the_database_has_no_such_thing() -> None:
+    engine = create_async_engine("sqlite+aiosqlite://", poolclass=LoopBoundPool)
+    with pytest.raises(AsyncDBError, match="need PostgreSQL; this engine speaks sqlite"):
+        async with session_scope(engine, readonly=True) as session:
+            await session.execute(text("select 1"))
+
+
+async def test_a_lazy_load_fails_as_in_sqlalchemy(engine: AsyncEngine) -> None:
+    """A scope changes nothing about what needs an `await`."""
+    async with session_scope(engine) as session:
+        session.add(Thing(name="expired"))
+        await session.flush()
+        thing = (await session.scalars(select(Thing))).one()
+        session.expire(thing)
+        with pytest.raises(MissingGreenlet):
+            _ = thing.name
