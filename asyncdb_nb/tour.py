@@ -176,7 +176,9 @@ def _this_python() -> type:
     class ThisPython(AsyncKernelManager):
         @property
         def kernel_spec(self) -> KernelSpec:
-            command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+            # some ipykernels warn at every start that they talk over TCP, which is what Jupyter asks of them
+            quiet = "--log-level=ERROR"
+            command = [sys.executable, "-m", "ipykernel_launcher", quiet, "-f", "{connection_file}"]
             return KernelSpec(argv=command, display_name="Python 3", language="python")
 
     return ThisPython

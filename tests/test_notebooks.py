@@ -1,0 +1,99 @@
+"""The lessons: their stored outputs are true, their form is the house's, and they leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+OPENING = ("**What you'll do**", "**What you'll learn**", "**What you'll need**")
+CLOSING = ("## On your own", "## In practice")
+NOT_FOR_EVER = re.compile(r"0x[0-9a-f]{6,}|/home/|/root/|/tmp/|/usr/|site-packages|\d\d:\d\d:\d\d\.\d{6}")
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def cells(path: Path, kind: str) -> list[Any]:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+
+
+@pytest.mark.parametrize("turn", ["first", "again"])
+def test_stored_outputs_are_what_the_cells_show(turn: str, tmp_path: Path) -> None:
+    """Scenario 36: each notebook on a fresh kernel, compared strictly, twice."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DATABASE_URL"))}
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q", "-p", "no:asyncio"),
+            *("-p", "no:cacheprovider", "-o", "addopts=", "--nbval-sanitize-with", ROOT / "tests/notebook_outputs.cfg"),
+            *("--rootdir", ROOT / "notebooks", "-c", os.devnull, *NOTEBOOKS),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@each_notebook
+def test_a_lesson_opens_and_closes_in_the_agreed_form(path: Path) -> None:
+    """A verb for a title, then do, learn and need; at the end on your own, then in practice."""
+    text = [cell.source for cell in cells(path, "markdown")]
+
+    assert text[0].startswith("# ")
+    assert [part for part in OPENING if part in text[0]] == list(OPENING)
+    assert [source.splitlines()[0] for source in text if source.startswith(CLOSING)] == list(CLOSING)
+    assert text[-1].startswith(CLOSING[1])
+
+
+@each_notebook
+def test_code_cells_are_few_and_short(path: Path) -> None:
+    """One step a cell."""
+    code = cells(path, "code")
+
+    assert 15 <= len(code) <= 32
+    assert max(len(cell.source.splitlines()) for cell in code) <= 3
+    assert code[0].source.startswith("%xmode Minimal\n")
+
+
+@each_notebook
+def test_errors_are_shown_only_where_they_are_announced(path: Path) -> None:
+    """A cell that fails carries the tag `raises-exception`, and a cell with that tag fails."""
+    for cell in cells(path, "code"):
+        fails = any(output.output_type == "error" for output in cell.outputs)
+
+        assert fails == ("raises-exception" in cell.metadata.get("tags", ())), cell.source
+
+
+@each_notebook
+def test_nothing_is_stored_that_changes_from_run_to_run(path: Path) -> None:
+    """No addresses, paths, times or warnings in outputs, and no timestamps in the cells' metadata."""
+    for cell in cells(path, "code"):
+        shown = [output for output in cell.outputs if "image/png" not in output.get("data", {})]
+
+        assert not NOT_FOR_EVER.search(str(shown)), shown
+        assert not any(output.get("name") == "stderr" for output in shown), shown
+        assert set(cell.metadata) <= {"tags"}
+
+
+def test_lesson_two_shows_every_classical_error() -> None:
+    """What users search the web for is there, word for word."""
+    shown = str([cell.outputs for cell in cells(NOTEBOOKS[1], "code")])
+
+    for message in (
+        "attached to a different loop",
+        "another operation is in progress",
+        "Event loop is closed",
+        "The garbage collector is trying to clean up non-checked-in connection",
+        "idle in transaction",
+    ):
+        assert message in shown
