@@ -11,7 +11,6 @@ Sources: PostgreSQL manual, sections "Environment Variables", "The Password File
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import stat
@@ -79,7 +78,10 @@ def fill_in(typed: Parameters) -> Parameters:
     for name, variable in VARIABLES.items():
         if os.environ.get(variable):
             filled.setdefault(name, os.environ[variable])
-    filled.setdefault("user", getpass.getuser())
+    if "user" not in filled:
+        import getpass  # slow: it brings in termios and the password database
+
+        filled["user"] = getpass.getuser()
     filled.setdefault("dbname", filled["user"])
     passfile = Path(filled.pop("passfile", "") or _home() / _windows_or_unix("pgpass.conf", ".pgpass"))
     if not filled.get("password"):
