@@ -110,18 +110,20 @@ async def test_starts_are_paired_with_completions(db: Database, write):
         "1,b,2024-03-01T10:00:00Z,Cleo,start\n"
         "2,a,2024-03-01T10:00:00Z,Cleo,start\n"
         "2,a,2024-03-01T11:00:00Z,Cleo,ate_abort\n"
-        "3,a,2024-03-01T11:00:00Z,,withdraw\n"
+        "3,a,2024-03-01T11:00:00Z,,complete\n"
+        "3,a,2024-03-01T12:00:00Z,,withdraw\n"
     )
     log = await load_event_log(db, path)
 
-    assert (log.cases, log.tasks, log.events) == (3, 6, 10)
+    assert (log.cases, log.tasks, log.events) == (3, 7, 11)
     assert await tasks(db, Task.step, Task.attempt, Task.status, Task.worker, Task.started_at, Task.finished_at) == [
         ("a", 1, "succeeded", None, None, at(8)),
         ("a", 2, "succeeded", "Ann", at(9), at(9, 10)),
         ("a", 3, "succeeded", "Bob", at(9, 5), at(9, 20)),
         ("b", 1, "running", "Cleo", at(10), None),
         ("a", 1, "failed", "Cleo", at(10), at(11)),
-        ("a", 1, "cancelled", None, None, at(11)),
+        ("a", 1, "succeeded", None, None, at(11)),
+        ("a", 2, "cancelled", None, None, at(12)),
     ]
     assert await runs(db, Run.case_id, Run.status) == [("1", "running"), ("2", "failed"), ("3", "cancelled")]
 
@@ -169,6 +171,7 @@ async def test_files_come_in_many_forms(db: Database, write, content: str | byte
     log = await load_event_log(db, write(content), **options)
 
     assert (log.cases, log.tasks) == (2, 5)
+    assert "\ufeff" not in log.columns["case"]
 
 
 async def test_a_quoted_field_may_hold_line_breaks_and_lines_are_still_counted(db: Database, write):
