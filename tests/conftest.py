@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -26,6 +27,7 @@ WATCH = pytest.StashKey[ServerWatch]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "soak: takes minutes, and runs only when asked for: `pytest -m soak`")
     config.addinivalue_line("markers", "keeps_connections: connections outlive this test on purpose; do not check")
 
 
@@ -89,6 +91,18 @@ def fresh_database_url(server: EmbeddedServer, server_watch: ServerWatch) -> Ite
     yield _url_of(server, name)
     server_watch.wait_for_backends(0)
     server_watch.query(f"drop database {name} with (force)")
+
+
+@pytest.fixture(scope="session")
+def learner() -> Iterator[dict[str, str]]:
+    """The environment of a person who has set up nothing: an embedded server of their own, and no DATABASE_URL."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DATABASE_URL"))}
+    with tempfile.TemporaryDirectory(prefix="adb-") as home:
+        Path(home).chmod(0o711)  # the server's system user must get through
+        yield ours | {"ASYNCDB_NB_HOME": home}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ASYNCDB_NB_HOME", home)
+            EmbeddedServer(Path(home) / "server").stop()
 
 
 @pytest.fixture

@@ -280,7 +280,7 @@ run(start())
 def test_at_exit_the_pooled_connections_say_goodbye(run_script, clean_server) -> None:
     """An engine used under run() needs no dispose(): the server's log has no unexpected EOF."""
     run_script("""
-import os
+import asyncpg, os  # asyncpg: imported in the loop, it makes asyncio's debug mode speak of a slow callback
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from asyncdb_nb import LoopBoundPool, run

@@ -26,9 +26,8 @@ def cells(path: Path, kind: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("turn", ["first", "again"])
-def test_stored_outputs_are_what_the_cells_show(turn: str, tmp_path: Path) -> None:
+def test_stored_outputs_are_what_the_cells_show(turn: str, learner: dict[str, str], tmp_path: Path) -> None:
     """Scenario 36: each notebook on a fresh kernel, compared strictly, twice."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DATABASE_URL"))}
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q", "-p", "no:asyncio"),
@@ -38,7 +37,7 @@ def test_stored_outputs_are_what_the_cells_show(turn: str, tmp_path: Path) -> No
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env=environment,
+        env=learner,
     )
 
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

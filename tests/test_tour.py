@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,19 +16,19 @@ from asyncdb_nb.errors import NoSuchLessonError
 from asyncdb_nb.tour import lessons
 
 
-def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", "asyncdb_nb.cli", "tour", *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,
-        env=os.environ | {"DATABASE_URL": "postgresql://nobody@nowhere.invalid/nothing"},
+        env=env | {"DATABASE_URL": "postgresql://nobody@nowhere.invalid/nothing"},
     )
 
 
-def test_runs_a_notebook_on_the_embedded_server_and_keeps_the_copy(tmp_path: Path) -> None:
+def test_runs_a_notebook_on_the_embedded_server_and_keeps_the_copy(learner: dict[str, str], tmp_path: Path) -> None:
     """One line for the notebook, its executed copy where it was asked for, and nothing on stderr."""
-    done = command("--only", "01", "--output", "copies", cwd=tmp_path)
+    done = command("--only", "01", "--output", "copies", env=learner, cwd=tmp_path)
 
     assert (done.returncode, done.stderr) == (0, "")
     first, last = done.stdout.splitlines()
@@ -64,7 +63,12 @@ def test_a_notebook_that_is_not_there_is_named() -> None:
     ],
 )
 def test_a_failure_names_notebook_cell_and_error_and_the_others_still_run(
-    source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    source: str,
+    message: str,
+    learner: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The exit status is 1, and the notebook after the broken one has its line too."""
     for name, second_cell in ("01_broken", source), ("02_whole", "6 * 7"):
@@ -75,6 +79,7 @@ def test_a_failure_names_notebook_cell_and_error_and_the_others_still_run(
         ]
         nbformat.write(new_notebook(cells=parts), tmp_path / f"{name}.ipynb")
     monkeypatch.setattr(tour_module, "_directory", lambda: tmp_path)
+    monkeypatch.setenv("ASYNCDB_NB_HOME", learner["ASYNCDB_NB_HOME"])
 
     status = main(["tour", "--output", str(tmp_path / "copies")])
 
