@@ -60,7 +60,7 @@ class Connector:
     Args:
         target: Where to connect; its parameters hold the password.
         arguments: For `asyncpg.connect()`, over what the target says.
-        opener: What opens a connection instead of `asyncpg.connect`.
+        opener: What opens a connection instead of `goodbye.connect`.
     """
 
     def __init__(self, target: Target, arguments: dict[str, Any], opener: Opener | None = None) -> None:
@@ -99,13 +99,13 @@ class Connector:
         return await self._open_with({}, given)
 
     async def _open_with(self, settings: dict[str, str], given: dict[str, Any]) -> Any:
-        import asyncpg
+        from asyncdb_nb import goodbye  # here: it imports the driver
 
         name = self._target.parameters.get("fallback_application_name") or application_name()
         settings = {"application_name": name, **settings, **self._settings}
         if "application_name=" in settings.get("options", ""):
             del settings["application_name"]
-        opener = self._opener or asyncpg.connect
+        opener = self._opener or goodbye.connect
         return await opener(**{**self._arguments, "server_settings": settings, **given})
 
 

@@ -169,9 +169,8 @@ class LoopBoundPool(Pool):
             raise AsyncDBError(
                 "A connection needs a running event loop. In synchronous code write `asyncdb_nb.run(coroutine)`."
             )
-        dialect = self._dialect
-        if isinstance(dialect, Dialect) and not event.contains(dialect, "handle_error", reraise_unwrapped):
-            event.listen(dialect, "handle_error", reraise_unwrapped)
+        if isinstance(self._dialect, Dialect):
+            _prepare(self._dialect, loop)
         subpool = SubPool(
             self, loop, first_connect=self._first_connect, idle_timeout=self._idle_timeout, **self._options()
         )
@@ -230,6 +229,18 @@ class LoopBoundPool(Pool):
 
     def _do_get(self) -> ConnectionPoolEntry:
         raise NotImplementedError("The sub-pool of the running loop does this.")
+
+
+def _prepare(dialect: Dialect, loop: asyncio.AbstractEventLoop) -> None:
+    """Listen to what SQLAlchemy asks a dialect's listeners, once a dialect."""
+    if not event.contains(dialect, "handle_error", reraise_unwrapped):
+        event.listen(dialect, "handle_error", reraise_unwrapped)
+    if dialect.driver == "asyncpg":
+        from asyncdb_nb import goodbye  # here: it imports the driver
+
+        goodbye.await_before_close(loop)
+        if not event.contains(dialect, "do_connect", goodbye.by_default):
+            event.listen(dialect, "do_connect", goodbye.by_default)
 
 
 def _leave_to_parent() -> None:

@@ -265,8 +265,10 @@ async def test_a_cancelled_connect_shows_no_password() -> None:
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         started.set()
-        await reader.read()
-        writer.close()
+        try:
+            await reader.read()
+        finally:
+            writer.close()
 
     async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as other:
         database = Database(f"postgresql://guest:{SECRET}@127.0.0.1:{other.sockets[0].getsockname()[1]}/x")

@@ -1,0 +1,262 @@
+"""However and whenever a task is cancelled, the server is told, the pool is whole, and nobody complains."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import random
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import anyio
+import asyncpg
+import pytest
+from server_checks import ServerWatch
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from asyncdb_nb import Database, LoopBoundPool, goodbye, session_scope
+
+pytestmark = pytest.mark.usefixtures("quiet")
+
+
+@pytest.fixture
+def quiet(caplog: pytest.LogCaptureFixture) -> Any:
+    """Fail when asyncio or SQLAlchemy had something to complain of."""
+    yield
+    gc.collect()
+    assert not [record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.WARNING]
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """An engine as a user makes it, with one connection."""
+    engine = make_engine(database_url)
+    yield engine
+    await engine.dispose()
+
+
+def make_engine(database_url: str, **options: Any) -> AsyncEngine:
+    url = database_url.replace("postgresql://", "postgresql+asyncpg://")
+    defaults = {"poolclass": LoopBoundPool, "pool_size": 1, "max_overflow": 0, "pool_pre_ping": True}
+    connect_args = {"server_settings": {"application_name": "cancelled"}}
+    return create_async_engine(url, **({"connect_args": connect_args} | (options or defaults)))
+
+
+async def sleep_in_session(engine: AsyncEngine, seconds: float = 30) -> None:
+    async with session_scope(engine) as session:
+        await session.execute(text("select pg_sleep(:seconds)"), {"seconds": seconds})
+
+
+async def one(engine: AsyncEngine) -> Any:
+    async with asyncio.timeout(10), session_scope(engine) as session:
+        return await session.scalar(text("select 1"))
+
+
+async def until_sleeping(watch: ServerWatch, number: int = 1) -> None:
+    async with asyncio.timeout(10):
+        while len(sleeping(watch)) != number:
+            await asyncio.sleep(0.005)
+
+
+def sleeping(watch: ServerWatch) -> list[Any]:
+    return [one for one in watch.backends("cancelled") if one.state == "active" and "pg_sleep" in one.query]
+
+
+async def no_more_sleeping(watch: ServerWatch) -> None:
+    async with asyncio.timeout(1):
+        while sleeping(watch):
+            await asyncio.sleep(0.005)
+
+
+async def test_scenario_16_a_cancelled_statement_ends_on_the_server_at_once(
+    engine: AsyncEngine, clean_server: ServerWatch
+) -> None:
+    task = asyncio.create_task(sleep_in_session(engine))
+    await until_sleeping(clean_server)
+
+    started = asyncio.get_running_loop().time()
+    task.cancel()
+    await asyncio.wait([task])
+
+    assert task.cancelled()
+    assert asyncio.get_running_loop().time() - started < 0.5
+    await no_more_sleeping(clean_server)
+    assert await one(engine) == 1
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 5])
+async def test_scenario_17_cancelled_twice_is_as_clean_as_once(
+    engine: AsyncEngine, clean_server: ServerWatch, turns: int
+) -> None:
+    task = asyncio.create_task(sleep_in_session(engine))
+    await until_sleeping(clean_server)
+
+    for _ in range(3):
+        task.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    await asyncio.wait([task])
+
+    assert task.cancelled()
+    await no_more_sleeping(clean_server)
+    assert await one(engine) == 1
+
+
+async def test_scenario_17_a_hundred_cancels_at_random_await_points(database_url: str) -> None:
+    await cancel_at_random(database_url, times=100, seed=17)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(20))
+async def test_scenario_17_a_thousand_cancels_at_random_await_points(database_url: str, seed: int) -> None:
+    await cancel_at_random(database_url, times=1000, seed=seed)
+
+
+async def test_scenario_18_a_timeout_cancels_the_statement(engine: AsyncEngine, clean_server: ServerWatch) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await sleep_in_session(engine)
+
+    await no_more_sleeping(clean_server)
+    assert await one(engine) == 1
+
+
+async def test_scenario_19_an_anyio_scope_leaves_no_backend_behind(
+    engine: AsyncEngine, clean_server: ServerWatch
+) -> None:
+    for _ in range(5):
+        with anyio.move_on_after(0.05) as scope:
+            await sleep_in_session(engine)
+        assert scope.cancelled_caught
+
+    await no_more_sleeping(clean_server)
+    assert not clean_server.wait_for_backends(0, "cancelled")
+    assert await one(engine) == 1
+
+
+# --- connecting, and the end of the loop ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["Database", "LoopBoundPool", "NullPool"])
+def test_a_connect_cancelled_as_the_last_act_of_a_loop_says_goodbye(
+    database_url: str, clean_server: ServerWatch, how: str
+) -> None:
+    """`asyncio.run` cancels what is left and closes the loop: the handshake still comes to its end."""
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(engine)) for _ in range(3)]
+            for _ in range(20):  # somewhere inside asyncpg.connect()
+                await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+
+    engine = ENGINES[how](database_url)
+    asyncio.run(main())
+
+    clean_server.assert_clean()
+
+
+ENGINES: dict[str, Callable[[str], AsyncEngine]] = {
+    "Database": lambda url: Database(url).engine,
+    "LoopBoundPool": lambda url: make_engine(url, poolclass=LoopBoundPool),
+    "NullPool": lambda url: make_engine(url, poolclass=NullPool, connect_args={"async_creator_fn": goodbye.connect}),
+}
+
+
+def test_a_statement_cancelled_as_the_last_act_of_a_loop_ends_on_the_server(
+    database_url: str, clean_server: ServerWatch
+) -> None:
+    """Twice, so that nobody waits for the goodbye but the loop that closes."""
+    engine = make_engine(database_url)
+
+    async def main() -> None:
+        task = asyncio.create_task(sleep_in_session(engine))
+        await until_sleeping(clean_server)
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+
+    asyncio.run(main())
+
+    clean_server.assert_clean()
+    assert not sleeping(clean_server)
+
+
+def test_asyncpg_still_sends_its_cancel_request_where_it_is_caught() -> None:
+    """The one private name that is overridden. If it goes, a double cancel is as unclean as asyncpg makes it."""
+    assert callable(asyncpg.Connection._cancel_current_command)
+
+
+# --- at random --------------------------------------------------------------------------------------------------------
+
+
+async def cancel_at_random(database_url: str, times: int, seed: int) -> None:
+    """Cancel a unit of work at a random moment, in a random manner; after it the only connection must be there."""
+    chance = random.Random(seed)
+    engine = make_engine(database_url)
+    async with engine.begin() as connection:
+        await connection.execute(text(f"create table random_{seed} (i int)"))
+    for number in range(times):
+        if chance.random() < 0.2:
+            await engine.dispose()  # the next one begins with a connect
+        await MANNERS[number % len(MANNERS)](work(engine, seed, chance.random() < 0.5), chance.uniform(0, 0.03), chance)
+    assert await one(engine) == 1
+    assert engine.pool.checkedout() == 0
+    async with engine.begin() as connection:
+        await connection.execute(text(f"drop table random_{seed}"))
+    await engine.dispose()
+
+
+async def work(engine: AsyncEngine, seed: int, commit: bool) -> None:
+    async with session_scope(engine) as session:
+        await session.execute(text(f"insert into random_{seed} values (1)"))
+        rows = await session.stream(text("select generate_series(1, 3000)"))
+        async for _ in rows.scalars():
+            pass
+        await session.execute(text("select pg_sleep(0.005)"))
+        if commit:
+            await session.commit()
+            raw = await (await session.connection()).get_raw_connection()
+            await raw.driver_connection.copy_from_query("select generate_series(1, 3000)", output=_nothing)
+
+
+async def _nothing(data: bytes) -> None:
+    pass
+
+
+async def once(work: Any, seconds: float, chance: random.Random) -> None:
+    task = asyncio.create_task(work)
+    await asyncio.sleep(seconds)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def twice(work: Any, seconds: float, chance: random.Random) -> None:
+    task = asyncio.create_task(work)
+    await asyncio.sleep(seconds)
+    task.cancel()
+    for _ in range(chance.randrange(8)):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def by_timeout(work: Any, seconds: float, chance: random.Random) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        pass
+
+
+async def by_scope(work: Any, seconds: float, chance: random.Random) -> None:
+    with anyio.move_on_after(seconds):
+        await work
+
+
+MANNERS: list[Callable[..., Any]] = [once, twice, by_timeout, by_scope]
