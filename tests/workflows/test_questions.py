@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from time import tzset
 from typing import Any
 
 import pandas as pd
@@ -231,10 +232,26 @@ async def test_an_answer_has_the_same_columns_and_dtypes_when_nothing_is_found(
     assert len(none) == (168 if question == "busiest_hours" else 0)
 
 
-@pytest.mark.parametrize("since", [date(2024, 3, 6), datetime(2024, 3, 6), datetime(2024, 3, 6, tzinfo=UTC)], ids=str)
-async def test_answers_can_be_limited_to_a_span_of_time(repository: WorkflowRepository, since: date):
-    assert rows(await repository.overview(since=since), "workflow", "runs") == [("import", 2)]
-    assert rows(await repository.overview(until=since), "workflow", "runs") == [("import", 2), ("report", 1)]
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A time zone of this process that is not UTC."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    tzset()
+    yield
+    monkeypatch.undo()
+    tzset()
+
+
+@pytest.mark.usefixtures("in_tokyo")
+@pytest.mark.parametrize(
+    "moment",
+    [date(2024, 3, 6), datetime(2024, 3, 6, 9), datetime(2024, 3, 6, 9, tzinfo=UTC)],
+    ids=["date", "no time zone", "exactly when a run was queued"],
+)
+async def test_answers_can_be_limited_to_a_span_of_time(repository: WorkflowRepository, moment: date):
+    """From its first moment on, up to before its last; in UTC, wherever one is."""
+    assert rows(await repository.overview(since=moment), "workflow", "runs") == [("import", 2)]
+    assert rows(await repository.overview(until=moment), "workflow", "runs") == [("import", 2), ("report", 1)]
 
 
 async def test_questions_answer_for_an_event_log_of_completions_only(db: Database, tmp_path):
