@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from time import tzset
 from typing import Any
 
 import pandas as pd
 import pytest
+from sqlalchemy import text
 
 from asyncdb_nb import Database, Repository
 from asyncdb_nb.workflows import Run, Task, Workflow, WorkflowRepository, create_tables, load_event_log
@@ -232,24 +232,15 @@ async def test_an_answer_has_the_same_columns_and_dtypes_when_nothing_is_found(
     assert len(none) == (168 if question == "busiest_hours" else 0)
 
 
-@pytest.fixture
-def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A time zone of this process that is not UTC."""
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
-    tzset()
-    yield
-    monkeypatch.undo()
-    tzset()
-
-
-@pytest.mark.usefixtures("in_tokyo")
 @pytest.mark.parametrize(
     "moment",
     [date(2024, 3, 6), datetime(2024, 3, 6, 9), datetime(2024, 3, 6, 9, tzinfo=UTC)],
     ids=["date", "no time zone", "exactly when a run was queued"],
 )
 async def test_answers_can_be_limited_to_a_span_of_time(repository: WorkflowRepository, moment: date):
-    """From its first moment on, up to before its last; in UTC, wherever one is."""
+    """From its first moment on, up to before its last; in UTC, wherever the session is."""
+    await repository.session.execute(text("set local timezone = 'Asia/Tokyo'"))
+
     assert rows(await repository.overview(since=moment), "workflow", "runs") == [("import", 2)]
     assert rows(await repository.overview(until=moment), "workflow", "runs") == [("import", 2), ("report", 1)]
 
