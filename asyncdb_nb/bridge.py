@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import contextvars
 import os
 import threading
 import warnings
@@ -82,7 +81,7 @@ class _Portal:
         """Run `coroutine` on the portal's loop and wait for its end."""
         call = _Call(coroutine)
         try:
-            self.loop.call_soon_threadsafe(call.start)
+            self.loop.call_soon_threadsafe(call.start)  # in a copy of this thread's context
             wait([call.outcome])
         except BaseException:  # KeyboardInterrupt: nothing of this call may go on behind the caller's back
             self.loop.call_soon_threadsafe(call.cancel)
@@ -117,11 +116,10 @@ class _Call(Generic[T]):
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self.outcome: Future[T] = Future()
         self._coroutine = coroutine
-        self._context = contextvars.copy_context()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._settle(), context=self._context)
+        self._task = asyncio.get_running_loop().create_task(self._settle())
         self._task.add_done_callback(self._finish)
 
     def cancel(self) -> None:
