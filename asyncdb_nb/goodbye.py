@@ -76,13 +76,19 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         else:
             self._say_goodbye(SECONDS)
 
+    async def cancel_statement(self) -> None:
+        """Ask the server to cancel the running statement. Whoever awaits that statement gets the server's answer."""
+        sent = asyncio.get_running_loop().create_future()
+        self._cancel_current_command(sent)
+        await sent
+
     def _say_goodbye(self, seconds: float) -> asyncio.Task[None]:
         if self._goodbye is None:
             self._goodbye = _start(super().close(timeout=seconds), "goodbye")
         return self._goodbye
 
     def _cancel_current_command(self, *waiters: Any) -> None:
-        """Send the CancelRequest in a task that nobody can cancel; should asyncpg rename this, it does it its own way."""
+        """Send a CancelRequest in a task that nobody can cancel. Should asyncpg rename this, it sends its own way."""
         loop = asyncio.get_running_loop()
         factory = loop.get_task_factory()
         loop.set_task_factory(lambda _, coroutine, **__: _limit(_start(coroutine, "cancel request")))

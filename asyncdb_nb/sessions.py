@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+from asyncdb_nb.committing import commit
 from asyncdb_nb.errors import AsyncDBError, ConcurrentUseError, WrongLoopError
 from asyncdb_nb.loops import describe
 
@@ -206,7 +207,7 @@ class _Usage:
 
 
 _METHODS = (
-    "commit", "connection", "delete", "execute", "flush", "get", "get_one", "invalidate", "merge", "refresh",
+    "connection", "delete", "execute", "flush", "get", "get_one", "invalidate", "merge", "refresh",
     "rollback", "run_sync", "scalar", "scalars", "stream", "stream_scalars",
 )  # fmt: skip
 
@@ -215,12 +216,21 @@ def _one_task_at_a_time(session_class: Any) -> Any:
     """Subclass a session class so that its methods refuse a second task."""
     if session_class not in _subclasses:
         methods = {name: _exclusive(getattr(session_class, name)) for name in _METHODS}
+        methods["commit"] = _exclusive(_telling(session_class.commit))
         body = {"__module__": session_class.__module__, "__doc__": session_class.__doc__, **methods}
         _subclasses[session_class] = type(session_class.__name__, (session_class,), body)
     return _subclasses[session_class]
 
 
 _subclasses: weakref.WeakKeyDictionary[type, type] = weakref.WeakKeyDictionary()
+
+
+def _telling(method: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any], Coroutine[Any, Any, None]]:
+    @wraps(method)
+    async def telling(self: Any) -> None:
+        await commit(self, lambda: method(self))
+
+    return telling
 
 
 def _exclusive(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from asyncdb_nb import Database, LoopBoundPool, goodbye, session_scope
+from asyncdb_nb import Database, LoopBoundPool, committing, goodbye, session_scope
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -136,6 +136,76 @@ async def test_scenario_19_an_anyio_scope_leaves_no_backend_behind(
     await no_more_sleeping(clean_server)
     assert not clean_server.wait_for_backends(0, "cancelled")
     assert await one(engine) == 1
+
+
+# --- what became of a cancelled COMMIT --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def slow_to_commit(engine: AsyncEngine) -> AsyncIterator[str]:
+    """A table whose rows make COMMIT take as many seconds as they say."""
+    async with engine.begin() as connection:
+        for statement in SLOW_TO_COMMIT:
+            await connection.execute(text(statement))
+    yield "slow_to_commit"
+    async with engine.begin() as connection:
+        await connection.execute(text("drop table slow_to_commit"))
+
+
+SLOW_TO_COMMIT = [
+    "create table slow_to_commit (seconds float)",
+    "create or replace function pg_temp.doze() returns trigger language plpgsql as "
+    "$$ begin perform pg_sleep(new.seconds); return null; end $$",
+    "create constraint trigger doze after insert on slow_to_commit deferrable initially deferred "
+    "for each row execute function pg_temp.doze()",
+]
+
+
+@pytest.mark.parametrize("explicitly", [False, True], ids=["at the end of the block", "by commit()"])
+@pytest.mark.parametrize("cancels", [1, 3])
+@pytest.mark.parametrize(
+    ("seconds", "kept", "note"), [(0.1, 1, committing.COMMITTED), (30, 0, committing.NOT_COMMITTED)]
+)
+async def test_a_cancelled_commit_says_whether_it_happened(
+    engine: AsyncEngine, slow_to_commit: str, seconds: float, kept: int, note: str, cancels: int, explicitly: bool
+) -> None:
+    sent = asyncio.Event()
+
+    async def insert() -> None:
+        async with session_scope(engine) as session:
+            await session.execute(text(f"insert into {slow_to_commit} values ({seconds})"))
+            asyncio.get_running_loop().call_later(0.05, sent.set)
+            if explicitly:
+                await session.commit()
+
+    task = asyncio.create_task(insert())
+    await sent.wait()
+    started = asyncio.get_running_loop().time()
+    for _ in range(cancels):
+        task.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+
+    assert asyncio.get_running_loop().time() - started < 1
+    [told] = caught.value.__notes__
+    assert told.startswith(note)
+    async with engine.connect() as connection:
+        assert await connection.scalar(text(f"select count(*) from {slow_to_commit}")) == kept
+
+
+async def test_a_block_cancelled_before_its_commit_commits_nothing(engine: AsyncEngine, slow_to_commit: str) -> None:
+    async def insert() -> None:
+        async with session_scope(engine) as session:
+            await session.execute(text(f"insert into {slow_to_commit} values (0)"))
+            asyncio.current_task().cancel()  # type: ignore[union-attr]
+
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await asyncio.create_task(insert())
+
+    assert caught.value.__notes__ == [committing.NOT_COMMITTED]
+    async with engine.connect() as connection:
+        assert await connection.scalar(text(f"select count(*) from {slow_to_commit}")) == 0
 
 
 # --- connecting, and the end of the loop ------------------------------------------------------------------------------

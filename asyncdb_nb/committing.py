@@ -1,0 +1,106 @@
+"""
+Commit, and say truthfully what became of it when it was cancelled.
+
+A COMMIT that is on its way cannot be called back, and a client that stops listening does not learn how it ended. So a
+cancelled COMMIT is first given a moment to end by itself (most take a millisecond). If it does not, the server is asked
+to cancel it, and its answer is waited for: either the transaction is durable or it is not, and the `CancelledError`
+carries a note that says which. Only a server that does not answer leaves it open, and the note says that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+BY_ITSELF_SECONDS = 0.2  # how long a cancelled COMMIT may still take before the server is asked to cancel it
+ANSWER_SECONDS = 2.0  # how long the server's answer to that is waited for
+
+COMMITTED = "The transaction was committed: the cancellation came too late to prevent it."
+NOT_COMMITTED = "The transaction was not committed; nothing of it was kept."
+UNKNOWN = (
+    "Whether the transaction was committed cannot be known: the server did not answer. "
+    "Look for its rows before you repeat it."
+)
+
+
+async def commit(session: AsyncSession, send: Callable[[], Awaitable[None]]) -> None:
+    """Flush, which can be cancelled as usual, then commit.
+
+    Args:
+        session: The session.
+        send: Commits it: its `commit` method.
+
+    Raises:
+        CancelledError: With a note: `COMMITTED`, `NOT_COMMITTED` or `UNKNOWN`. It is raised at most 2.2 seconds after
+            the cancellation.
+    """
+    sending: asyncio.Task[None] | None = None
+    try:
+        await session.flush()
+        await asyncio.sleep(0)  # a cancellation that is waiting arrives here, before there is anything to regret
+        transaction = session.sync_session.get_transaction()
+        sending = asyncio.ensure_future(_awaited(send))
+        await asyncio.wait([sending])
+    except asyncio.CancelledError as cancelled:
+        if sending is not None:
+            await _end(sending, transaction)
+        cancelled.add_note(_outcome(sending))
+        raise
+    sending.result()
+
+
+async def _awaited(send: Callable[[], Awaitable[None]]) -> None:
+    await send()
+
+
+async def _end(sending: asyncio.Task[None], transaction: Any) -> None:
+    """Bring a COMMIT to its end, in a bounded time, however often this is cancelled meanwhile."""
+    await _wait(sending, BY_ITSELF_SECONDS)
+    if not sending.done():
+        asking = asyncio.gather(_ask_to_cancel(transaction), return_exceptions=True)
+        await _wait(sending, ANSWER_SECONDS)
+        del asking  # held until here; what it ran into shows in how the COMMIT ended
+    if not sending.done():
+        sending.cancel()
+        await _wait(sending, ANSWER_SECONDS)
+
+
+async def _wait(task: asyncio.Task[None], seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while not task.done() and loop.time() < end:
+        try:
+            await asyncio.wait([task], timeout=end - loop.time())
+        except asyncio.CancelledError:
+            continue  # the first one is raised at the end
+
+
+async def _ask_to_cancel(transaction: Any) -> None:
+    """Send a CancelRequest for each connection of a transaction, which keeps listening for the answer.
+
+    `_connections` is SQLAlchemy's own. Without it, or with another driver's connection, nobody is asked, and the COMMIT
+    is cut off in `ANSWER_SECONDS`.
+    """
+    connections = {entry[0] for entry in getattr(transaction, "_connections", {}).values()}
+    for connection in connections:
+        driver_connection = connection.connection.driver_connection
+        if hasattr(driver_connection, "cancel_statement"):
+            await driver_connection.cancel_statement()
+
+
+def _outcome(sending: asyncio.Task[None] | None) -> str:
+    if sending is None:
+        return NOT_COMMITTED
+    if not sending.done() or sending.cancelled():
+        return UNKNOWN
+    match sending.exception():
+        case None:
+            return COMMITTED
+        case DBAPIError(connection_invalidated=True):
+            return UNKNOWN
+        case error:
+            return f"{NOT_COMMITTED} The server said: {getattr(error, 'orig', None) or error}"
