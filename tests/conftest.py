@@ -9,6 +9,7 @@ live longer on purpose says so: `@pytest.mark.keeps_connections`.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from server_checks import TEST_SETTINGS, ServerWatch
 from asyncdb_nb.server import EmbeddedServer
 
 STRICT = ("-X", "dev", "-W", "error")
+SLOWNESS = re.compile(r"^Executing <.* took [\d.]+ seconds\n", re.MULTILINE)  # of a busy machine: timings are not tests
 WATCH = pytest.StashKey[ServerWatch]()
 
 
@@ -127,6 +129,7 @@ def run_script(server: EmbeddedServer, tmp_path: Path) -> Callable[..., subproce
             cwd=tmp_path,
             env=os.environ | {"DATABASE_URL": server.url} | (env or {}),
         )
+        done.stderr = SLOWNESS.sub("", done.stderr)
         if clean:
             assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
         return done
