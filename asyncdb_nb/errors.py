@@ -12,7 +12,8 @@ Each class words its own message: what is wrong, with the value, and what to typ
     ├── UnknownTableError       a table that is not there                   (also a LookupError)
     ├── ServerError             the embedded PostgreSQL cannot start or stop
     ├── FrameError              a statement or result that cannot become a frame   (also a ValueError)
-    │   └── TooManyRowsError    more rows than `max_rows`
+    │   ├── TooManyRowsError    more rows than `max_rows`
+    │   └── CorruptStreamError  bytes that are not the COPY stream they should be
     ├── SchemaTakenError        the sample workflows' schema is someone else's
     ├── EventLogError           an event log that cannot be loaded          (also a ValueError)
     │   └── MalformedRowError   a row of it that cannot be read
@@ -92,6 +93,16 @@ class TooManyRowsError(FrameError):
         super().__init__(
             f"The result has more than max_rows={max_rows:,} rows. Raise max_rows, add a LIMIT, "
             "or read it in parts: `async for part in db.frames(statement):`."
+        )
+
+
+class CorruptStreamError(FrameError):
+    """What came as a COPY BINARY stream is not one of the columns that the server described."""
+
+    def __init__(self, what: str, position: int) -> None:
+        super().__init__(
+            f"The server's COPY stream cannot be read: {what} (byte {position:,} of the stream). Run the statement "
+            "again; if that says the same, look at what is between here and the server, such as a proxy or a pooler."
         )
 
 

@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import partial
+from math import prod
 from struct import Struct
 from typing import Any
 
@@ -104,6 +105,8 @@ def _array(element: Reader, data: bytes) -> list[Any]:
     dimensions = _INT4.unpack_from(data)[0]
     lengths = [_INT4.unpack_from(data, 12 + 8 * d)[0] for d in range(dimensions)]
     values: list[Any] = [None if item is None else element(item) for item in _items(data, 12 + 8 * dimensions)]
+    if len(values) != (prod(lengths) if dimensions else 0):
+        raise ValueError(f"an array of {lengths} elements has {len(values)}")
     for length in reversed(lengths[1:]):
         values = [values[start : start + length] for start in range(0, len(values), length)]
     return values
@@ -114,8 +117,14 @@ def _items(data: bytes, position: int) -> Iterator[bytes | None]:
     while position < len(data):
         length = _INT4.unpack_from(data, position)[0]
         position += 4
-        yield None if length < 0 else data[position : position + length]
+        yield _item(data, position, length)
         position += max(length, 0)
+
+
+def _item(data: bytes, position: int, length: int) -> bytes | None:
+    if length < -1 or position + length > len(data):
+        raise ValueError(f"a value inside another says that it is {length} bytes long")
+    return None if length < 0 else data[position : position + length]
 
 
 def _range(bound: Reader, data: bytes) -> Any:
@@ -148,7 +157,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes | None]]:
     while position < len(data):
         oid, length = _UINT4.unpack_from(data, position)[0], _INT4.unpack_from(data, position + 4)[0]
         position += 8
-        yield oid, None if length < 0 else data[position : position + length]
+        yield oid, _item(data, position, length)
         position += max(length, 0)
 
 
@@ -157,6 +166,8 @@ def _numeric(data: bytes) -> Decimal:
     if sign & 0xC000 == 0xC000:
         return Decimal({0xC000: "NaN", 0xD000: "Infinity", 0xF000: "-Infinity"}[sign])
     groups = [_INT2.unpack_from(data, 8 + 2 * n)[0] for n in range(count)]
+    if len(data) != _NUMERIC.size + 2 * count or not all(0 <= group <= 9999 for group in groups):
+        raise ValueError("its digits are not those of a numeric")
     digits = "".join(f"{group:04d}" for group in groups) or "0"
     exponent = 4 * (weight - count + 1) if count else 0
     wanted = exponent + scale  # move the digits so that exactly `scale` of them stand after the point
