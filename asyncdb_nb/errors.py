@@ -20,7 +20,11 @@ Each class words its own message: what is wrong, with the value, and what to typ
     ├── NotACoroutineError      `run()` was given something else            (also a TypeError)
     ├── NestedLoopError         `run(nested=True)` on a loop it cannot patch (also a RuntimeError)
     ├── NoSuchLessonError       a notebook that the tour does not have      (also a LookupError)
-    └── MissingExtraError       an optional dependency is not installed     (also an ImportError)
+    ├── MissingExtraError       an optional dependency is not installed     (also an ImportError)
+    ├── OneConnectionError      a test's one connection wanted by two tasks at once
+    ├── OneTransactionError     a test's one transaction cannot do what was asked
+    ├── SeededTemplateError     isolation 'truncate' with rows in the template
+    └── SchemaSourceError       `asyncdb_schema` returned what is no schema (also a TypeError)
     LeakWarning                 something was left open                     (a ResourceWarning)
 """
 
@@ -180,6 +184,47 @@ class MissingExtraError(AsyncDBError, ImportError):
             yield
         except ModuleNotFoundError as error:
             raise cls(purpose, extra, error.name) from error
+
+
+class OneConnectionError(AsyncDBError):
+    """A task of a test waited in vain for the connection that all of the test's tasks share."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "With isolation 'rollback' all tasks of a test share one connection, and another task has held it for five "
+            "seconds; it may be waiting for this one. Give the test a database of its own: "
+            '`@pytest.mark.asyncdb(isolation="clone")`.'
+        )
+
+
+class OneTransactionError(AsyncDBError):
+    """A test did what the one transaction around it does not allow."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"With isolation 'rollback' a test runs inside one transaction, which does not allow {what}. Give the test "
+            'a database of its own: `@pytest.mark.asyncdb(isolation="clone")`.'
+        )
+
+
+class SeededTemplateError(AsyncDBError):
+    """The schema of a suite that truncates has rows in it."""
+
+    def __init__(self, tables: list[str]) -> None:
+        super().__init__(
+            f"asyncdb_schema puts rows into {', '.join(tables)}, and isolation 'truncate' would remove them after the "
+            "first test. Insert them in a fixture, or type asyncdb_isolation = rollback (or clone), which keep them."
+        )
+
+
+class SchemaSourceError(AsyncDBError, TypeError):
+    """`asyncdb_schema` returned something that no schema can be made from."""
+
+    def __init__(self, given: object) -> None:
+        super().__init__(
+            f"asyncdb_schema returned {given!r}. It takes a MetaData or a declarative base, the path of an .sql file or "
+            "of alembic.ini, an Alembic Config, a function that is given a Database, a list of these, or None."
+        )
 
 
 class LeakWarning(ResourceWarning):

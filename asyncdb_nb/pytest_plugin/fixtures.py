@@ -1,0 +1,82 @@
+"""The fixtures: synchronous ones, so that they serve every async plugin in every mode, and plain tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from asyncdb_nb.pytest_plugin import options
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from asyncdb_nb.database import Database
+    from asyncdb_nb.pytest_plugin.stagehand import Stagehand
+
+
+class SecretURL(str):
+    """A URL whose repr hides the password, because pytest prints reprs."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        from sqlalchemy import make_url
+
+        return f"<URL {make_url(self).render_as_string(hide_password=True)}>"
+
+
+@pytest.fixture(scope="session")
+def asyncdb_url(request: pytest.FixtureRequest) -> str:
+    """The server to test on: `--asyncdb-url`, else `$DATABASE_URL`, else the embedded server. Override it at will.
+
+    The tests run in databases of their own on that server; the one that is named here is not touched.
+    """
+    named = request.config.getoption("--asyncdb-url") or os.environ.get("DATABASE_URL")
+    if named:
+        return SecretURL(named)
+    from asyncdb_nb.server import embedded_server
+
+    return SecretURL(embedded_server().url)
+
+
+@pytest.fixture(scope="session")
+def asyncdb_schema() -> Any:
+    """What the databases hold before each test. Override it; it runs once, into a template.
+
+    Return a `MetaData` or a declarative base, the path of an .sql file or of alembic.ini, an Alembic `Config`, a
+    function (plain or `async`) that is given a `Database`, or a list of these.
+    """
+    return None
+
+
+@pytest.fixture(scope="session")
+def _asyncdb_stagehand(asyncdb_url: str) -> Iterator[Stagehand]:
+    from asyncdb_nb.pytest_plugin.stagehand import Stagehand
+
+    stagehand = Stagehand(asyncdb_url)
+    yield stagehand
+    stagehand.close()
+
+
+@pytest.fixture(scope=options.scope)
+def asyncdb(request: pytest.FixtureRequest, asyncdb_schema: Any, _asyncdb_stagehand: Stagehand) -> Iterator[Database]:
+    """A `Database` on a clean state: what `asyncdb_schema` made, and nothing of any other test.
+
+    How it is kept clean: `asyncdb_isolation` in the ini file, or `@pytest.mark.asyncdb(isolation="clone")`.
+    """
+    place = request._get_active_fixturedef("asyncdb_schema").baseid
+    with _asyncdb_stagehand.database(options.isolation(request.node), asyncdb_schema, place) as database:
+        yield database
+
+
+@pytest.fixture(scope=options.scope)
+def asyncdb_session(asyncdb: Database) -> Iterator[AsyncSession]:
+    """A session in `asyncdb`. What the test does not commit is rolled back; entities stay usable after a commit."""
+    from asyncdb_nb.pytest_plugin.lent import LentSession
+
+    lent = LentSession(asyncdb)
+    yield lent.session
+    lent.close()

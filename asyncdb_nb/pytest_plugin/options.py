@@ -1,0 +1,74 @@
+"""Read what a suite asked for: the command line, the ini file and the marker, checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+ISOLATIONS = ("rollback", "clone", "truncate", "none")
+LEAKS = ("error", "warn", "off")
+SCOPES = ("function", "class", "module", "package", "session")
+FIXTURES = frozenset({"asyncdb_url", "asyncdb", "asyncdb_session", "asyncdb_schema"})
+
+
+def add(parser: pytest.Parser) -> None:
+    """Declare the options and ini settings."""
+    group = parser.getgroup("asyncdb_nb", "asyncdb_nb: a clean PostgreSQL database for every test")
+    group.addoption(
+        "--asyncdb-url", metavar="URL", help="Server to test on; else $DATABASE_URL, else the embedded one."
+    )
+    group.addoption(
+        "--asyncdb-leaks",
+        choices=LEAKS,
+        help="What happens to a test that leaves a session, connection, query or task behind. "
+        "Default: error in a suite that uses the fixtures, else off.",
+    )
+    group.addoption("--asyncdb-cure", action="store_true", help="Give every async engine in the process LoopBoundPool.")
+    parser.addini("asyncdb_isolation", f"How tests are kept apart: {', '.join(ISOLATIONS)}.", default="rollback")
+    parser.addini("asyncdb_scope", f"How long one clean state lasts: {', '.join(SCOPES)}.", default="function")
+    parser.addini("asyncdb_leaks", "The default of --asyncdb-leaks.", default="")
+    parser.addini("asyncdb_cure", "As --asyncdb-cure, for good.", type="bool", default=False)
+
+
+def check(config: pytest.Config) -> None:
+    """Declare the marker, and refuse settings that are misspelt."""
+    config.addinivalue_line(
+        "markers", f"asyncdb(isolation=...): how the database of this test is kept clean: {', '.join(ISOLATIONS)}"
+    )
+    _one_of(ISOLATIONS, "asyncdb_isolation", config.getini("asyncdb_isolation"))
+    _one_of(SCOPES, "asyncdb_scope", config.getini("asyncdb_scope"))
+    _one_of(("", *LEAKS), "asyncdb_leaks", config.getini("asyncdb_leaks"))
+
+
+def isolation(node: Any) -> str:
+    """Return the isolation for a test, class, module or session: its closest marker's, else the ini file's."""
+    marker = node.get_closest_marker("asyncdb")
+    chosen = node.config.getini("asyncdb_isolation") if marker is None else marker.kwargs.get("isolation")
+    return _one_of(ISOLATIONS, "@pytest.mark.asyncdb(isolation=...)", chosen)
+
+
+def scope(fixture_name: str, config: pytest.Config) -> Any:
+    """Return the scope of `asyncdb` and `asyncdb_session`."""
+    return config.getini("asyncdb_scope")
+
+
+def leaks(config: pytest.Config) -> str | None:
+    """Return `error`, `warn` or `off`, or None when the suite does not say."""
+    return config.getoption("--asyncdb-leaks") or config.getini("asyncdb_leaks") or None
+
+
+def cure(config: Any) -> bool:
+    """Return whether every engine is to get a `LoopBoundPool`."""
+    return bool(config.known_args_namespace.asyncdb_cure or config.getini("asyncdb_cure"))
+
+
+def uses_fixtures(items: list[pytest.Item]) -> bool:
+    """Return whether any of the tests asks for a fixture of this plugin."""
+    return any(not FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) for item in items)
+
+
+def _one_of(allowed: tuple[str, ...], name: str, value: Any) -> str:
+    if value not in allowed:
+        raise pytest.UsageError(f"{name}: {value!r} is not one of {', '.join(filter(None, allowed))}.")
+    return str(value)

@@ -1,0 +1,97 @@
+"""Fill the template database from whatever `asyncdb_schema` returned."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable
+from inspect import isawaitable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, MetaData
+from sqlalchemy.schema import CreateSchema
+
+from asyncdb_nb.database import Database
+from asyncdb_nb.errors import SchemaSourceError
+
+
+async def build(url: URL, source: Any) -> None:
+    """Make in an empty database what a source describes.
+
+    Args:
+        url: The database.
+        source: A `MetaData` or a declarative base, the path of an .sql file or of alembic.ini, an Alembic `Config`, a
+            function (plain or `async`) that is given a `Database`, a list of these, or None.
+
+    Raises:
+        SchemaSourceError: It is none of these.
+    """
+    match source:
+        case None:
+            pass
+        case list() | tuple():
+            for part in source:
+                await build(url, part)
+        case MetaData():
+            await _create_tables(url, source)
+        case _ if isinstance(getattr(source, "metadata", None), MetaData):
+            await _create_tables(url, source.metadata)
+        case str() | Path() if Path(source).suffix == ".sql":
+            await _run_file(url, Path(source))
+        case str() | Path() if Path(source).suffix == ".ini":
+            await asyncio.to_thread(_migrate, url, _alembic_config(source))
+        case _ if hasattr(source, "get_main_option"):
+            await asyncio.to_thread(_migrate, url, source)
+        case _ if callable(source):
+            await _call(url, source)
+        case _:
+            raise SchemaSourceError(source)
+
+
+async def _create_tables(url: URL, metadata: MetaData) -> None:
+    schemas: Iterable[str] = {table.schema for table in metadata.tables.values() if table.schema}
+    async with Database(url) as database, database.engine.begin() as connection:
+        for schema in sorted(schemas):
+            await connection.execute(CreateSchema(schema, if_not_exists=True))
+        await connection.run_sync(metadata.create_all)
+
+
+async def _run_file(url: URL, file: Path) -> None:
+    """Run a script as a whole: many statements, dollar quotes, everything but psql's own commands."""
+    async with Database(url) as database, database.engine.connect() as connection:
+        raw: Any = (await connection.get_raw_connection()).driver_connection
+        await raw.execute(await asyncio.to_thread(file.read_text, "utf-8"))
+
+
+async def _call(url: URL, function: Any) -> None:
+    async with Database(url) as database:
+        result = function(database)
+        if isawaitable(result):
+            await result
+
+
+def _alembic_config(file: str | Path) -> Any:
+    from alembic.config import Config
+
+    return Config(str(file))
+
+
+def _migrate(url: URL, config: Any) -> None:
+    """Upgrade to the heads, in a thread without a loop: an async `env.py` calls `asyncio.run`.
+
+    `$DATABASE_URL` names the new database meanwhile, because many an `env.py` reads it.
+    """
+    from alembic import command
+
+    text = url.render_as_string(hide_password=False)
+    before = os.environ.get("DATABASE_URL")
+    config.set_main_option("sqlalchemy.url", text.replace("%", "%%"))
+    os.environ["DATABASE_URL"] = text
+    try:
+        command.upgrade(config, "heads")
+    finally:
+        if before is None:
+            del os.environ["DATABASE_URL"]
+        else:
+            os.environ["DATABASE_URL"] = before

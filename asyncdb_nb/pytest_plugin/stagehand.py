@@ -1,0 +1,164 @@
+"""Give each test a `Database` on a clean state, in the way that its isolation says."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from asyncdb_nb.bridge import run
+from asyncdb_nb.database import Database
+from asyncdb_nb.errors import DatabaseClosedError
+from asyncdb_nb.pytest_plugin import schema, truncate
+from asyncdb_nb.pytest_plugin.clones import Clones
+from asyncdb_nb.pytest_plugin.keeper import Keeper
+from asyncdb_nb.pytest_plugin.rollback import Stage
+
+
+class Stagehand:
+    """What the tests of this process share: the keeper of the databases, and one way of isolation for each schema."""
+
+    def __init__(self, url: str) -> None:
+        self.keeper = Keeper(url)
+        self._isolated: dict[tuple[str, str], Any] = {}
+
+    @contextmanager
+    def database(self, isolation: str, source: Any, key: str) -> Iterator[Database]:
+        """Lend a `Database` on a clean state.
+
+        Args:
+            isolation: `rollback`, `clone`, `truncate` or `none`.
+            source: What `asyncdb_schema` returned.
+            key: Tells schemas apart, and is the same in every worker: the place of the fixture that returned it.
+        """
+        if (isolation, key) not in self._isolated:
+            name = f"{zlib.crc32(key.encode()):08x}"
+            template = self.keeper.template(name, lambda url: schema.build(url, source))
+            self._isolated[isolation, key] = _WAYS[isolation](self.keeper, template)
+        with self._isolated[isolation, key].lend() as database:
+            yield database
+
+    def close(self) -> None:
+        """Drop every database of this process."""
+        for isolated in self._isolated.values():
+            isolated.close()
+        self.keeper.close()
+
+
+class Kept:
+    """Isolation `none`: one database for all tests, in which everything stays."""
+
+    def __init__(self, keeper: Keeper, template: str) -> None:
+        self._keeper = keeper
+        self._template = template
+        self._name = keeper.clone(template)
+        self._database: Database | None = None
+
+    @contextmanager
+    def lend(self) -> Iterator[Database]:
+        """Lend the one `Database`."""
+        if self._database is None or is_closed(self._database):
+            self._database = self._open()
+        yield self._database
+
+    def close(self) -> None:
+        """Close the connections of every loop that still lives."""
+        if self._database is not None:
+            close(self._database)
+
+    def _open(self) -> Database:
+        return Database(self._keeper.url(self._name), idle_timeout=None)
+
+
+class Truncated(Kept):
+    """Isolation `truncate`: one database for all tests; its tables are emptied after each."""
+
+    def __init__(self, keeper: Keeper, template: str) -> None:
+        super().__init__(keeper, template)
+        self._cleaner = Database(keeper.url(self._name), idle_timeout=None)
+        run(truncate.refuse_seeds(self._cleaner))
+
+    @contextmanager
+    def lend(self) -> Iterator[Database]:
+        """Lend the one `Database`, and empty its tables afterwards."""
+        with super().lend() as database:
+            try:
+                yield database
+            finally:
+                run(truncate.truncate(self._cleaner))
+
+    def close(self) -> None:
+        """Close the connections."""
+        run(self._cleaner.aclose())
+        super().close()
+
+
+class RolledBack(Kept):
+    """Isolation `rollback`: one database for all tests, and a transaction around each that is never committed."""
+
+    def __init__(self, keeper: Keeper, template: str) -> None:
+        super().__init__(keeper, template)
+        self._stage = Stage(keeper.url(self._name))
+
+    @contextmanager
+    def lend(self) -> Iterator[Database]:
+        """Lend the one `Database`, and roll back afterwards."""
+        with super().lend() as database:
+            try:
+                yield database
+            finally:
+                if not self._stage.clear():
+                    self._start_anew()
+
+    def _open(self) -> Database:
+        return self._stage.database()
+
+    def _start_anew(self) -> None:
+        """Replace the database: a test has ended the outer transaction, so what it did before is there to stay."""
+        self.close()
+        self._keeper.drop(self._name)
+        self._name = self._keeper.clone(self._template)
+        self._stage = Stage(self._keeper.url(self._name))
+        self._database = None
+
+
+class Cloned:
+    """Isolation `clone`: a database of its own for each test."""
+
+    def __init__(self, keeper: Keeper, template: str) -> None:
+        self._keeper = keeper
+        self._clones = Clones(keeper, template)
+
+    @contextmanager
+    def lend(self) -> Iterator[Database]:
+        """Lend a `Database` on a copy of the template, dropped afterwards."""
+        name = self._clones.take()
+        database = Database(self._keeper.url(name), idle_timeout=None)
+        try:
+            yield database
+        finally:
+            close(database)
+            self._clones.give_back(name)
+
+    def close(self) -> None:
+        """Stop making databases."""
+        self._clones.close()
+
+
+_WAYS = {"rollback": RolledBack, "clone": Cloned, "truncate": Truncated, "none": Kept}
+
+
+def close(database: Database) -> None:
+    """Close a `Database` from synchronous code, the connections of each loop on their own loop."""
+    if not is_closed(database):
+        database.engine.sync_engine.dispose()  # outside of any loop, so that it may run each of them
+        run(database.aclose())
+
+
+def is_closed(database: Database) -> bool:
+    """Return whether `aclose()` was called."""
+    try:
+        return not database.engine
+    except DatabaseClosedError:
+        return True
