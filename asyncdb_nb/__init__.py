@@ -21,11 +21,18 @@ if TYPE_CHECKING:
     from asyncdb_nb.errors import AsyncDBError as AsyncDBError
     from asyncdb_nb.errors import ConcurrentUseError as ConcurrentUseError
     from asyncdb_nb.errors import ConnectError as ConnectError
+    from asyncdb_nb.errors import CorruptStreamError as CorruptStreamError
     from asyncdb_nb.errors import DatabaseClosedError as DatabaseClosedError
     from asyncdb_nb.errors import DatabaseURLError as DatabaseURLError
     from asyncdb_nb.errors import EventLogError as EventLogError
     from asyncdb_nb.errors import FrameError as FrameError
     from asyncdb_nb.errors import LeakWarning as LeakWarning
+    from asyncdb_nb.errors import MalformedRowError as MalformedRowError
+    from asyncdb_nb.errors import MissingExtraError as MissingExtraError
+    from asyncdb_nb.errors import NestedLoopError as NestedLoopError
+    from asyncdb_nb.errors import NoSuchLessonError as NoSuchLessonError
+    from asyncdb_nb.errors import NotACoroutineError as NotACoroutineError
+    from asyncdb_nb.errors import SchemaTakenError as SchemaTakenError
     from asyncdb_nb.errors import ServerError as ServerError
     from asyncdb_nb.errors import TooManyRowsError as TooManyRowsError
     from asyncdb_nb.errors import UnknownTableError as UnknownTableError
@@ -40,6 +47,7 @@ _HOMES = {
     "AsyncDBError": "errors",
     "ConcurrentUseError": "errors",
     "ConnectError": "errors",
+    "CorruptStreamError": "errors",
     "Database": "database",
     "DatabaseClosedError": "errors",
     "DatabaseURLError": "errors",
@@ -47,7 +55,13 @@ _HOMES = {
     "FrameError": "errors",
     "LeakWarning": "errors",
     "LoopBoundPool": "pool",
+    "MalformedRowError": "errors",
+    "MissingExtraError": "errors",
+    "NestedLoopError": "errors",
+    "NoSuchLessonError": "errors",
+    "NotACoroutineError": "errors",
     "Repository": "repository",
+    "SchemaTakenError": "errors",
     "ServerError": "errors",
     "TooManyRowsError": "errors",
     "UnknownTableError": "errors",
@@ -61,7 +75,21 @@ _HOMES = {
     "to_frame": "dataframes",
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = sorted(_HOMES)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Do what `%load_ext asyncdb_nb` asks for: Stop, tidy cells, clean ends, magics."""
+    from asyncdb_nb.kernel import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Take all of it off again: `%unload_ext asyncdb_nb`."""
+    from asyncdb_nb.kernel import unload
+
+    unload(shell)
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ A database as an object that stands at module level: one engine, its sessions, i
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from types import TracebackType
@@ -306,6 +307,10 @@ async def connect(
     finally:
         del url, engine_options  # no traceback shall show them: they may hold a password
     await database._check()
+    if "IPython" in sys.modules:  # a cell: Stop shall stop it, and nothing shall stay open behind it
+        from asyncdb_nb.kernel import switch_on
+
+        switch_on()
     return database
 
 

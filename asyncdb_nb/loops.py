@@ -35,6 +35,7 @@ _watches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = weakref
 _numbers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = weakref.WeakKeyDictionary()
 _counter = itertools.count(1)
 _lock = threading.Lock()
+_exiting = False
 
 
 class Ending(Enum):
@@ -116,6 +117,30 @@ def drive(
         return
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         pool.submit(go).result()
+
+
+def exiting() -> bool:
+    """Tell whether the process has begun to end, and what still runs is being cancelled for that."""
+    return _exiting
+
+
+async def finish_all() -> None:
+    """Do now what the exit of the interpreter does for every running loop, from a coroutine on one of them.
+
+    For a process that is about to end without that hook, by a signal. Takes at most `EXIT_SECONDS`.
+    """
+    global _exiting
+    _exiting = True
+    here = asyncio.get_running_loop()
+    pending: list[Awaitable[None]] = []
+    for loop, watch in list(_watches.items()):
+        if loop is here:
+            pending.append(watch.run(Ending.EXIT))
+        elif loop.is_running():
+            pending.append(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(watch.run(Ending.EXIT), loop)))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(EXIT_SECONDS):
+            await asyncio.gather(*pending)
 
 
 def never_finalize(inherited: object) -> None:
@@ -200,6 +225,8 @@ class _Watch:
 
 def _finish_loops(of_this_thread: bool) -> None:
     """Run what is left when the interpreter exits, within `EXIT_SECONDS`."""
+    global _exiting
+    _exiting = True
     deadline = time.monotonic() + EXIT_SECONDS
     for loop, watch in list(_watches.items()):
         if loop.is_closed() or not watch.cleanups:

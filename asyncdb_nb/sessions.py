@@ -99,7 +99,10 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         session, self._session = self._session, None
         await session._usage.end()
         if error is not None:
+            had_begun = session.in_transaction()
             await _close_after(session, error)
+            if had_begun and isinstance(error, asyncio.CancelledError):
+                error.add_note("The transaction was rolled back.")
             return
         try:
             await session.commit()
@@ -117,6 +120,15 @@ class session_scope:  # noqa: N801  used like the function that it replaces
             raise AsyncDBError(f"readonly and timeout need PostgreSQL; this engine speaks {connection.dialect.name}.")
         calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in self._settings.items())
         connection.execute(text(f"SELECT {calls}"))
+
+
+def do_first(session: AsyncSession, work: Callable[[AsyncSession], Coroutine[Any, Any, None]]) -> None:
+    """Start `work(session)` on the running loop; whatever else is asked of the session waits until it is done."""
+    held: Any = session
+    if not hasattr(held, "_usage"):
+        held.__class__ = _one_task_at_a_time(type(session))
+        held._usage = _Usage()
+    held._usage.first = asyncio.ensure_future(work(session))
 
 
 def _engine_of(bind: Any) -> AsyncEngine:
@@ -180,12 +192,16 @@ class _Usage:
         self._loop = asyncio.get_running_loop()
         self._user: asyncio.Task[Any] | None = None
         self._free = asyncio.Event()
+        self.first: asyncio.Task[None] | None = None  # what everybody else waits for
 
     async def exclusively(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Await `call()` as the only task that does; refuse a second one when the first has come to its end."""
         me = asyncio.current_task()
         if me is None or me.get_loop() is not self._loop:
             raise WrongLoopError(describe(self._loop), describe(me.get_loop() if me else None))
+        if self.first is not None and self.first is not me:
+            await asyncio.wait([self.first])
+            self.first = None
         if self._user is me:  # one method calls another
             return await call()
         if self._user is not None:

@@ -1,0 +1,60 @@
+"""
+What notebooks need around the engine: Stop, tidy cells, clean ends, magics.
+
+    %load_ext asyncdb_nb          # all of it
+    await connect()               # the same without the magics, in any IPython
+
+Everything goes through public hooks of IPython, asyncio and `signal`, and `%unload_ext asyncdb_nb` takes it off again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from asyncdb_nb.kernel.ending import Ending
+from asyncdb_nb.kernel.hints import Hints
+from asyncdb_nb.kernel.hygiene import Hygiene
+from asyncdb_nb.kernel.interrupts import Interrupts
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+
+class Part(Protocol):
+    """One thing that is put on a shell, and can be taken off."""
+
+    def install(self) -> None:
+        """Put it on."""
+
+    def uninstall(self) -> None:
+        """Take it off, and leave the shell as it was."""
+
+
+_installed: dict[type, Part] = {}
+
+
+def load(shell: InteractiveShell) -> None:
+    """Put everything on a shell: `%load_ext asyncdb_nb`. A second time does nothing."""
+    _install(shell, Interrupts, Hygiene, Ending, Hints)
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Take everything off again: `%unload_ext asyncdb_nb`."""
+    for kind in reversed(list(_installed)):
+        _installed.pop(kind).uninstall()
+
+
+def switch_on() -> None:
+    """Put everything but the magics on the running shell, if there is one: `connect()` in a cell does this."""
+    from IPython.core.getipython import get_ipython
+
+    shell: Any = get_ipython()
+    if shell is not None:
+        _install(shell, Interrupts, Hygiene, Ending, Hints)
+
+
+def _install(shell: InteractiveShell, *kinds: Any) -> None:
+    for kind in kinds:
+        if kind not in _installed:
+            part = _installed[kind] = kind(shell)
+            part.install()

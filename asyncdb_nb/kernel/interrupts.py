@@ -1,0 +1,164 @@
+"""
+Let Stop (Ctrl-C, SIGINT) end a cell that awaits, at once, with one line instead of forty frames.
+
+A kernel cancels the cell's task on SIGINT, but from inside a signal handler, which does not wake the event loop:
+nothing happens until the loop wakes for another reason, most often the end of the very query that was to be stopped
+(ipykernel#881). In the IPython terminal, SIGINT breaks out of the loop and leaves the task and its query behind. So
+while a cell awaits, SIGINT comes here: the loop is woken, the task is cancelled, and cancellation does the rest.
+
+A second Stop, for a cell that swallowed the first, cancels again; if the cell is in synchronous code, which no
+cancellation reaches, it raises KeyboardInterrupt there. Synchronous cells are left to Python, which serves them well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import linecache
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import CodeType, FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from asyncdb_nb.loops import exiting
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+TICK_SECONDS = 0.2  # how often the loop is woken where a signal cannot do it
+SHOWN = 70  # characters of the stopped line
+
+wakes_by_tick = os.name == "nt"
+"""On Windows a signal does not interrupt a waiting loop, so the loop is woken from time to time while a cell awaits."""
+
+
+@dataclass
+class AwaitingCell:
+    """A cell that is running and awaits."""
+
+    loop: asyncio.AbstractEventLoop
+    task: asyncio.Task[Any] | None
+    started: float
+    previous: Callable[[int, FrameType | None], Any]
+    stopped: float | None = None
+    loop_has_turned: bool = False
+
+    def cancel(self) -> None:
+        """Cancel the cell's task, as the loop's own callback."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def turn(self) -> None:
+        """Note that the loop runs: the cell is not in synchronous code."""
+        self.loop_has_turned = True
+
+
+class Interrupts:
+    """Stop, on one shell."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        self._in_kernel = hasattr(shell, "kernel")
+        self._cell: AwaitingCell | None = None
+        self._handler = self._on_sigint  # one object, so that it is recognised
+
+    def install(self) -> None:
+        """Serve every cell from now on, the running one included."""
+        self._shell.events.register("pre_run_cell", self._begin)
+        self._shell.events.register("post_run_cell", self._end)
+        if not self._shell.custom_exceptions:  # else somebody shows errors in their own way
+            self._shell.set_custom_exc((asyncio.CancelledError,), _show(self))  # type: ignore[no-untyped-call]
+        self._begin(None)
+
+    def uninstall(self) -> None:
+        """Leave Stop to the shell again."""
+        self._end(None)
+        self._shell.events.unregister("pre_run_cell", self._begin)
+        self._shell.events.unregister("post_run_cell", self._end)
+        if self._shell.custom_exceptions == (asyncio.CancelledError,):
+            self._shell.set_custom_exc((), None)  # type: ignore[no-untyped-call]
+
+    def _begin(self, info: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():  # a subshell: signals do not reach it
+            return
+        self._cell = None
+        loop = asyncio._get_running_loop()
+        previous = signal.getsignal(signal.SIGINT)
+        if loop is None or not callable(previous) or previous is self._handler:
+            return
+        if self._in_kernel and previous is signal.default_int_handler:
+            return  # a synchronous cell
+        self._cell = AwaitingCell(loop, asyncio.current_task(), loop.time(), previous)
+        signal.signal(signal.SIGINT, self._handler)
+        if wakes_by_tick:
+            self._tick(self._cell)
+
+    def _end(self, result: Any) -> None:
+        if self._cell is None or threading.current_thread() is not threading.main_thread():
+            return
+        if signal.getsignal(signal.SIGINT) is self._handler:
+            signal.signal(signal.SIGINT, self._cell.previous)
+        self._cell = None
+
+    def _on_sigint(self, number: int, frame: FrameType | None) -> None:
+        cell = self._cell
+        if cell is None:
+            signal.default_int_handler(number, frame)
+            return
+        if cell.stopped is None:
+            cell.stopped = cell.loop.time()
+            if self._in_kernel:
+                cell.previous(number, frame)  # the kernel's own way to cancel the cell
+            else:
+                cell.loop.call_soon_threadsafe(cell.cancel)
+        elif not cell.loop_has_turned and _is_running(self._shell.run_code.__func__.__code__, frame):  # type: ignore[attr-defined]
+            signal.default_int_handler(number, frame)
+        else:
+            cell.loop.call_soon_threadsafe(cell.cancel)
+        cell.loop.call_soon_threadsafe(cell.turn)  # wakes the loop
+
+    def _tick(self, cell: AwaitingCell) -> None:
+        if self._cell is cell:
+            cell.loop.call_later(TICK_SECONDS, self._tick, cell)
+
+    def line(self, error: BaseException, traceback: TracebackType | None) -> str | None:
+        """Say in one line what was stopped; `None` when the running cell was not."""
+        if exiting():
+            return "Stopped, because the kernel ends."  # a traceback would take a second that is needed for goodbyes
+        cell = self._cell
+        if cell is None or cell.stopped is None:
+            return None
+        where = _line_of_cell(traceback, self._shell.user_ns)
+        notes = " ".join(getattr(error, "__notes__", []))
+        return f"Stopped after {cell.stopped - cell.started:.1f} s{where}. {notes}".rstrip()
+
+
+def _show(interrupts: Interrupts) -> Callable[..., None]:
+    def show(shell: Any, kind: Any, error: Any, traceback: Any, tb_offset: int | None = None) -> None:
+        line = interrupts.line(error, traceback)
+        if line is not None:
+            error._render_traceback_ = lambda: [line]  # IPython asks an exception how it wants to be shown
+        shell.showtraceback((kind, error, traceback))
+
+    return show
+
+
+def _line_of_cell(traceback: TracebackType | None, namespace: dict[str, Any]) -> str:
+    """Find the cell's own line in a traceback."""
+    while traceback is not None and traceback.tb_frame.f_globals is not namespace:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return ""
+    code: CodeType = traceback.tb_frame.f_code
+    source = linecache.getline(code.co_filename, traceback.tb_lineno).strip()
+    shortened = source if len(source) <= SHOWN else f"{source[: SHOWN - 1]}…"
+    return f" in line {traceback.tb_lineno}: {shortened}"
+
+
+def _is_running(code: CodeType, frame: FrameType | None) -> bool:
+    """Tell whether code is on the stack: the cell itself is running, not another task or a greenlet of a library."""
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back
+    return frame is not None

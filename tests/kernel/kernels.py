@@ -1,0 +1,165 @@
+"""A real kernel, spoken to as Jupyter does: `sys.executable -m ipykernel_launcher`."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import Empty
+from typing import Any
+
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import KernelManager
+from server_checks import ServerWatch
+
+SECONDS = 30  # how long a cell may take
+
+
+@dataclass
+class Reply:
+    """What a cell showed, and how it ended."""
+
+    status: str = ""
+    error: str = ""
+    """The name of the exception's class, or ''."""
+    shown: list[str] = field(default_factory=list)
+    """Results and displays as plain text, errors as their traceback's lines, without colours."""
+    stdout: str = ""
+    stderr: str = ""
+
+    @property
+    def last(self) -> str:
+        """What was shown last."""
+        return self.shown[-1] if self.shown else ""
+
+
+class Kernel:
+    """A running kernel. It is connected to nothing before a cell does that."""
+
+    def __init__(self, name: str, env: dict[str, str], *flags: str) -> None:
+        self.name = name
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed by shutdown()
+        self.manager = KernelManager()
+        self.manager._kernel_spec = KernelSpec(  # what a kernel.json holds
+            argv=[sys.executable, *flags, "-m", "ipykernel_launcher", "-f", "{connection_file}"], language="python"
+        )
+        self.manager.start_kernel(env=os.environ | env, stdout=self._log, stderr=self._log)
+        self.client: BlockingKernelClient = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+        self.pid: int = self.manager.provisioner.process.pid  # type: ignore[union-attr]
+
+    def start(self, code: str, **options: Any) -> str:
+        """Send a cell, and do not wait for it."""
+        return self.client.execute(code, **options)
+
+    def run(self, code: str, **options: Any) -> Reply:
+        """Run a cell to its end."""
+        return self.wait(self.start(code, **options))
+
+    def wait(self, sent: str, seconds: float = SECONDS) -> Reply:
+        """Wait for the end of a cell that was sent."""
+        reply = Reply()
+        end = time.monotonic() + seconds
+        replied = idle = False
+        while not (replied and idle):
+            if not idle:
+                idle = self._hear(reply, sent, end)
+            else:
+                answer = self.client.get_shell_msg(timeout=max(end - time.monotonic(), 0.01))
+                if answer["parent_header"].get("msg_id") == sent:
+                    replied = True
+                    reply.status = answer["content"]["status"]
+                    reply.error = answer["content"].get("ename", "")
+        return reply
+
+    def hear_output(self, sent: str) -> None:
+        """Wait until a cell that runs has printed something; `wait()` will not hear it again."""
+        reply = Reply()
+        end = time.monotonic() + SECONDS
+        while not reply.stdout:
+            assert not self._hear(reply, sent, end), f"the cell ended: {reply}"
+
+    def _hear(self, reply: Reply, sent: str, end: float) -> bool:
+        try:
+            message = self.client.get_iopub_msg(timeout=max(end - time.monotonic(), 0.01))
+        except Empty:
+            raise TimeoutError(f"the cell did not end: {reply}") from None
+        if message["parent_header"].get("msg_id") != sent:
+            return False
+        content = message["content"]
+        match message["msg_type"]:
+            case "status":
+                return content["execution_state"] == "idle"
+            case "stream":
+                setattr(reply, content["name"], getattr(reply, content["name"]) + content["text"])
+            case "execute_result" | "display_data":
+                reply.shown.append(content["data"]["text/plain"])
+            case "error":
+                reply.shown.append(re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(content["traceback"])))
+        return False
+
+    def interrupt(self) -> None:
+        """Press Stop."""
+        os.kill(self.pid, signal.SIGINT)
+
+    def log(self) -> str:
+        """What the process wrote to its own stdout and stderr."""
+        self._log.seek(0)
+        return self._log.read()
+
+    def is_alive(self) -> bool:
+        return bool(self.manager.is_alive())
+
+    def wait_for_end(self, seconds: float = 6) -> None:
+        end = time.monotonic() + seconds
+        while self.is_alive() and time.monotonic() < end:
+            time.sleep(0.02)
+        assert not self.is_alive()
+
+    def shutdown(self) -> float:
+        """Shut down as Jupyter does; return the seconds that it took. `.output` has what the process wrote."""
+        if self._log.closed:
+            return 0
+        started = time.monotonic()
+        if self.is_alive():
+            self.manager.shutdown_kernel()
+        self.client.stop_channels()
+        self.output = self.log()
+        self._log.close()
+        return time.monotonic() - started
+
+
+KernelMaker = Callable[..., Kernel]
+
+
+SET_UP = """
+import asyncio, signal, time
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+from asyncdb_nb import connect, run, session_scope
+db = await connect()
+"""
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 5) -> Any:
+    """Wait until a condition holds, and return what it returned."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, f"this did not happen within {seconds} s"
+        time.sleep(0.01)
+    return found
+
+
+def asleep(watch: ServerWatch, name: str = "kernel", number: int = 1) -> bool:
+    """Whether so many statements of a kernel are sleeping on the server."""
+    running = watch.query(
+        "select pid from pg_stat_activity where wait_event = 'PgSleep' and application_name = %s", name
+    )
+    return len(running) == number

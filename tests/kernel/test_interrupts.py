@@ -1,0 +1,245 @@
+"""Stop ends what a cell awaits, on the server too, and the next cell works."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from kernels import Kernel, KernelMaker, Reply, asleep, wait_until
+from server_checks import ServerWatch
+
+pytestmark = pytest.mark.keeps_connections
+
+Stop = Callable[..., tuple[Reply, float]]
+
+
+@pytest.fixture
+def stop(kernel: Kernel, clean_server: ServerWatch) -> Any:
+    """Run a cell, press Stop when so many statements sleep on the server; return its end, and the seconds it took."""
+
+    def stop(code: str, statements: int = 1) -> tuple[Reply, float]:
+        sent = kernel.start(code)
+        wait_until(lambda: asleep(clean_server, kernel.name, statements))
+        stopped = time.monotonic()
+        kernel.interrupt()
+        reply = kernel.wait(sent)
+        seconds = time.monotonic() - stopped
+        wait_until(lambda: asleep(clean_server, kernel.name, 0), 1)
+        return reply, seconds
+
+    yield stop
+    kernel.run("async with db.session() as after:\n    one = await after.scalar(text('select 1'))")
+    assert kernel.run("one").last == "1"
+    assert not clean_server.bad_goodbyes()
+
+
+def test_scenario_23_stop_ends_the_cell_and_the_query_with_one_line(stop: Stop) -> None:
+    reply, seconds = stop('await db.frame("select pg_sleep(30)")')
+
+    assert seconds < 1
+    assert reply.error == "CancelledError"
+    assert reply.last.startswith("Stopped after ")
+    assert reply.last.endswith(' s in line 1: await db.frame("select pg_sleep(30)"). The transaction was rolled back.')
+    assert reply.stderr == ""
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_scenario_23_stop_works_in_fifty_of_fifty_tries(stop: Stop) -> None:
+    seconds = [stop('await db.frame("select pg_sleep(30)")')[1] for _ in range(50)]
+
+    assert max(seconds) < 1
+
+
+QUERY = """
+async def query():
+    async with db.session() as session:
+        await session.execute(text("select pg_sleep(30)"))
+
+"""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "await asyncio.gather(query(), query())",
+        "async with asyncio.TaskGroup() as group:\n    group.create_task(query())\n    group.create_task(query())",
+        "async with asyncio.timeout(30):\n    await asyncio.gather(query(), query())",
+    ],
+    ids=["gather", "TaskGroup", "timeout"],
+)
+def test_stop_reaches_everything_that_the_cell_waits_for(stop: Stop, code: str) -> None:
+    reply, seconds = stop(QUERY + code, statements=2)
+
+    assert seconds < 1
+    assert reply.error == "CancelledError"
+    assert len(reply.last.splitlines()) == 1
+
+
+def test_stop_ends_any_awaiting_cell(kernel: Kernel) -> None:
+    """One that has nothing to do with databases."""
+    sent = kernel.start("print('here', flush=True)\nawait asyncio.sleep(30)")
+    kernel.hear_output(sent)
+
+    kernel.interrupt()
+
+    assert kernel.wait(sent, 1).last.endswith(" s in line 2: await asyncio.sleep(30).")
+
+
+def test_a_background_task_goes_on(stop: Stop, kernel: Kernel) -> None:
+    kernel.run("background = asyncio.create_task(asyncio.sleep(0.5, 'went on'))")
+
+    stop(QUERY + "await query()")
+
+    assert kernel.run("await background").last == "'went on'"
+
+
+def test_a_second_stop_ends_a_cell_that_swallowed_the_first(stop: Stop, kernel: Kernel) -> None:
+    sent = kernel.start(SWALLOWS)
+    kernel.hear_output(sent)
+    kernel.interrupt()
+    kernel.hear_output(sent)
+
+    kernel.interrupt()
+
+    assert kernel.wait(sent, 1).error == "CancelledError"
+
+
+SWALLOWS = """
+print("one", flush=True)
+try:
+    await asyncio.sleep(30)
+except asyncio.CancelledError:
+    print("two", flush=True)
+await asyncio.sleep(30)
+"""
+
+
+def test_a_second_stop_ends_synchronous_code_in_an_awaiting_cell(kernel: Kernel) -> None:
+    sent = kernel.start("await asyncio.sleep(0)\nprint('here', flush=True)\ntime.sleep(20)")
+    kernel.hear_output(sent)
+    kernel.interrupt()
+    time.sleep(0.3)  # a person's finger
+
+    kernel.interrupt()
+
+    assert kernel.wait(sent, 2).error == "KeyboardInterrupt"
+
+
+@pytest.mark.parametrize("milliseconds", [1, 5, 20])
+def test_stop_while_connecting_leaves_nothing_half_open(
+    stop: Stop, kernel: Kernel, clean_server: ServerWatch, milliseconds: int
+) -> None:
+    sent = kernel.start(
+        "await db.engine.dispose()\nprint('here', flush=True)\n"
+        f"asyncio.get_running_loop().call_later({milliseconds / 1000}, signal.raise_signal, signal.SIGINT)\n"
+        + QUERY
+        + "await query()"
+    )
+
+    assert kernel.wait(sent, 2).error == "CancelledError"
+    wait_until(lambda: asleep(clean_server, kernel.name, 0))
+
+
+def test_stop_while_committing_says_what_became_of_it(stop: Stop, kernel: Kernel) -> None:
+    kernel.run(SLOW_COMMIT)
+
+    reply, seconds = stop(
+        "async with db.session() as session:\n    await session.execute(text('insert into slow values (1)'))"
+    )
+
+    assert seconds < 1
+    assert "The transaction was not committed; nothing of it was kept." in reply.last
+    kernel.run(
+        "async with db.session() as session:\n    kept = await session.scalar(text('select count(*) from slow'))\n"
+        "    await session.execute(text('drop table slow'))"
+    )
+    assert kernel.run("kept").last == "0"
+
+
+SLOW_COMMIT = '''
+async with db.session() as session:
+    await session.execute(text("create table slow (i int)"))
+    await session.execute(text("""
+        create or replace function pg_temp.doze() returns trigger language plpgsql
+        as $$ begin perform pg_sleep(30); return null; end $$"""))
+    await session.execute(text("""
+        create constraint trigger doze after insert on slow deferrable initially deferred
+        for each row execute function pg_temp.doze()"""))
+'''
+
+
+def test_scenario_24_a_session_in_a_variable_works_in_the_next_cell(stop: Stop, kernel: Kernel) -> None:
+    """Any AsyncSession: nobody has to roll it back by hand."""
+    for made_by in ("AsyncSession(db.engine)", "await db.session().__aenter__()"):
+        kernel.run(f"session = {made_by}\nawait session.scalar(text('select 1'))")
+
+        stop("await session.execute(text('select pg_sleep(30)'))")
+
+        assert kernel.run("await session.scalar(text('select 24'))").last == "24"
+        kernel.run("await session.close()")
+
+
+def test_scenario_25_a_synchronous_cell_is_interrupted_as_ever(stop: Stop, kernel: Kernel) -> None:
+    stop(QUERY + "await query()")
+    sent = kernel.start("print('here', flush=True)\ntime.sleep(20)")
+    kernel.hear_output(sent)
+
+    kernel.interrupt()
+
+    assert kernel.wait(sent, 1).error == "KeyboardInterrupt"
+
+
+def test_scenario_26_stop_ends_what_synchronous_code_waits_for(stop: Stop) -> None:
+    reply, seconds = stop('run(db.frame("select pg_sleep(30)"))')
+
+    assert seconds < 0.5
+    assert reply.error == "KeyboardInterrupt"
+
+
+def test_scenario_27_stop_ends_a_frame_that_is_being_built(
+    stop: Stop, kernel: Kernel, clean_server: ServerWatch
+) -> None:
+    sent = kernel.start('await db.frame("select i, i::text as word from generate_series(1, 20000000) as i")')
+    wait_until(lambda: [one for one in clean_server.backends(kernel.name) if "generate_series" in one.query])
+
+    stopped = time.monotonic()
+    kernel.interrupt()
+
+    assert kernel.wait(sent).error == "CancelledError"
+    assert time.monotonic() - stopped < 1
+
+
+def test_stop_works_where_a_signal_wakes_no_loop(kernel: Kernel) -> None:
+    """Windows: the signal is noted, but nothing ends the loop's wait; `interrupt_main()` does the same here."""
+    kernel.run("import _thread, threading\nfrom asyncdb_nb.kernel import interrupts\ninterrupts.wakes_by_tick = True")
+
+    sent = kernel.start("threading.Timer(0.3, _thread.interrupt_main).start()\nawait asyncio.sleep(20)")
+
+    assert kernel.wait(sent, 2).last.startswith("Stopped after 0.")
+    kernel.run("interrupts.wakes_by_tick = False")
+
+
+def test_what_was_put_on_can_be_taken_off(start_kernel: KernelMaker) -> None:
+    kernel = start_kernel("unload")
+    before = kernel.run(STATE).last
+    kernel.run("%load_ext asyncdb_nb")
+    loaded = kernel.run(STATE).last
+
+    kernel.run("%unload_ext asyncdb_nb")
+
+    assert loaded != before
+    assert kernel.run(STATE).last == before
+
+
+STATE = """
+import signal, asyncio
+await asyncio.sleep(0)
+shell = get_ipython()
+names = ["pre_run_cell", "post_run_cell"]
+([signal.getsignal(number).__str__().split(" at ")[0] for number in (signal.SIGINT, signal.SIGTERM)],
+ [len(shell.events.callbacks[name]) for name in names], shell.custom_exceptions, len(shell.input_transformers_post),
+ sorted(shell.magics_manager.magics["cell"]), len(shell.display_formatter.formatters["text/plain"].type_printers))
+"""
