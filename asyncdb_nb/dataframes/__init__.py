@@ -9,8 +9,9 @@ are first needed.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncdb_nb.dataframes import columns as assembly
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
 __all__ = ["frame", "frames", "table", "to_frame"]
+
+_AT_ONCE = 10_000  # rows that are put together on the loop
 
 
 def frame(
@@ -66,12 +69,20 @@ def frame(
     Example:
         >>> slow = await frame(session, "select * from tasks where seconds > :limit", {"limit": 60})
     """
-    reading = Reading(session, statement, params, numeric=numeric, max_rows=max_rows, truncate=truncate)
+    reading = Reading(
+        session,
+        statement,
+        params,
+        numeric=numeric,
+        max_rows=max_rows,
+        truncate=truncate,
+        unpack=lambda column: column.unpack(dtype_backend),
+    )
 
     async def read() -> pd.DataFrame:
         started = time.perf_counter()
         columns, count = await reading.columns()
-        return _finish(columns, count, dtype_backend, reading.report(started))
+        return await _finish(columns, count, dtype_backend, reading, started)
 
     return Pending(read, "frame(session, ...)")
 
@@ -157,7 +168,7 @@ class Frames(AsyncIterator["pd.DataFrame"]):
         if count == 0 and self._begun:
             raise StopAsyncIteration
         self._begun = True
-        return _finish(columns, count, self._dtype_backend, self._reading.report(started))
+        return await _finish(columns, count, self._dtype_backend, self._reading, started)
 
     async def aclose(self) -> None:
         """Read no further."""
@@ -188,7 +199,12 @@ def to_frame(results: Any, *, dtype_backend: DtypeBackend = None) -> pd.DataFram
     return assembly.to_frame(columns, count, dtype_backend)
 
 
-def _finish(columns: Sequence[Column], count: int, backend: DtypeBackend, report: dict[str, Any]) -> pd.DataFrame:
-    made = assembly.to_frame(columns, count, backend)
-    made.attrs["asyncdb"] = {**report, "lossy": assembly.losses(columns)}
+async def _finish(
+    columns: list[Column], count: int, backend: DtypeBackend, reading: Reading, started: float
+) -> pd.DataFrame:
+    if count <= _AT_ONCE:
+        made = assembly.to_frame(columns, count, backend)
+    else:
+        made = await asyncio.to_thread(assembly.to_frame, columns, count, backend)
+    made.attrs["asyncdb"] = {**reading.report(started), "lossy": assembly.losses(columns)}
     return made

@@ -58,12 +58,25 @@ class Column:
     def __len__(self) -> int:
         return len(self.array if self.array is not None else self.values or ())
 
+    def head(self, rows: int) -> Column:
+        """Give a column of the first `rows` values."""
+        array = None if self.array is None else self.array.slice(0, rows)
+        values = None if self.values is None else self.values[:rows]
+        return Column(self.name, self.type, array, values, self.lossy, self.loads)
+
     def to_arrow(self) -> pa.Array | pa.ChunkedArray:
         """Give the values as an Arrow array of `type.arrow()`."""
         if self.array is None:
             assert self.values is not None, "a column has an array or values"  # noqa: S101
             self.array = _arrow(self.name, self.type, self.values, _fitter(self.type), self.lossy)
         return self.array
+
+    def unpack(self, backend: DtypeBackend = None) -> None:
+        """Make Python objects now, where a frame holds Python objects."""
+        import numpy as np
+
+        if self.array is not None and self.type.dtype(backend) == np.dtype(object):
+            self.values, self.array = self.objects(), None
 
     def to_pandas(self, backend: DtypeBackend = None) -> Any:
         """Give the values as an array or series of `type.dtype(backend)`, for one column of a frame."""
@@ -72,7 +85,7 @@ class Column:
 
         dtype = self.type.dtype(backend)
         if dtype == np.dtype(object):
-            objects = np.fromiter(self._objects(), dtype=object, count=len(self))
+            objects = np.fromiter(self.objects(), dtype=object, count=len(self))
             return pd.Series(objects, dtype=object, copy=False)  # a bare array of texts would become `str`
         array = self.to_arrow()
         if self.type.kind == "date":
@@ -83,7 +96,7 @@ class Column:
             return array.to_numpy(zero_copy_only=False) if not hasattr(array, "chunks") else array.to_numpy()
         return dtype.__from_arrow__(array)  # type: ignore[union-attr]  # an extension dtype by now
 
-    def _objects(self) -> Sequence[Any]:
+    def objects(self) -> Sequence[Any]:
         """Give Python values, None for NULL."""
         if self.values is not None:
             return self.values
@@ -149,6 +162,11 @@ def from_values(name: str, type_: ColumnType, values: Sequence[Any]) -> Column:
     return Column(name, type_, _arrow(name, type_, values, _fitter(type_), lossy), lossy=lossy)
 
 
+def joined(parts: Sequence[Sequence[Column]]) -> list[Column]:
+    """Put the columns of consecutive parts of a result one after the other."""
+    return list(parts[0]) if len(parts) == 1 else [_joined(parts_) for parts_ in zip(*parts, strict=True)]
+
+
 def to_frame(columns: Sequence[Column], rows: int, backend: DtypeBackend = None) -> pd.DataFrame:
     """Put columns of `rows` values each together to a DataFrame; names may repeat."""
     import pandas as pd
@@ -170,12 +188,24 @@ def losses(columns: Sequence[Column]) -> dict[str, str]:
     """Say by column which values are NA because the type cannot hold them, and which are rounded."""
     said: dict[str, str] = {}
     for column in columns:
-        reasons = [f"{reason} ({count:,})" for reason, count in column.lossy.items()]
+        reasons = [f"{reason} ({count:,})" for reason, count in column.lossy.items() if count]
         if column.type.kind == "float":
             reasons.append("numeric read as the nearest float64")
         if reasons:
             said[column.name] = "; ".join([*([said[column.name]] if column.name in said else []), *reasons])
     return said
+
+
+def _joined(parts: Sequence[Column]) -> Column:
+    import pyarrow as pa
+
+    first, lossy = parts[0], sum((part.lossy for part in parts), Counter[str]())
+    arrays = [part.array for part in parts if part.array is not None]
+    if len(arrays) < len(parts):
+        values = [value for part in parts for value in part.objects()]
+        return Column(first.name, first.type, values=values, lossy=lossy, loads=first.loads)
+    chunks = [chunk for array in arrays for chunk in (array.chunks if hasattr(array, "chunks") else [array])]
+    return Column(first.name, first.type, pa.chunked_array(chunks, chunks[0].type), lossy=lossy, loads=first.loads)
 
 
 class _UnfitError(Exception):

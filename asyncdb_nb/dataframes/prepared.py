@@ -37,11 +37,13 @@ class Described:
         name: As the server names it.
         type: What it becomes. (The server describes a domain as its base type.)
         raw: Whether its values come as bytes.
+        line: Its oid and typmod, as the server describes it.
     """
 
     name: str
     type: ColumnType
     raw: bool
+    line: tuple[int, int]
 
 
 async def prepare(
@@ -74,6 +76,21 @@ async def prepare(
     return PreparedStatement(connection, query, state), columns
 
 
+async def describe(connection: Any, query: str) -> list[tuple[int, int]] | None:
+    """Ask the server for the columns of a statement without parameters, as oid and typmod; None where it is not told.
+
+    Args:
+        connection: An asyncpg connection that is free.
+        query: SQL, which the server accepts as one statement; else this is the server's error.
+    """
+    protocol = connection._protocol
+    state = await protocol.prepare("", query, None, record_class=protocol.get_record_class())
+    try:
+        return [(line[3], line[5]) for line in _description(state) or ()]
+    except LookupError:
+        return None
+
+
 async def _describe(connection: Any, query: str, name: str | None) -> Any:
     """Have the server parse and describe a statement, and asyncpg learn its types, but not yet choose decoders."""
     protocol = connection._protocol
@@ -104,8 +121,8 @@ async def _columns(connection: Any, description: Sequence[Line], kept: Collectio
     names = [line[0].decode() for line in description]
     types = await column_types(connection, [(line[3], line[5]) for line in description])
     return [
-        Described(name, type_, raw=name not in kept and _needs_bytes(type_))
-        for name, type_ in zip(names, types, strict=True)
+        Described(name, type_, name not in kept and _needs_bytes(type_), (line[3], line[5]))
+        for name, type_, line in zip(names, types, description, strict=True)
     ]
 
 
@@ -114,7 +131,8 @@ async def _prepare_plainly(connection: Any, query: str, name: str | None) -> tup
     attributes = statement.get_attributes()
     types = await column_types(connection, [(attribute.type.oid, -1) for attribute in attributes])
     return statement, [
-        Described(attribute.name, type_, raw=False) for attribute, type_ in zip(attributes, types, strict=True)
+        Described(attribute.name, type_, raw=False, line=(attribute.type.oid, -1))
+        for attribute, type_ in zip(attributes, types, strict=True)
     ] or None
 
 

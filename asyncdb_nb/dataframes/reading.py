@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.dataframes import rows
-from asyncdb_nb.dataframes.columns import Column
+from asyncdb_nb.dataframes.columns import Column, joined
 from asyncdb_nb.dataframes.execute import OPTION, Capture
 from asyncdb_nb.dataframes.statements import Params, builds_entities, executable
 from asyncdb_nb.dataframes.types import NumericAs
@@ -22,6 +23,8 @@ _NOT_CAPTURED = (
     "answered it. Execute it, then: `to_frame(await session.execute(statement))`."
 )
 
+_SLICE = 5_000  # rows of the plain way that are built at a time: some ten milliseconds
+
 
 class Reading:
     """A statement on its way to columns.
@@ -34,6 +37,7 @@ class Reading:
         max_rows: The most rows to give; None for all.
         truncate: Whether to stop at `max_rows` rather than to refuse.
         members: Whether an Enum column has its Python members; else its text.
+        unpack: What to do with each column that came by COPY, in a thread.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Reading:
         max_rows: int | None = None,
         truncate: bool = False,
         members: bool = True,
+        unpack: Callable[[Column], None] = lambda column: None,
     ) -> None:
         if numeric not in ("decimal", "float"):
             raise ValueError(f"numeric={numeric!r}: it is 'decimal' or 'float'.")
@@ -55,11 +60,14 @@ class Reading:
         self._params = params
         self._executable = executable(statement, params)
         self._entities = builds_entities(self._executable)
-        self._as_float = numeric == "float"
         self._max_rows = max_rows
         self._truncate = truncate
-        self._members = members
-        self._capture = Capture()
+        self._capture = Capture(
+            as_float=numeric == "float",
+            members=members,
+            limit=None if max_rows is None else max_rows + 1,
+            unpack=unpack,
+        )
         self._result: Any = None
         self._names: list[str] = []
         self._rows = 0
@@ -67,24 +75,25 @@ class Reading:
 
     async def columns(self) -> tuple[list[Column], int]:
         """Read all rows, or up to `max_rows` of them."""
-        if self._max_rows is not None:
-            columns, count = await self._limited(self._max_rows)
+        if self._max_rows is not None and (self._entities or getattr(self._executable, "is_dml", False)):
+            await self._stream()
+            columns, count = await self._built(await self._next(self._max_rows + 1))
         else:
             self._result = await self._session.execute(
                 self._executable, self._params, execution_options=self._options()
             )
-            columns, count = self._whole()
-        self._rows = count
+            columns, count = await self._whole()
         await self.aclose()
-        return columns, count
+        columns, self._rows = self._limited(columns, count)
+        return columns, self._rows
 
     async def part(self, count: int) -> tuple[list[Column], int]:
         """Read the next `count` rows, fewer at the end."""
         if self._result is None:
             await self._stream()
-        records = await self._next(count)
-        self._rows += len(records)
-        return self._build(records), len(records)
+        columns, found = await self._built(await self._next(count))
+        self._rows += found
+        return columns, found
 
     def report(self, started: float) -> dict[str, Any]:
         """Say what was read: for `frame.attrs`."""
@@ -92,7 +101,7 @@ class Reading:
             "statement": self._capture.statement,
             "rows": self._rows,
             "seconds": time.perf_counter() - started,
-            "path": "rows",
+            "path": "rows" if self._capture.copied is None else "copy",
             "truncated": self._truncated,
         }
 
@@ -106,14 +115,13 @@ class Reading:
     def _options(self) -> dict[str, Any]:
         return {} if self._entities else {OPTION: self._capture}
 
-    async def _limited(self, limit: int) -> tuple[list[Column], int]:
-        await self._stream()
-        records = await self._next(limit + 1)
-        if len(records) > limit and not self._truncate:
-            await self.aclose()
-            raise TooManyRowsError(limit)
-        self._truncated = len(records) > limit
-        return self._build(records[:limit]), min(len(records), limit)
+    def _limited(self, columns: list[Column], count: int) -> tuple[list[Column], int]:
+        if self._max_rows is None or count <= self._max_rows:
+            return columns, count
+        if not self._truncate:
+            raise TooManyRowsError(self._max_rows)
+        self._truncated = True
+        return [column.head(self._max_rows) for column in columns], self._max_rows
 
     async def _stream(self) -> None:
         self._result = await self._session.stream(self._executable, self._params, execution_options=self._options())
@@ -124,18 +132,27 @@ class Reading:
             return await self._capture.fetch(count)
         return await self._result.fetchmany(count)  # type: ignore[no-any-return]
 
-    def _whole(self) -> tuple[list[Column], int]:
-        records: Sequence[Any]
+    async def _whole(self) -> tuple[list[Column], int]:
         if self._entities:
-            records = rows.all_rows(self._result)
-        else:
-            self._name()
-            records = self._capture.records if self._exact() else self._result.all()
-        return self._build(records), len(records)
+            return await self._built(rows.all_rows(self._result))
+        self._name()
+        if self._capture.copied is not None:
+            columns = joined(self._capture.copied)
+            for column, name in zip(columns, self._names, strict=True):
+                column.name = name
+            return columns, self._capture.rows
+        return await self._built(self._capture.records if self._exact() else self._result.all())
+
+    async def _built(self, records: Sequence[Any]) -> tuple[list[Column], int]:
+        """Make columns of rows: many of them in a thread, in slices, so that the loop is free and a stop is one."""
+        if len(records) <= _SLICE:
+            return self._build(records), len(records)
+        slices = [records[start : start + _SLICE] for start in range(0, len(records), _SLICE)]
+        return joined([await asyncio.to_thread(self._build, part) for part in slices]), len(records)
 
     def _exact(self) -> bool:
-        """Say whether the capture has the rows: not when the ORM needs them, or when a hook ran the statement twice."""
-        return self._capture.exact and self._capture.executions == 1
+        """Say whether the capture has the rows: not when the ORM needs them."""
+        return self._capture.exact and not self._entities
 
     def _name(self) -> None:
         if self._entities:
@@ -149,6 +166,4 @@ class Reading:
     def _build(self, records: Sequence[Any]) -> list[Column]:
         if self._entities:
             return rows.of_statement(self._executable, records)
-        return self._capture.build(
-            records, self._names, exact=self._exact(), as_float=self._as_float, members=self._members
-        )
+        return self._capture.build(records, self._names, exact=self._exact())

@@ -284,7 +284,7 @@ async def test_attrs_say_what_was_done(session: AsyncSession) -> None:
 
     report = got.attrs["asyncdb"]
     assert report["statement"] == "select $1 as a"
-    assert (report["rows"], report["path"], report["lossy"]) == (1, "rows", {})
+    assert (report["rows"], report["path"], report["lossy"]) == (1, "copy", {})
     assert report["seconds"] > 0
 
 
