@@ -53,6 +53,11 @@ async def commit(session: AsyncSession, send: Callable[[], Awaitable[None]]) -> 
     sending.result()
 
 
+def tells(error: BaseException) -> bool:
+    """Tell whether an error says already what became of a commit."""
+    return any(note.startswith((COMMITTED, NOT_COMMITTED, UNKNOWN)) for note in getattr(error, "__notes__", ()))
+
+
 async def _awaited(send: Callable[[], Awaitable[None]]) -> None:
     await send()
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from asyncdb_nb.committing import commit
+from asyncdb_nb.committing import commit, tells
 from asyncdb_nb.errors import AsyncDBError, ConcurrentUseError, WrongLoopError
 from asyncdb_nb.loops import describe
 
@@ -101,7 +101,7 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         if error is not None:
             had_begun = session.in_transaction()
             await _close_after(session, error)
-            if had_begun and isinstance(error, asyncio.CancelledError):
+            if had_begun and isinstance(error, asyncio.CancelledError) and not tells(error):
                 error.add_note("The transaction was rolled back.")
             return
         try:
