@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncdb_nb.pytest_plugin import options
+from asyncdb_nb.pytest_plugin import header, options
 from asyncdb_nb.pytest_plugin.fixtures import _asyncdb_stagehand, asyncdb, asyncdb_schema, asyncdb_session, asyncdb_url
 
 __all__ = ["_asyncdb_stagehand", "asyncdb", "asyncdb_schema", "asyncdb_session", "asyncdb_url"]
@@ -20,6 +20,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add(parser)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Cure engines before the first of them is made."""
+    if options.cure(early_config):
+        from asyncdb_nb.pytest_plugin.cure import Cure
+
+        cure = early_config.stash[header.CURE] = Cure()
+        early_config.add_cleanup(cure.stop)
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Check them."""
+    """Check them, and begin to watch where the suite asks for it."""
     options.check(config)
+    if options.leaks(config) not in (None, "off"):
+        _watch(config)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin to watch where a test asks for a fixture."""
+    if options.uses_fixtures(session.items) and not session.config.option.collectonly:
+        _watch(session.config)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say that engines are cured."""
+    return header.before_collection(config)
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    """Say what is tested on, and which engines are cured."""
+    return header.after_collection(config, items)
+
+
+def _watch(config: pytest.Config) -> None:
+    from asyncdb_nb.pytest_plugin.hooks import begin
+
+    begin(config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +33,7 @@ def asyncdb_url(request: pytest.FixtureRequest) -> str:
 
     The tests run in databases of their own on that server; the one that is named here is not touched.
     """
-    named = request.config.getoption("--asyncdb-url") or os.environ.get("DATABASE_URL")
-    if named:
-        return SecretURL(named)
-    from asyncdb_nb.server import embedded_server
-
-    return SecretURL(embedded_server().url)
+    return SecretURL(options.url(request.config))
 
 
 @pytest.fixture(scope="session")
@@ -53,10 +47,11 @@ def asyncdb_schema() -> Any:
 
 
 @pytest.fixture(scope="session")
-def _asyncdb_stagehand(asyncdb_url: str) -> Iterator[Stagehand]:
+def _asyncdb_stagehand(request: pytest.FixtureRequest, asyncdb_url: str) -> Iterator[Stagehand]:
+    from asyncdb_nb.pytest_plugin.hooks import begin
     from asyncdb_nb.pytest_plugin.stagehand import Stagehand
 
-    stagehand = Stagehand(asyncdb_url)
+    stagehand = Stagehand(asyncdb_url, begin(request.config))
     yield stagehand
     stagehand.close()
 

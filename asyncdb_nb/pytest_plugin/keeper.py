@@ -51,9 +51,9 @@ class Keeper:
         run(self._open())
 
     @property
-    def pool(self) -> Any:
-        """The pool of the keeper's own connections, which no test is to be blamed for."""
-        return self._server.engine.sync_engine.pool
+    def dialect(self) -> Any:
+        """The dialect of the keeper's own engine, whose connections no test is to be blamed for."""
+        return self._server.engine.dialect
 
     def url(self, name: str) -> URL:
         """Return the URL of a database on this server."""

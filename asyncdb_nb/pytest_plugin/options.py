@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -51,6 +52,21 @@ def isolation(node: Any) -> str:
 def scope(fixture_name: str, config: pytest.Config) -> Any:
     """Return the scope of `asyncdb` and `asyncdb_session`."""
     return config.getini("asyncdb_scope")
+
+
+def named_url(config: pytest.Config) -> str | None:
+    """Return the URL that the command line or the environment names."""
+    return config.getoption("--asyncdb-url") or os.environ.get("DATABASE_URL") or None
+
+
+def url(config: pytest.Config) -> str:
+    """Return the URL of the server to test on; the embedded one is started if no other is named."""
+    named = named_url(config)
+    if named is not None:
+        return named
+    from asyncdb_nb.server import embedded_server
+
+    return embedded_server().url
 
 
 def leaks(config: pytest.Config) -> str | None:

@@ -14,13 +14,16 @@ from asyncdb_nb.pytest_plugin import schema, truncate
 from asyncdb_nb.pytest_plugin.clones import Clones
 from asyncdb_nb.pytest_plugin.keeper import Keeper
 from asyncdb_nb.pytest_plugin.rollback import Stage
+from asyncdb_nb.pytest_plugin.watch import Watch
 
 
 class Stagehand:
     """What the tests of this process share: the keeper of the databases, and one way of isolation for each schema."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, watch: Watch) -> None:
         self.keeper = Keeper(url)
+        self._watch = watch
+        watch.ignored.add(self.keeper.dialect)
         self._isolated: dict[tuple[str, str], Any] = {}
 
     @contextmanager
@@ -37,7 +40,11 @@ class Stagehand:
             template = self.keeper.template(name, lambda url: schema.build(url, source))
             self._isolated[isolation, key] = _WAYS[isolation](self.keeper, template)
         with self._isolated[isolation, key].lend() as database:
-            yield database
+            dialect = database.engine.dialect
+            try:
+                yield database
+            finally:
+                self._watch.settle(lambda checkout: checkout.dialect is dialect)
 
     def close(self) -> None:
         """Drop every database of this process."""

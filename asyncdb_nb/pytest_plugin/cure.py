@@ -1,0 +1,41 @@
+"""
+Give every async engine of the process a `LoopBoundPool`, for a suite that cannot be changed yet.
+
+The function that `create_async_engine` calls is replaced, so it does not matter who has imported `create_async_engine`
+before, nor from where. SQLite keeps its own pool: a `:memory:` database lives in its connection. So does an engine that
+was given a ready-made `pool`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import engine
+
+from asyncdb_nb.pool import LoopBoundPool
+from asyncdb_nb.pytest_plugin import origin
+
+_MODULE, _NAME = engine, "_create_engine"
+
+
+class Cure:
+    """The cure, in effect until `stop()`. `engines` says which engines had it."""
+
+    def __init__(self) -> None:
+        self.engines: list[str] = []
+        self._original: Callable[..., Any] = getattr(_MODULE, _NAME)
+        setattr(_MODULE, _NAME, self._create)
+
+    def stop(self) -> None:
+        """Let later engines be what they are. Engines that were made keep the pool."""
+        setattr(_MODULE, _NAME, self._original)
+
+    def _create(self, url: Any, **options: Any) -> Any:
+        where = make_url(url)
+        has_it = issubclass(options.get("poolclass") or object, LoopBoundPool)
+        if has_it or options.get("pool") is not None or where.get_backend_name() == "sqlite":
+            return self._original(url, **options)
+        self.engines.append(f"{where.render_as_string(hide_password=True)}, made {origin.in_words(origin.here()[:1])}")
+        return self._original(url, **{**options, "poolclass": LoopBoundPool})

@@ -1,0 +1,68 @@
+"""Say at the top of a run what is tested on, how tests are kept apart, and what was done to the suite's engines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from asyncdb_nb.pytest_plugin import options
+
+CURE = pytest.StashKey[Any]()  # a `Cure`, whose module imports SQLAlchemy
+
+
+def before_collection(config: pytest.Config) -> list[str]:
+    """Return the lines about the cure."""
+    cure = config.stash.get(CURE, None)
+    if cure is None:
+        return []
+    return ["asyncdb_nb: every async engine of this process gets LoopBoundPool", *_indented(cure.engines)]
+
+
+def after_collection(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    """Return the line about the server, when a test asks for one; and the engines that the test modules made."""
+    lines = []
+    cure = config.stash.get(CURE, None)
+    if cure is not None and cure.engines:
+        lines += ["asyncdb_nb: engines with LoopBoundPool so far:", *_indented(cure.engines)]
+    users = [item for item in items if options.uses_fixtures([item])]
+    if users and not config.option.collectonly:
+        lines.append(
+            f"asyncdb_nb: {_server(users[0])}, isolation {config.getini('asyncdb_isolation')}, "
+            f"leaks {options.leaks(config) or 'error'}"
+        )
+    return lines
+
+
+def _server(item: Any) -> str:
+    """Name the server and its version, by asking it."""
+    fixture = item._fixtureinfo.name2fixturedefs.get("asyncdb_url", [None])[-1]
+    if fixture is not None and fixture.func.__module__ != f"{__package__}.fixtures":
+        return f"the server that the fixture asyncdb_url of {fixture.baseid or 'a plugin'} names"
+    from asyncdb_nb.bridge import run
+    from asyncdb_nb.database import Database
+    from asyncdb_nb.errors import AsyncDBError
+
+    async def ask() -> str:
+        async with Database(url) as database, database.engine.connect() as connection:
+            version = (await connection.exec_driver_sql("show server_version")).scalar_one()
+            return f"PostgreSQL {version.split()[0]} at {_place(url, item.config)}"
+
+    try:
+        url = options.url(item.config)
+        return run(ask())
+    except AsyncDBError as error:
+        return f"no server ({error})"
+
+
+def _place(url: str, config: pytest.Config) -> str:
+    from asyncdb_nb.urls import resolve
+
+    target = resolve(url)
+    if not options.named_url(config) or target is None:
+        return "the embedded server"
+    return target.server
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"    {line}" for line in lines]

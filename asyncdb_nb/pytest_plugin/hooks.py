@@ -1,0 +1,87 @@
+"""
+Tell the watch who opens things, and have it look when a test has ended.
+
+Registered only when a suite uses the fixtures or asks for the watch, so that other suites pay nothing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from asyncdb_nb.errors import LeakWarning
+from asyncdb_nb.pytest_plugin import options
+from asyncdb_nb.pytest_plugin.leak import Leak, report
+from asyncdb_nb.pytest_plugin.watch import Owner, Watch
+
+NAME = "asyncdb_nb watch"
+
+
+def begin(config: pytest.Config) -> Watch:
+    """Begin to watch, if that has not begun yet."""
+    hooks = config.pluginmanager.get_plugin(NAME)
+    if hooks is None:
+        hooks = WatchHooks(options.leaks(config) or "error")
+        config.pluginmanager.register(hooks, NAME)
+    return hooks.watch
+
+
+class WatchHooks:
+    """The hooks, as a plugin of its own.
+
+    Args:
+        mode: `error` fails the test that left something, `warn` warns of it, `off` closes it in silence.
+    """
+
+    def __init__(self, mode: str) -> None:
+        self.mode = mode
+        self.watch = Watch()
+        self._stop: Callable[[], None] = self.watch.start()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Whatever is opened from now on is this test's."""
+        self.watch.owner = Owner(item, f"{item.name}")
+        try:
+            return (yield)
+        finally:
+            self.watch.owner = None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Iterator[None]:
+        """What a fixture opens is the fixture's, for as long as it lasts."""
+        before = self.watch.owner
+        self.watch.owner = Owner(request.node, f"The fixture {fixturedef.argname!r}")
+        try:
+            return (yield)
+        finally:
+            self.watch.owner = before
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:
+        """Look when every fixture that ends with this test has ended."""
+        try:
+            result = yield
+        except BaseException as error:
+            if leaks := self._look(item):
+                error.add_note(report(leaks))
+            raise
+        leaks = self._look(item)
+        if leaks and self.mode == "error":
+            pytest.fail(report(leaks), pytrace=False)
+        if leaks and self.mode == "warn":
+            warnings.warn(report(leaks), LeakWarning, stacklevel=1)
+        return result
+
+    def _look(self, item: pytest.Item) -> list[Leak]:
+        lasting = item.session._setupstate.stack
+        self.watch.settle(lambda checkout: checkout.owner.node not in lasting)
+        leaks, self.watch.leaks = self.watch.leaks, []
+        return leaks
+
+    def pytest_unconfigure(self) -> None:
+        """End the watch."""
+        self._stop()

@@ -1,0 +1,70 @@
+"""
+Find the lines of the user's own code that led to here.
+
+SQLAlchemy runs its synchronous half in a greenlet whose stack begins there; the coroutine that awaits it is in the
+parent greenlet, suspended. So the walk goes on from greenlet to greenlet, and leaves out what is installed.
+"""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import FrameType
+
+import greenlet  # type: ignore[import-untyped]
+
+DEPTH = 4  # lines that are kept: who opened it, and who called that
+
+Origin = tuple[tuple[str, int, str], ...]
+
+_INSTALLED = tuple(
+    {
+        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+        *(str(Path(module.__file__ or "").parent) for name, module in sys.modules.items() if name == "sqlalchemy"),
+        str(Path(__file__).parent.parent),
+        "<",
+    }
+)
+
+
+def here() -> Origin:
+    """Return (file, line, function) of the innermost lines of the user's code, at most `DEPTH`."""
+    found = []
+    for frame in _frames():
+        if _is_users(frame.f_code.co_filename):
+            found.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+            if len(found) == DEPTH:
+                break
+    return tuple(found)
+
+
+def in_words(origin: Origin) -> str:
+    """Say it for people, files relative to the working directory where they are below it."""
+    if not origin:
+        return "at a place outside of this project"
+    opened, *callers = [f"{_short(file)}:{line} in {function}" for file, line, function in origin]
+    return f"at {opened}" + "".join(f", called at {caller}" for caller in callers)
+
+
+def _frames() -> Iterator[FrameType]:
+    current: greenlet.greenlet | None = greenlet.getcurrent()
+    frame: FrameType | None = sys._getframe(2)
+    while current is not None:
+        while frame is not None:
+            yield frame
+            frame = frame.f_back
+        current = current.parent
+        frame = current.gr_frame if current is not None else None
+
+
+@cache
+def _is_users(file: str) -> bool:
+    return not file.startswith(_INSTALLED)
+
+
+def _short(file: str) -> str:
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
