@@ -45,7 +45,7 @@ class Kernel:
     def __init__(self, name: str, env: dict[str, str], *flags: str) -> None:
         self.name = name
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed by shutdown()
-        self.manager = KernelManager()
+        self.manager = KernelManager(transport="ipc")
         self.manager._kernel_spec = KernelSpec(  # what a kernel.json holds
             argv=[sys.executable, *flags, "-m", "ipykernel_launcher", "-f", "{connection_file}"], language="python"
         )
@@ -128,12 +128,17 @@ class Kernel:
         if self._log.closed:
             return 0
         started = time.monotonic()
-        if self.is_alive():
-            self.manager.shutdown_kernel()
+        self.manager.shutdown_kernel()
+        seconds = time.monotonic() - started
         self.client.stop_channels()
         self.output = self.log()
         self._log.close()
-        return time.monotonic() - started
+        return seconds
+
+    def restart(self) -> None:
+        """Restart, and wait until the new process answers."""
+        self.manager.restart_kernel()
+        self.client.wait_for_ready(timeout=60)
 
 
 KernelMaker = Callable[..., Kernel]

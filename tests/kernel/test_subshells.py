@@ -1,0 +1,111 @@
+"""Subshells, comms and widgets use the same `db`, from threads and from synchronous callbacks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from kernels import Kernel, wait_until
+from server_checks import ServerWatch
+
+ipykernel = pytest.importorskip("ipykernel")
+pytestmark = pytest.mark.keeps_connections
+
+needs_subshells = pytest.mark.skipif(ipykernel.version_info < (7,), reason="ipykernel 6 has no subshells")
+
+
+def ask(kernel: Kernel, kind: str, **content: Any) -> dict[str, Any]:
+    message = kernel.client.session.msg(kind, content)
+    kernel.client.control_channel.send(message)
+    return kernel.client.get_control_msg(timeout=10)["content"]
+
+
+@needs_subshells
+def test_scenario_32_a_subshell_uses_the_same_db(kernel: Kernel, clean_server: ServerWatch) -> None:
+    """It has a sub-pool of its own, which ends with it; the main loop's connection stays."""
+    kernel.run(PID)
+    main = kernel.run("await pid()").last
+    subshell = ask(kernel, "create_subshell_request")["subshell_id"]
+
+    message = kernel.client.session.msg("execute_request", CELL | {"code": "await pid()"})
+    message["header"]["subshell_id"] = subshell
+    kernel.client.shell_channel.send(message)
+    reply = kernel.wait(message["header"]["msg_id"])
+
+    assert reply.status == "ok", reply
+    assert reply.last != main
+    assert ask(kernel, "delete_subshell_request", subshell_id=subshell)["status"] == "ok"
+    wait_until(lambda: reply.last not in [str(one.pid) for one in clean_server.backends(kernel.name)], 2)
+    assert kernel.run("await pid()").last == main
+    assert not clean_server.bad_goodbyes()
+
+
+PID = """
+async def pid():
+    async with db.session() as session:
+        return await session.scalar(text("select pg_backend_pid()"))
+"""
+
+CELL = {"silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False, "stop_on_error": True}
+
+
+def comm(kernel: Kernel, body: str) -> str:
+    """Have a synchronous comm callback (a button's handler is one) run `body`, and return what is left in `answer`."""
+    kernel.run(f"{PID}\nanswer = None\ndef on_message(message):\n    global answer\n{body}")
+    kernel.run(
+        "from comm import get_comm_manager\n"
+        "def opened(comm, message):\n    comm.on_msg(on_message)\n"
+        "get_comm_manager().register_target('asyncdb_test', opened)"
+    )
+    session = kernel.client.session
+    channel = kernel.client.shell_channel
+    channel.send(session.msg("comm_open", {"comm_id": "one", "target_name": "asyncdb_test", "data": {}}))
+    channel.send(session.msg("comm_msg", {"comm_id": "one", "data": {}}))
+    return wait_until(lambda: (answer := kernel.run("answer").last) and answer, 10)
+
+
+def test_scenario_33_a_synchronous_callback_asks_by_run(kernel: Kernel) -> None:
+    answer = comm(kernel, "    answer = ('asked', run(pid()))")
+
+    assert answer.startswith("('asked', ")
+
+
+def test_scenario_33_a_synchronous_callback_starts_a_task(kernel: Kernel) -> None:
+    answer = comm(
+        kernel,
+        "    async def later():\n        global answer\n        answer = ('asked', await pid())\n"
+        "    asyncio.get_running_loop().create_task(later())",
+    )
+
+    assert answer.startswith("('asked', ")
+
+
+def test_scenario_33_an_error_in_a_callback_is_seen(kernel: Kernel) -> None:
+    answer = comm(
+        kernel,
+        "    try:\n        run(db.frame('select nonsense'))\n"
+        "    except Exception as error:\n        answer = type(error).__name__\n        raise",
+    )
+
+    assert answer == "'ProgrammingError'"
+
+
+NESTED = """
+import nest_asyncio
+nest_asyncio.apply()
+"""
+
+
+def test_scenario_37_after_nest_asyncio_queries_work_as_ever(start_kernel: Any, clean_server: ServerWatch) -> None:
+    """Applied before the package is imported, by somebody else; Stop works too."""
+    kernel = start_kernel("nested")
+    kernel.run(NESTED)
+    kernel.run("import asyncio\nfrom sqlalchemy import text\nfrom asyncdb_nb import connect, run\ndb = await connect()")
+    kernel.run(PID)
+
+    assert kernel.run("await pid() > 0").last == "True"
+    assert kernel.run("run(pid()) > 0").last == "True"
+    assert kernel.run("asyncio.run(pid()) > 0").last == "True"
+    assert kernel.shutdown() < 2.4
+    assert not clean_server.wait_for_backends(0, "nested", 1)
+    assert not clean_server.bad_goodbyes()
