@@ -17,9 +17,9 @@ from typing import Any
 
 from asyncdb_nb.dataframes.columns import Column
 from asyncdb_nb.dataframes.decode.framing import RowFinder
+from asyncdb_nb.dataframes.decode.layout import Field
 from asyncdb_nb.dataframes.decode.readers import is_readable, read, width
 from asyncdb_nb.dataframes.decode.values import Values
-from asyncdb_nb.dataframes.decode.walk import Field
 from asyncdb_nb.dataframes.types import ColumnType, UnknownTypeError
 from asyncdb_nb.errors import CorruptStreamError, FrameError
 
@@ -91,18 +91,20 @@ class Decoder:
         batch = self._decode() if self._size >= self._wanted else None
         return batch if batch is not None and batch.rows else None
 
-    def finish(self, rows: int | None = None) -> Batch:
+    def finish(self, rows: int | None = None, parts: Iterable[bytes] = ()) -> Batch:
         """Give the last rows, which may be none: the stream is over.
 
         Args:
             rows: How many rows the server says there were, in all.
+            parts: The last bytes of the stream, where they were not given to `feed`.
 
         Raises:
             CorruptStreamError: The stream is not complete, or has another number of rows.
         """
+        self._parts.extend(parts)
         batch = self._decode()
         if batch is None or not self._ended:
-            raise CorruptStreamError("it breaks off", self._offset + self._size)
+            raise CorruptStreamError("it breaks off", self._offset + sum(map(len, self._parts)))
         if rows is not None and rows != self.rows:
             raise CorruptStreamError(f"it has {self.rows} rows and the server sent {rows}", self._offset)
         return batch

@@ -19,11 +19,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asyncdb_nb.dataframes.decode.walk import TRAILER_SIZE, Cells, Field, Positions, Run, Walk
+from asyncdb_nb.dataframes.decode.cells import Cells, Run
+from asyncdb_nb.dataframes.decode.layout import Field, Layout
+from asyncdb_nb.dataframes.decode.walk import TRAILER_SIZE, Walk
 
-_WINDOW_MIN, _WINDOW_MAX = 2**10, 2**16  # candidates that are walked together
-_CROWDED = 16  # candidates for each row, from where on reading rows one by one is quicker
-_FEW_ROWS = 2**8  # rows read one by one before the density is looked at again
+_SPAN_MIN, _SPAN_MAX = 2**14, 2**28  # bytes in which candidates are looked for at a time
+_WINDOW = 2**17  # candidates that are walked together
+_CROWDED = 8  # candidates for each row, from where on reading rows one by one is quicker
+_ROWS_MIN, _ROWS_MAX = 2**8, 2**12  # rows read one by one before the density is looked at again
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,10 @@ class RowFinder:
     """
 
     def __init__(self, fields: Sequence[Field]) -> None:
-        self._fields = fields
-        self._window = _WINDOW_MAX  # 0: read rows one by one
+        self._layout = Layout(fields)
+        self._span = _SPAN_MIN
+        self._crowded = False
+        self._rows = _ROWS_MIN
 
     def find(self, data: bytes, first: int, offset: int = 0) -> Rows:
         """Find the rows that are complete.
@@ -65,40 +70,37 @@ class RowFinder:
         Raises:
             CorruptStreamError: There is something else.
         """
-        walk = Walk(data, self._fields, offset)
-        if not self._fields:
+        walk = Walk(data, self._layout, offset)
+        if not self._layout.fields:
             return _rows_without_fields(walk, data, first)
-        candidates = walk.candidates(first)
         runs: list[Run] = []
         position, followed = first, True
-        while followed and _holds(candidates, position):
-            run = self._next_run(walk, candidates, position)
-            followed = run.count > 0 and (_holds(candidates, run.end) or walk.is_trailer(run.end))
+        while followed and walk.is_start(position):
+            run = self._next_run(walk, position)
+            if not run.count and walk.learn(position):
+                continue
+            followed = run.count > 0 and (walk.is_start(run.end) or walk.is_trailer(run.end))
             if not followed:
                 run = run.without_last()
             runs.append(run)
             position = run.end
         last = walk.check(position)
-        whole = Run.join(runs, position, len(self._fields))
+        whole = Run.join(runs, position, len(self._layout.fields))
         return Rows(whole.count, whole.cells, position + TRAILER_SIZE * last, last)
 
-    def _next_run(self, walk: Walk, candidates: Positions, position: int) -> Run:
+    def _next_run(self, walk: Walk, position: int) -> Run:
         """Read on from a row's start; the last row of the run has no proof yet."""
-        index = int(candidates.searchsorted(position))
-        if self._window:
-            window = candidates[index : index + self._window]
-            run, passed = walk.together(window), len(window)
+        if self._crowded:
+            self._crowded = False  # look again afterwards
+            return walk.one_by_one(position, self._rows)
+        candidates = walk.candidates(position, position + self._span)[:_WINDOW]
+        run = walk.together(position, candidates)
+        self._crowded = len(candidates) > _CROWDED * max(run.count, 1)
+        if self._crowded:
+            self._span, self._rows = _SPAN_MIN, min(2 * self._rows, _ROWS_MAX)
         else:
-            run = walk.one_by_one(position, _FEW_ROWS)
-            passed = int(candidates.searchsorted(run.end)) - index
-        crowded = passed > _CROWDED * max(run.count, 1)
-        self._window = 0 if crowded else min(max(2 * self._window, _WINDOW_MIN), _WINDOW_MAX)
+            self._span, self._rows = min(8 * self._span, _SPAN_MAX), _ROWS_MIN
         return run
-
-
-def _holds(candidates: Positions, position: int) -> bool:
-    index = int(candidates.searchsorted(position))
-    return index < len(candidates) and int(candidates[index]) == position
 
 
 def _rows_without_fields(walk: Walk, data: bytes, first: int) -> Rows:

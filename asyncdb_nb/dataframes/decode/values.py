@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from asyncdb_nb.dataframes.decode.walk import Cells, Mask, every
+from asyncdb_nb.dataframes.decode.cells import Cells
+from asyncdb_nb.dataframes.decode.chain import Mask, Positions
+from asyncdb_nb.dataframes.decode.walk import every
 
 
 class Values:
@@ -21,21 +23,31 @@ class Values:
 
     Attributes:
         data: As given.
-        start: Position of each value's first byte.
-        length: Its number of bytes; 0 for NULL.
-        null: Which are NULL.
-        nulls: Whether any is.
+        nulls: Whether any value is NULL.
     """
 
     def __init__(self, data: bytes, cells: Cells) -> None:
         self.data = data
-        self.start = cells.start
-        self.null: Mask = cells.length < 0
-        self.nulls = bool(self.null.any())
-        self.length = np.maximum(cells.length, 0) if self.nulls else cells.length
+        self._cells = cells
+        self.nulls = cells.lengths is not None and bool((cells.lengths < 0).any())
 
     def __len__(self) -> int:
-        return len(self.start)
+        return len(self._cells.base)
+
+    @cached_property
+    def start(self) -> Positions:
+        """Position of each value's first byte."""
+        return self._cells.start
+
+    @cached_property
+    def length(self) -> Positions:
+        """Number of bytes of each value; 0 for NULL."""
+        return np.maximum(self._cells.length, 0) if self.nulls else self._cells.length
+
+    @cached_property
+    def null(self) -> Mask:
+        """Which are NULL."""
+        return self._cells.length < 0 if self.nulls else np.zeros(len(self), np.bool_)
 
     @cached_property
     def valid(self) -> Mask:
@@ -44,6 +56,8 @@ class Values:
 
     def fixed(self, dtype: str, at: int = 0) -> NDArray[Any]:
         """Read a number of `dtype`, `at` so many bytes into each value; zero for NULL."""
+        if self._cells.content is not None and not at:
+            return self._cells.content.view(dtype)
         everywhere = every(self.data, dtype)
         if not self.nulls:
             return everywhere[self.start + at if at else self.start]
@@ -53,7 +67,7 @@ class Values:
 
     def after(self, count: int) -> Values:
         """Leave out the first `count` bytes of each value, which are there."""
-        return Values(self.data, Cells(self.start + count, np.where(self.null, -1, self.length - count)))
+        return Values(self.data, Cells(self.start, count, np.where(self.null, -1, self.length - count)))
 
     def one(self, row: int) -> bytes:
         """Give the bytes of one value that is not NULL."""

@@ -1,13 +1,12 @@
 """
-Go from field to field through rows of a COPY BINARY stream: through many rows together, or through one after the other.
+Go from field to field through rows of a COPY BINARY stream: through many together, or through one after the other.
 
-The layout is described in PostgreSQL's manual under COPY, "Binary Format": all integers are big-endian; a row is the
-number of its fields in 2 bytes, then for each field its length in 4 bytes (-1 for NULL) and as many bytes.
+`layout` says what is read in one go. In both ways each segment of each row has a position and is read there as one
+record; so both give the same cells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import Any, Self
@@ -15,81 +14,48 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncdb_nb.dataframes.decode.cells import Cells, Run
+from asyncdb_nb.dataframes.decode.chain import Mask, Positions, chain
+from asyncdb_nb.dataframes.decode.layout import Field, Layout, Segment
 from asyncdb_nb.errors import CorruptStreamError
-
-Positions = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 _TRAILER = -1  # where a row would have its number of fields
 _NULL = -1
 _LARGEST = 2**30 - 1  # bytes in one value: PostgreSQL allocates no more
 _BLOCK = 2**18  # bytes searched at a time: they stay in the processor's cache
 _COUNT, _LENGTH = Struct("!h"), Struct("!i")
+_PATIENCE = 4  # times that a segment is cut at columns with NULL before all of its columns are read alone
 TRAILER_SIZE = _COUNT.size
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """What is known of a column's values: its name, and the only width in bytes that they can have, or None."""
+@dataclass(slots=True)
+class _Track:
+    """One segment of many rows: where it is in each, and the bytes there, which numpy moves fastest as a void dtype."""
 
-    name: str
-    width: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Cells:
-    """Where the values of one column stand in the data.
-
-    Attributes:
-        start: Position of each value's first byte, int64.
-        length: Its number of bytes, int64; -1 for NULL.
-    """
-
-    start: Positions
-    length: Positions
-
-    def __getitem__(self, rows: Any) -> Cells:
-        return Cells(self.start[rows], self.length[rows])
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Rows that follow each other.
-
-    Attributes:
-        cells: One for each column.
-        starts: Where each row starts.
-        end: Where the last one ends.
-    """
-
-    cells: list[Cells]
-    starts: Positions
-    end: int
-
-    @property
-    def count(self) -> int:
-        """The number of rows."""
-        return len(self.starts)
-
-    def without_last(self) -> Run:
-        """Leave the last row out."""
-        if not self.count:
-            return self
-        return Run([cells[:-1] for cells in self.cells], self.starts[:-1], int(self.starts[-1]))
+    segment: Segment
+    position: Positions
+    record: NDArray[np.void]
 
     @classmethod
-    def join(cls, runs: Sequence[Self], end: int, fields: int) -> Run:
-        """Put runs one after the other."""
-        if len(runs) == 1:
-            return runs[0]
-        if not runs:
-            nothing = np.empty(0, np.int64)
-            return Run([Cells(nothing, nothing)] * fields, nothing, end)
-        cells = [
-            Cells(np.concatenate([each.start for each in column]), np.concatenate([each.length for each in column]))
-            for column in zip(*(run.cells for run in runs), strict=True)
-        ]
-        return Run(cells, np.concatenate([run.starts for run in runs]), end)
+    def at(cls, segment: Segment, position: Positions, data: bytes) -> Self:
+        """Read a segment at each position."""
+        return cls(segment, position, every(data, f"V{segment.size}")[position])
+
+    def __getitem__(self, rows: Any) -> _Track:
+        return _Track(self.segment, self.position[rows], self.record[rows])
+
+    def parts(self) -> NDArray[Any]:
+        """See the bytes as what they mean."""
+        return self.record.view(self.segment.dtype)
+
+    def cells(self) -> list[Cells]:
+        """Give the cells of its columns."""
+        parts, fields = self.parts(), self.segment.dtype.fields or {}
+        values = [f"value{n}" for n in range(len(self.segment.widths))]
+        cells = [Cells(self.position, fields[value][1], content=parts[value]) for value in values]
+        if self.segment.last is not None:
+            cells.append(Cells(self.position, self.segment.size, parts["length"].astype(np.int64)))
+        return cells
 
 
 class Walk:
@@ -97,17 +63,18 @@ class Walk:
 
     Args:
         data: The part.
-        fields: What is known of each column.
+        layout: Of its rows; what is learned of it on the way is noted there.
         offset: Position of `data` in the stream.
     """
 
-    def __init__(self, data: bytes, fields: Sequence[Field], offset: int) -> None:
+    def __init__(self, data: bytes, layout: Layout, offset: int) -> None:
         self._data = data
-        self._fields = fields
+        self._layout = layout
+        self._fields = layout.fields
         self._offset = offset
 
-    def candidates(self, first: int) -> Positions:
-        """Give, in order, the positions from `first` on that a row may start at.
+    def candidates(self, first: int, stop: int) -> Positions:
+        """Give, in order, the positions from `first` and before `stop` that a row may start at.
 
         There the number of fields is right, and the first field's length has a first byte that it can have.
         """
@@ -115,45 +82,67 @@ class Walk:
         high, low = divmod(len(self._fields), 256)
         longest = min(self._fields[0].width or _LARGEST, len(self._data)) >> 24
         found = []
-        for start in range(first, len(octets) - 5, _BLOCK):
-            stop = min(start + _BLOCK, len(octets) - 5)
+        end = min(stop, len(octets) - 5)
+        for start in range(first, end, _BLOCK):
+            stop = min(start + _BLOCK, end)
             hit = octets[start:stop] == high
             hit &= octets[start + 1 : stop + 1] == low
             hit &= octets[start + 2 : stop + 2] + np.uint8(1) <= longest + 1  # wraps round: 255 begins -1, for NULL
             found.append(np.flatnonzero(hit) + start)
         return np.concatenate(found) if found else np.empty(0, np.int64)
 
-    def together(self, starts: Positions) -> Run:
-        """Walk candidates side by side, and give the rows of the chain that begins at the first of them."""
-        first = int(starts[0])
-        lengths = every(self._data, ">i4")
-        cells: list[Cells] = []
+    def is_start(self, position: int) -> bool:
+        """Say whether what is at a position may be a row."""
+        if self._count_at(position) != len(self._fields) or position + 6 > len(self._data):
+            return False
+        return _is_possible(self._fields[0], _LENGTH.unpack_from(self._data, position + 2)[0])
+
+    def together(self, first: int, starts: Positions) -> Run:
+        """Walk candidates side by side, and give the rows of the chain that begins at `first`."""
+        tracks: list[_Track] = []
         alive = np.ones(len(starts), np.bool_)
         position = starts + _COUNT.size
-        for field in self._fields:
-            length = lengths[np.minimum(position, len(lengths) - 1)].astype(np.int64)
-            start = position + _LENGTH.size
-            position = start + np.maximum(length, 0)
-            cells.append(Cells(start, length))
-            if not _all_possible(length, field, alive) and 2 * np.count_nonzero(alive) < len(alive):
-                starts, position, cells = starts[alive], position[alive], [column[alive] for column in cells]
+        column = 0
+        while column < len(self._fields):
+            track, alive = self._track(column, position, alive)
+            position = position + track.segment.size
+            column = track.segment.end
+            if track.segment.last is not None:
+                position += np.maximum(track.parts()["length"].astype(np.int64), 0)
+            tracks.append(track)
+            if 2 * np.count_nonzero(alive) < len(alive):
+                starts, position = starts[alive], position[alive]
+                tracks = [each[alive] for each in tracks]
                 alive = alive[alive]
         alive &= position <= len(self._data)
-        chain = _chain(first, starts, position, alive)
-        ends = position[chain]
-        return Run([column[chain] for column in cells], starts[chain], int(ends[-1]) if len(ends) else first)
+        rows = chain(first, starts, position, alive)
+        ends = position[rows]
+        return Run(
+            [cells for track in tracks for cells in track[rows].cells()],
+            starts[rows],
+            int(ends[-1]) if len(ends) else first,
+        )
 
     def one_by_one(self, position: int, limit: int) -> Run:
         """Read rows one after the other: `limit` of them, or up to the first that is not complete."""
+        segments = self._layout.segments()
         starts: list[int] = []
-        table: list[list[int]] = []
-        while len(starts) < limit and (row := self._row(position)) is not None:
-            starts.append(position)
-            table.append(row)
-            position = row[-2] + max(row[-1], 0)
-        columns = np.array(table, np.int64).reshape(len(table), len(self._fields), 2).transpose(1, 2, 0)
-        cells = [Cells(np.ascontiguousarray(start), np.ascontiguousarray(length)) for start, length in columns]
-        return Run(cells, np.array(starts, np.int64), position)
+        places: list[int] = []  # of each segment in each row
+        end = position
+        while len(starts) < limit and (row := self._places(end, segments)) is not None:
+            if not row:
+                return self.one_by_one(position, limit)
+            starts.append(end)
+            end = row.pop()
+            places += row
+        table = np.array(places, np.int64).reshape(-1, len(segments)).T
+        tracks = [_Track.at(segment, column, self._data) for segment, column in zip(segments, table, strict=True)]
+        return Run([cells for track in tracks for cells in track.cells()], np.array(starts, np.int64), end)
+
+    def learn(self, position: int) -> bool:
+        """Take note of what is NULL in the row at a position, if it is complete; say whether that was not known."""
+        row = self._row(position)
+        return row is not None and self._layout.read_alone(np.flatnonzero(np.array(row[1::2]) == _NULL).tolist())
 
     def check(self, position: int) -> bool:
         """Make sure that a row begins at a position, whole or not, or the trailer; say whether it is the trailer.
@@ -173,6 +162,57 @@ class Walk:
         """Say whether the stream's trailer is at a position."""
         return self._count_at(position) == _TRAILER
 
+    def _track(self, column: int, position: Positions, alive: Mask) -> tuple[_Track, Mask]:
+        """Read the segment that begins with a column, at each position; also say which of them can still be rows."""
+        for cuts in range(_PATIENCE + 2):
+            segment = self._layout.segment(column)
+            limit = len(self._data) - segment.size
+            still = alive & (position <= limit)
+            if limit < 0:
+                return _Track(segment, position, np.zeros(len(position), f"V{segment.size}")), still
+            track = _Track.at(segment, np.minimum(position, limit), self._data)
+            null = _check_widths(segment, track.parts(), still)
+            if not null:
+                break
+            last = segment.first + len(segment.widths)
+            self._layout.read_alone(null if cuts < _PATIENCE else range(segment.first, last))
+        if segment.last is not None:
+            _check_length(segment.last, track.parts()["length"], still)
+        return track, still
+
+    def _places(self, start: int, segments: list[Segment]) -> list[int] | None:
+        """Give where each segment of the row at a position is, and its end; None when it is not complete.
+
+        An empty list when a segment cannot be read in one go, and so the layout has changed.
+        """
+        if self._count_at(start) != len(self._fields):
+            self._row(start)  # raises, but for the trailer
+            return None
+        data, size = self._data, len(self._data)
+        places: list[int] = []
+        position = start + _COUNT.size
+        for segment in segments:
+            end = position + segment.size
+            if end > size:
+                return self._irregular(start)
+            lengths = segment.record.unpack_from(data, position)
+            if lengths[: len(segment.widths)] != segment.widths:
+                return self._irregular(start)
+            places.append(position)
+            if segment.last is not None:
+                length = lengths[-1]
+                if length > 0:
+                    end += length
+                if not _is_possible(segment.last, length) or end > size:
+                    return self._irregular(start)
+            position = end
+        places.append(position)
+        return places
+
+    def _irregular(self, start: int) -> list[int] | None:
+        """Find out why the row at a position has not the layout: it is not complete, corrupt, or NULL somewhere."""
+        return [] if self.learn(start) else None
+
     def _row(self, position: int) -> list[int] | None:
         """Read where each field of the row at a position is, start and length in turn; None if it is not complete."""
         count = self._count_at(position)
@@ -183,19 +223,17 @@ class Walk:
             raise CorruptStreamError(what, self._offset + position)
         row: list[int] = []
         position += _COUNT.size
-        size, read = len(self._data), _LENGTH.unpack_from
         for field in self._fields:
-            if position + 4 > size:
+            if position + _LENGTH.size > len(self._data):
                 return None
-            length: int = read(self._data, position)[0]
-            if length != _NULL and (length != field.width if field.width is not None else not 0 <= length <= _LARGEST):
+            length = _LENGTH.unpack_from(self._data, position)[0]
+            if not _is_possible(field, length):
                 what = f"a value of column {field.name!r} says that it is {length} bytes long"
                 raise CorruptStreamError(what, self._offset + position)
-            position += 4
+            position += _LENGTH.size
             row += (position, length)
-            if length > 0:
-                position += length
-        return row if position <= size else None
+            position += max(length, 0)
+        return row if position <= len(self._data) else None
 
     def _count_at(self, position: int) -> int | None:
         if position + _COUNT.size > len(self._data):
@@ -203,53 +241,35 @@ class Walk:
         return _COUNT.unpack_from(self._data, position)[0]  # type: ignore[no-any-return]
 
 
-def every(data: bytes, dtype: str) -> NDArray[Any]:
+def every(data: bytes, dtype: Any) -> NDArray[Any]:
     """View bytes as an array of what a value of `dtype` would be at every single position."""
     kind = np.dtype(dtype)
     return np.ndarray((max(len(data) - kind.itemsize + 1, 0),), kind, data, strides=(1,))
 
 
-def _all_possible(length: Positions, field: Field, alive: Mask) -> bool:
-    """Say whether lengths can be those of a field; where not, the row is no longer `alive`."""
-    unsigned = length.view(np.uint64)  # negative numbers are large ones
-    wrong = unsigned > _LARGEST if field.width is None else length != field.width
-    if not wrong.any():
-        return True
-    wrong &= length != _NULL
-    alive &= ~wrong
-    return False
+def _is_possible(field: Field, length: int) -> bool:
+    return length in (field.width, _NULL) if field.width is not None else _NULL <= length <= _LARGEST
 
 
-def _chain(first: int, starts: Positions, ends: Positions, alive: Mask) -> slice | Positions:
-    """Choose the candidates that follow from the first: each starts where the one before it ends."""
-    count = int(np.count_nonzero(alive))
-    if alive[:count].all():  # the others are cut off by the end of the data, as a rule
-        rows: Positions | None = None
-        starts, ends = starts[:count], ends[:count]
-    else:
-        rows = np.flatnonzero(alive)
-        starts, ends = starts[rows], ends[rows]
-    if not count or starts[0] != first:
-        return slice(0, 0)
-    breaks = np.flatnonzero(ends[:-1] != starts[1:])
-    chain = _follow(starts, ends, breaks) if len(breaks) else slice(0, count)
-    return chain if rows is None else rows[chain]
+def _check_widths(segment: Segment, record: NDArray[Any], alive: Mask) -> list[int]:
+    """Take life from rows where a field has not its width, and give the columns that are NULL in some."""
+    nulls = []
+    for n, width in enumerate(segment.widths):
+        length = record[f"length{n}"]
+        wrong = length != width
+        if not wrong.any():
+            continue
+        wrong &= alive
+        if (length[wrong] == _NULL).any():
+            nulls.append(segment.first + n)
+        alive &= ~wrong
+    return nulls
 
 
-def _follow(starts: Positions, ends: Positions, breaks: Positions) -> Positions:
-    """Follow the chain where it jumps: `breaks[k]` is not followed by the next candidate, but perhaps by another."""
-    breaks = np.append(breaks, len(starts) - 1)
-    goals = starts.searchsorted(ends[breaks])
-    lands = goals < len(starts)
-    lands[lands] = starts[goals[lands]] == ends[breaks[lands]]
-    next_breaks = breaks.searchsorted(goals)
-    begun, ended = [0], [0]
-    jumps = list(zip(goals.tolist(), next_breaks.tolist(), lands.tolist(), strict=True))
-    while jumps[ended[-1]][2]:
-        goal, following, _ = jumps[ended[-1]]
-        begun.append(goal)
-        ended.append(following)
-    inside = np.zeros(len(starts) + 1, np.int8)
-    inside[begun] += 1
-    inside[breaks[ended] + 1] -= 1
-    return np.flatnonzero(np.cumsum(inside[:-1], dtype=np.int8))
+def _check_length(field: Field, length: NDArray[Any], alive: Mask) -> None:
+    """Take life from rows where the field's length cannot be."""
+    wrong = length > _LARGEST if field.width is None else length != field.width
+    wrong |= length < 0
+    if wrong.any():
+        wrong &= length != _NULL
+        alive &= ~wrong
