@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from asyncdb_nb.pool import LoopBoundPool as LoopBoundPool
     from asyncdb_nb.repository import Repository as Repository
     from asyncdb_nb.sessions import session_scope as session_scope
+    from asyncdb_nb.timeline import trace as trace
 
 __version__ = "0.1.0"
 
@@ -73,6 +74,7 @@ _HOMES = {
     "session_scope": "sessions",
     "table": "dataframes",
     "to_frame": "dataframes",
+    "trace": "timeline",
 }
 
 __all__ = sorted(_HOMES)

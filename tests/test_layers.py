@@ -27,6 +27,7 @@ server.guard server.programs server.cluster server
 workflows.models workflows.catalogue workflows.simulation workflows.bulk workflows.generator
 workflows.columns workflows.csvfile workflows.events workflows.assembly workflows.eventlog
 workflows.questions workflows.repository workflows
+recording listening palette lanes timeline
 kernel.ending kernel.hints kernel.hygiene kernel.interrupts kernel.magics kernel
 tour
 cli
