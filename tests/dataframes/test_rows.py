@@ -54,7 +54,7 @@ Pair = namedtuple("Pair", "x y")
         (iter([(1,)]), {0: "Int64"}),
         ([], {}),
     ],
-    ids=lambda value: repr(value)[:40] if not isinstance(value, dict) else "",
+    ids=lambda value: "" if isinstance(value, dict) else repr(value)[:40].partition(" object at")[0],
 )
 def test_plain_results_become_frames(results: Any, dtypes: dict[Any, str]) -> None:
     """Annotations decide where there are any, values elsewhere."""
