@@ -22,7 +22,7 @@ from test_types import BEYOND, CASES, OWN_TYPES
 
 from asyncdb_nb.dataframes import columns as assembly
 from asyncdb_nb.dataframes.columns import Column, from_wire
-from asyncdb_nb.dataframes.decode import Batch, Decoder, framing, is_readable
+from asyncdb_nb.dataframes.decode import Batch, Decoder, framing, is_readable, walk
 from asyncdb_nb.dataframes.decode.walk import Walk
 from asyncdb_nb.dataframes.prepared import prepare
 from asyncdb_nb.dataframes.types import ColumnType, column_type
@@ -258,7 +258,7 @@ def results(draw: st.DrawFn) -> tuple[list[str], list[list[bytes | None]]]:
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(results(), st.integers(1, 200), st.integers(1, 20), st.integers(1, 100), st.integers(0, 20))
 def test_any_result_in_any_parts(
-    result: tuple[list[str], list[list[bytes | None]]], size: int, window: int, span: int, crowded: int
+    result: tuple[list[str], list[list[bytes | None]]], size: int, many: int, span: int, crowded: int
 ) -> None:
     """Random rows of random types, cut anywhere, walked together or one by one: what each value's own bytes say."""
     names, rows = result
@@ -269,7 +269,8 @@ def test_any_result_in_any_parts(
         patch.setattr(framing, "_ROWS_MIN", 1)
         patch.setattr(framing, "_ROWS_MAX", 2)
         patch.setattr(framing, "_SPAN_MIN", span)
-        patch.setattr(framing, "_WINDOW", window)
+        patch.setattr(walk, "_MANY", many)
+        patch.setattr(walk, "_BLOCK", span)
         got = _decoded(columns, _cut(copy_stream.stream(rows), size), len(rows))
 
     for n, (name, type_) in enumerate(columns):
@@ -283,19 +284,13 @@ def test_any_result_in_any_parts(
 def walked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts the candidates that were walked."""
     count: Counter[str] = Counter()
-    together, one_by_one = Walk.together, Walk.one_by_one
+    together = Walk.together
 
-    def counted_together(walk: Walk, first: int, starts: Any) -> Any:
+    def counted(walk: Walk, first: int, starts: Any) -> Any:
         count["candidates"] += len(starts)
         return together(walk, first, starts)
 
-    def counted_rows(walk: Walk, position: int, limit: int) -> Any:
-        run = one_by_one(walk, position, limit)
-        count["rows"] += run.count
-        return run
-
-    monkeypatch.setattr(Walk, "together", counted_together)
-    monkeypatch.setattr(Walk, "one_by_one", counted_rows)
+    monkeypatch.setattr(Walk, "together", counted)
     return count
 
 
@@ -321,7 +316,6 @@ def test_values_full_of_look_alikes_are_passed_over(value: bytes, walked: Counte
     assert got.columns[0].to_arrow().to_pylist() == list(range(400))
     assert got.columns[1].to_arrow().to_pylist() == [value] * 400
     assert walked["candidates"] <= framing._SPAN_MIN + 20 * 400
-    assert walked["rows"] <= 2 * 400
 
 
 def test_integers_that_equal_the_number_of_columns_are_no_rows(walked: Counter[str]) -> None:
@@ -331,7 +325,7 @@ def test_integers_that_equal_the_number_of_columns_are_no_rows(walked: Counter[s
     got = _decoded([(name, TYPES["int4"]) for name in "abc"], _cut(copy_stream.stream(rows), 2**16), 10_000)
 
     assert [column.to_arrow().to_pylist() for column in got.columns] == [[3] * 10_000] * 3
-    assert walked["candidates"] + walked["rows"] <= 5 * 10_000
+    assert walked["candidates"] <= 5 * 10_000
 
 
 # ── helpers of these tests ─────────────────────────────────────────────────────────────────────────────────────────

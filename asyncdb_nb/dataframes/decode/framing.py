@@ -3,13 +3,13 @@ Find the rows, and where their values stand, in the bytes of a COPY BINARY strea
 
 A row is a field count and then its fields, each with its length before it. Nothing marks where a row starts, and
 reading one after the other is slow in Python. So every place that looks like the start of a row is taken for a
-candidate (`walk` finds them and goes through all of them together), and then a proof tells rows from look-alikes: the
-first row starts where the stream's header ends, and each next one exactly where the one before it ends. A row is given
+candidate, all of them are walked together, and then a proof tells rows from look-alikes: the first row starts where the
+stream's header ends, and each next one exactly where the one before it ends. A row is given
 out only when what follows it is another row, or the end of the stream; anything else is an error that says where.
 
 Data may be full of look-alikes (integers that equal the field count, bytes that hold a COPY stream themselves), even
-on purpose. Where they crowd, rows are read one after the other instead, which passes over them. Either way the cost
-grows with the number of bytes, and no faster.
+on purpose. Where they crowd, the candidates are found by stepping from row to row instead, which passes over them.
+Either way the cost grows with the number of bytes, and no faster.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from asyncdb_nb.dataframes.decode.layout import Field, Layout
 from asyncdb_nb.dataframes.decode.walk import TRAILER_SIZE, Walk
 
 _SPAN_MIN, _SPAN_MAX = 2**14, 2**28  # bytes in which candidates are looked for at a time
-_WINDOW = 2**17  # candidates that are walked together
-_CROWDED = 8  # candidates for each row, from where on reading rows one by one is quicker
-_ROWS_MIN, _ROWS_MAX = 2**8, 2**12  # rows read one by one before the density is looked at again
+_CROWDED = 8  # candidates for each row, from where on it is quicker to step from row to row
+_ROWS_MIN, _ROWS_MAX = 2**8, 2**12  # steps before the density is looked at again
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +91,8 @@ class RowFinder:
         """Read on from a row's start; the last row of the run has no proof yet."""
         if self._crowded:
             self._crowded = False  # look again afterwards
-            return walk.one_by_one(position, self._rows)
-        candidates = walk.candidates(position, position + self._span)[:_WINDOW]
+            return walk.together(position, walk.stepped(position, self._rows))
+        candidates = walk.searched(position, self._span)
         run = walk.together(position, candidates)
         self._crowded = len(candidates) > _CROWDED * max(run.count, 1)
         if self._crowded:

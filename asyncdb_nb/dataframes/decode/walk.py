@@ -1,8 +1,8 @@
 """
-Go from field to field through rows of a COPY BINARY stream: through many together, or through one after the other.
+Go from field to field through rows of a COPY BINARY stream, through many of them together.
 
-`layout` says what is read in one go. In both ways each segment of each row has a position and is read there as one
-record; so both give the same cells.
+Where rows may start is `searched` or, where look-alikes crowd, `stepped`; `together` then reads them all, segment by
+segment as `layout` says, and gives those that `chain` proves.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _TRAILER = -1  # where a row would have its number of fields
 _NULL = -1
 _LARGEST = 2**30 - 1  # bytes in one value: PostgreSQL allocates no more
 _BLOCK = 2**18  # bytes searched at a time: they stay in the processor's cache
+_MANY = 2**17  # candidates, from where on those that are found are walked before more are searched
 _COUNT, _LENGTH = Struct("!h"), Struct("!i")
 _PATIENCE = 4  # times that a segment is cut at columns with NULL before all of its columns are read alone
 TRAILER_SIZE = _COUNT.size
@@ -73,23 +74,50 @@ class Walk:
         self._fields = layout.fields
         self._offset = offset
 
-    def candidates(self, first: int, stop: int) -> Positions:
-        """Give, in order, the positions from `first` and before `stop` that a row may start at.
+    def searched(self, first: int, span: int) -> Positions:
+        """Give, in order, the positions in the `span` bytes from `first` on that a row may start at.
 
-        There the number of fields is right, and the first field's length has a first byte that it can have.
+        There the number of fields is right, and the first field's length has a first byte that it can have. The search
+        ends early where they are very many.
         """
         octets = np.frombuffer(self._data, np.uint8)
         high, low = divmod(len(self._fields), 256)
         longest = min(self._fields[0].width or _LARGEST, len(self._data)) >> 24
-        found = []
-        end = min(stop, len(octets) - 5)
+        end = min(first + span, len(octets) - 5)
+        found: list[Positions] = []
         for start in range(first, end, _BLOCK):
             stop = min(start + _BLOCK, end)
             hit = octets[start:stop] == high
             hit &= octets[start + 1 : stop + 1] == low
             hit &= octets[start + 2 : stop + 2] + np.uint8(1) <= longest + 1  # wraps round: 255 begins -1, for NULL
             found.append(np.flatnonzero(hit) + start)
+            if sum(map(len, found)) > _MANY:
+                break
         return np.concatenate(found) if found else np.empty(0, np.int64)
+
+    def stepped(self, first: int, limit: int) -> Positions:
+        """Give up to `limit` positions that a row may start at, by going from one to the next as the lengths say."""
+        segments = self._layout.segments()
+        data, read = self._data, _LENGTH.unpack_from
+        reaches = [segment.size for segment in segments if segment.last is not None]
+        rest = segments[-1].size if segments[-1].last is None else 0
+        reaches[:1] = [reach + _COUNT.size for reach in reaches[:1]]
+        rest += 0 if reaches else _COUNT.size
+        starts: list[int] = []
+        position = first
+        while len(starts) < limit and position < len(data):
+            starts.append(position)
+            for reach in reaches:
+                position += reach
+                if position > len(data):
+                    break
+                length = read(data, position - _LENGTH.size)[0]
+                if length > 0:
+                    position += length
+            position += rest
+        found = np.array(starts, np.int64)
+        counts = every(data, ">i2")
+        return found[counts[np.minimum(found, len(counts) - 1)] == len(self._fields)]
 
     def is_start(self, position: int) -> bool:
         """Say whether what is at a position may be a row."""
@@ -122,22 +150,6 @@ class Walk:
             starts[rows],
             int(ends[-1]) if len(ends) else first,
         )
-
-    def one_by_one(self, position: int, limit: int) -> Run:
-        """Read rows one after the other: `limit` of them, or up to the first that is not complete."""
-        segments = self._layout.segments()
-        starts: list[int] = []
-        places: list[int] = []  # of each segment in each row
-        end = position
-        while len(starts) < limit and (row := self._places(end, segments)) is not None:
-            if not row:
-                return self.one_by_one(position, limit)
-            starts.append(end)
-            end = row.pop()
-            places += row
-        table = np.array(places, np.int64).reshape(-1, len(segments)).T
-        tracks = [_Track.at(segment, column, self._data) for segment, column in zip(segments, table, strict=True)]
-        return Run([cells for track in tracks for cells in track.cells()], np.array(starts, np.int64), end)
 
     def learn(self, position: int) -> bool:
         """Take note of what is NULL in the row at a position, if it is complete; say whether that was not known."""
@@ -179,39 +191,6 @@ class Walk:
         if segment.last is not None:
             _check_length(segment.last, track.parts()["length"], still)
         return track, still
-
-    def _places(self, start: int, segments: list[Segment]) -> list[int] | None:
-        """Give where each segment of the row at a position is, and its end; None when it is not complete.
-
-        An empty list when a segment cannot be read in one go, and so the layout has changed.
-        """
-        if self._count_at(start) != len(self._fields):
-            self._row(start)  # raises, but for the trailer
-            return None
-        data, size = self._data, len(self._data)
-        places: list[int] = []
-        position = start + _COUNT.size
-        for segment in segments:
-            end = position + segment.size
-            if end > size:
-                return self._irregular(start)
-            lengths = segment.record.unpack_from(data, position)
-            if lengths[: len(segment.widths)] != segment.widths:
-                return self._irregular(start)
-            places.append(position)
-            if segment.last is not None:
-                length = lengths[-1]
-                if length > 0:
-                    end += length
-                if not _is_possible(segment.last, length) or end > size:
-                    return self._irregular(start)
-            position = end
-        places.append(position)
-        return places
-
-    def _irregular(self, start: int) -> list[int] | None:
-        """Find out why the row at a position has not the layout: it is not complete, corrupt, or NULL somewhere."""
-        return [] if self.learn(start) else None
 
     def _row(self, position: int) -> list[int] | None:
         """Read where each field of the row at a position is, start and length in turn; None if it is not complete."""
