@@ -35,7 +35,9 @@ _installed: dict[type, Part] = {}
 
 def load(shell: InteractiveShell) -> None:
     """Put everything on a shell: `%load_ext asyncdb_nb`. A second time does nothing."""
-    _install(shell, Interrupts, Hygiene, Ending, Hints)
+    from asyncdb_nb.kernel.magics import Magics  # here: it imports database, which switches the rest on
+
+    _install(shell, Interrupts, Hygiene, Ending, Hints, Magics)
 
 
 def unload(shell: InteractiveShell) -> None:

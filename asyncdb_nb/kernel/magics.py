@@ -1,0 +1,132 @@
+"""
+SQL in cells: `%%asql`, `%asql` and `%asyncdb`.
+
+    %%asql slow =                              -- into the variable `slow`; without a name it is shown
+    select * from tasks where seconds > :limit
+
+    df = %asql select count(*) from tasks
+
+Values come from variables by `:name`, as bind parameters: no text is ever pasted into SQL. A statement runs in a short
+read-only transaction, on the cell's loop, and Stop stops it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from asyncdb_nb.database import Database, connect
+from asyncdb_nb.errors import MagicError
+from asyncdb_nb.kernel.awaiting import with_awaits
+from asyncdb_nb.kernel.completions import Completions
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from IPython.core.interactiveshell import InteractiveShell
+
+_HEAD: Any = re.compile(r"\s*(?:--db\s+(?P<db>\w+))?\s*(?:(?P<name>[^\W\d]\w*)\s*=)?\s*")
+_PIECE = re.compile(
+    r"""(?P<text> '(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | /\*.*?\*/ | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
+      | (?<![:\w\\]):(?P<bind>[^\W\d]\w*)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+class Magics:
+    """The magics, on one shell."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell: Any = shell
+        self._completions = Completions(shell)
+        self._in_cell = False
+
+    def install(self) -> None:
+        """Register them."""
+        self._shell.register_magic_function(self.asql, "line_cell", "asql")
+        self._shell.register_magic_function(self.asyncdb, "line", "asyncdb")
+        self._shell.input_transformers_post.append(self._write_awaits)
+        self._shell.events.register("pre_run_cell", self._begin)
+        self._shell.events.register("post_run_cell", self._end)
+        self._completions.install()
+
+    def uninstall(self) -> None:
+        """Take them off."""
+        for kind, name in (("line", "asql"), ("cell", "asql"), ("line", "asyncdb")):
+            self._shell.magics_manager.magics[kind].pop(name, None)
+        self._shell.input_transformers_post.remove(self._write_awaits)
+        self._shell.events.unregister("pre_run_cell", self._begin)
+        self._shell.events.unregister("post_run_cell", self._end)
+        self._completions.uninstall()
+
+    def asql(self, line: str, cell: str | None = None) -> Coroutine[Any, Any, pd.DataFrame | None]:
+        """Read a statement into a DataFrame: `%%asql`, `%%asql name =`, `df = %asql select ...`.
+
+        `:name` takes the value of the variable `name`. The database is the variable `db`, or the one that
+        `--db NAME` names, or what `connect()` finds.
+        """
+        head = _HEAD.match(line)
+        if cell is None:
+            return self._read(line[head.end("db") + 1 :], head["db"], None)
+        if head.end() < len(line):
+            raise MagicError(
+                f"`%%asql {line}` cannot be read", "`%%asql`, `%%asql name =` or `%%asql --db NAME name =`"
+            )
+        return self._read(cell, head["db"], head["name"])
+
+    def asyncdb(self, line: str) -> None:
+        """Show each database in a variable, and its pool on every loop: `%asyncdb status`."""
+        found = {id(value): (name, value) for name, value in self._databases().items()}
+        for name, database in found.values():
+            print(f"{name} = {database!r}\n  loops     {database.engine.pool.status()}")  # noqa: T201
+        if not found:
+            print("No variable holds a Database. Make one: `db = await connect()`.")  # noqa: T201
+
+    async def _read(self, statement: str, database: str | None, name: str | None) -> pd.DataFrame | None:
+        db = await self._database(database)
+        statement, values = _binds(statement, self._shell.user_ns)
+        frame = await (db.frame(statement, values) if values else db.frame(statement))
+        await self._completions.learn(db)
+        if name is None:
+            return frame
+        self._shell.user_ns[name] = frame
+        return None
+
+    async def _database(self, name: str | None) -> Database:
+        databases = self._databases()
+        if name is not None and name not in databases:
+            raise MagicError(f"No variable {name!r} holds a Database", f"`{name} = await connect(...)` before")
+        if name is None and "db" not in databases:
+            self._shell.user_ns["db"] = await connect()
+            return self._shell.user_ns["db"]  # type: ignore[no-any-return]
+        return databases[name or "db"]
+
+    def _databases(self) -> dict[str, Database]:
+        return {name: value for name, value in self._shell.user_ns.items() if isinstance(value, Database)}
+
+    def _write_awaits(self, lines: list[str]) -> list[str]:
+        # code that a magic of the running cell has transformed (`%%time`, `%%capture`) cannot await
+        return with_awaits(lines, "asql", can_await=not self._in_cell)
+
+    def _begin(self, info: Any) -> None:
+        self._in_cell = True
+
+    def _end(self, result: Any) -> None:
+        self._in_cell = False
+
+
+def _binds(statement: str, variables: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Find the binds of a statement outside its literals and comments, and take their values.
+
+    Returns:
+        The statement, with the colons of literals escaped if there are binds; and the values by name.
+    """
+    names = [piece["bind"] for piece in _PIECE.finditer(statement) if piece["bind"]]
+    missing = [name for name in names if name not in variables]
+    if missing:
+        raise MagicError(
+            f"The statement has :{missing[0]}, and there is no such variable", f"`{missing[0]} = ...` before"
+        )
+    if names:
+        statement = _PIECE.sub(lambda piece: (piece["text"] or "").replace(":", r"\:") or piece[0], statement)
+    return statement, {name: variables[name] for name in names}

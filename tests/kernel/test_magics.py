@@ -1,0 +1,156 @@
+"""SQL in cells: frames on the kernel's loop, values as binds, and something sensible where nothing can be awaited."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from kernels import Kernel, KernelMaker, asleep, wait_until
+from server_checks import ServerWatch
+
+from asyncdb_nb.kernel.awaiting import with_awaits
+
+pytestmark = pytest.mark.keeps_connections
+
+
+@pytest.fixture(scope="module")
+def kernel(start_kernel: KernelMaker) -> Kernel:
+    kernel = start_kernel("magics")
+    assert kernel.run("%load_ext asyncdb_nb\nimport asyncio").status == "ok"
+    return kernel
+
+
+def test_a_cell_of_sql_shows_a_frame(kernel: Kernel) -> None:
+    reply = kernel.run("%%asql\nselect 1 as one, 'a:b' as colon")
+
+    assert reply.last.splitlines()[0].split() == ["one", "colon"]
+
+
+def test_a_cell_of_sql_fills_a_variable(kernel: Kernel) -> None:
+    assert kernel.run("%%asql found =\nselect 42 as answer").shown == []
+    assert kernel.run('found["answer"].tolist()').last == "[42]"
+
+
+def test_a_line_of_sql_is_an_expression(kernel: Kernel) -> None:
+    kernel.run("number = 4")
+
+    assert kernel.run("df = %asql select :number::int * 2 as twice\ndf['twice'].tolist()").last == "[8]"
+
+
+def test_values_are_bound_and_never_pasted(kernel: Kernel) -> None:
+    kernel.run("""name = "x'; drop table nothing; --" """)
+
+    reply = kernel.run("df = %asql select :name as name, ':name' as literal -- :comment\ndf.iloc[0].tolist()")
+
+    assert reply.last == """["x'; drop table nothing; --", ':name']"""
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("%asql select :unheard_of", "there is no such variable. Type `unheard_of = ...` before."),
+        ("%asql --db nowhere select 1", "No variable 'nowhere' holds a Database."),
+        ("%%asql two words\nselect 1", "cannot be read. Type `%%asql`"),
+        ("%asql drop table x", "returns no rows"),
+    ],
+)
+def test_a_mistake_is_named(kernel: Kernel, code: str, says: str) -> None:
+    assert says in kernel.run(code).last
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def rows():\n    df = %asql select 7 as seven\n    return df\nrows()['seven'].tolist()",
+        "async def rows():\n    df = %asql select 7 as seven\n    return df\n(await rows())['seven'].tolist()",
+        "for _ in range(2):\n    df = %asql select 7 as seven\ndf['seven'].tolist()",
+        "%%time\ndf = %asql select 7 as seven\nprint(df['seven'].tolist())",
+        "%%capture kept\ndf = %asql select 7 as seven\nprint(df['seven'].tolist())",
+    ],
+    ids=["def", "async def", "for", "%%time", "%%capture"],
+)
+def test_it_works_wherever_python_stands(kernel: Kernel, code: str) -> None:
+    reply = kernel.run(code)
+    shown = reply.last + reply.stdout + (kernel.run("print(kept.stdout)").stdout if "capture" in code else "")
+
+    assert reply.status == "ok"
+    assert "[7]" in shown
+
+
+def test_stop_stops_it(kernel: Kernel, clean_server: ServerWatch) -> None:
+    sent = kernel.start("%%asql\nselect pg_sleep(30)")
+    wait_until(lambda: asleep(clean_server, "magics"))
+
+    stopped = time.monotonic()
+    kernel.interrupt()
+
+    assert kernel.wait(sent).error == "CancelledError"
+    assert time.monotonic() - stopped < 1
+
+
+def test_a_background_task_goes_on_meanwhile(kernel: Kernel) -> None:
+    kernel.run(
+        "ticks = []\nasync def tick():\n    while True:\n        ticks.append(1)\n        await asyncio.sleep(0.01)\n"
+        "task = asyncio.create_task(tick())"
+    )
+
+    kernel.run("%%asql\nselect pg_sleep(0.3)")
+
+    assert int(kernel.run("task.cancel(); len(ticks)").last) > 10
+
+
+def test_tables_and_columns_are_completed_after_the_first_use(start_kernel: KernelMaker, kernel: Kernel) -> None:
+    kernel.run(
+        "async with db.session() as session:\n    from sqlalchemy import text\n"
+        "    await session.execute(text('create table zebra (stripes_count int)'))"
+    )
+    fresh = start_kernel("completions")
+    fresh.run("%load_ext asyncdb_nb")
+
+    fresh.run("%asql select 1")
+
+    assert "zebra" in complete(fresh, "%%asql\nselect * from zeb")
+    assert "stripes_count" in complete(fresh, "%asql select stri")
+    assert "zebra" not in complete(fresh, "zeb")
+    kernel.run("async with db.session() as session:\n    await session.execute(text('drop table zebra'))")
+
+
+def complete(kernel: Kernel, code: str) -> list[str]:
+    kernel.client.complete(code)
+    return kernel.client.get_shell_msg(timeout=10)["content"]["matches"]
+
+
+def test_status_shows_each_database_and_its_loops(kernel: Kernel) -> None:
+    kernel.run("%asql select 1")
+
+    shown = kernel.run("%asyncdb status").stdout
+
+    assert "db = Database" in shown
+    assert "loops     event loop 1 (running): Pool size: 5" in shown
+
+
+# --- the source -------------------------------------------------------------------------------------------------------
+
+CALL = "get_ipython().run_line_magic('asql', 'select 1')"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (f"{CALL}\n", f"await {CALL}\n"),
+        (f"é = '{'é' * 9}'; df = {CALL}\n", f"é = '{'é' * 9}'; df = await {CALL}\n"),
+        (f"x = [{CALL} for _ in '12']\n", f"x = [await {CALL} for _ in '12']\n"),
+        (f"await {CALL}\n", f"await {CALL}\n"),
+        (f"def f():\n    return {CALL}\n", f'def f():\n    return __import__("asyncdb_nb").run({CALL})\n'),
+        (f"async def f():\n    return {CALL}\n", f"async def f():\n    return await {CALL}\n"),
+        (f'text = "{CALL}"\n', f'text = "{CALL}"\n'),
+        (f"get_ipython().run_line_magic('time', '')\n{CALL}; {CALL}\n", None),
+        (f"{CALL} +\n", f"{CALL} +\n"),
+    ],
+)
+def test_the_await_is_written_where_the_magic_is_called(source: str, expected: str | None) -> None:
+    lines = with_awaits(source.splitlines(keepends=True), "asql", can_await=True)
+
+    if expected is None:
+        expected = f"get_ipython().run_line_magic('time', '')\nawait {CALL}; await {CALL}\n"
+    assert "".join(lines) == expected
