@@ -93,7 +93,15 @@ def add_load(subparsers: Subparsers) -> None:
     parser.set_defaults(run=_load)
 
 
-SUBCOMMANDS = (add_server, add_load, add_tour)
+def add_doctor(subparsers: Subparsers) -> None:
+    """`asyncdb-nb doctor`: what is installed, the loop, the server, and what is still connected to it."""
+    text = "look at versions, loop, server and connections; exit status 1 when something is wrong"
+    parser = subparsers.add_parser("doctor", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.add_argument("--url", help="the server (as for connect(): $DATABASE_URL, PG*, the embedded server)")
+    parser.set_defaults(run=_doctor)
+
+
+SUBCOMMANDS = (add_server, add_load, add_tour, add_doctor)
 
 
 def _server_start(arguments: argparse.Namespace) -> int:
@@ -167,6 +175,14 @@ def _tour(arguments: argparse.Namespace) -> int:
     for failure in failures:
         print(f"asyncdb-nb: {failure}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from asyncdb_nb.doctor import examine
+
+    diagnosis = asyncio.run(examine(url=arguments.url))
+    print(diagnosis)
+    return 0 if diagnosis.ok else 1
 
 
 def _told(outcome: Outcome) -> str:

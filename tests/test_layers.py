@@ -28,6 +28,7 @@ workflows.models workflows.catalogue workflows.simulation workflows.bulk workflo
 workflows.columns workflows.csvfile workflows.events workflows.assembly workflows.eventlog
 workflows.questions workflows.repository workflows
 recording listening palette lanes timeline
+doctor.finding doctor.environment doctor.server doctor
 kernel.ending kernel.hints kernel.hygiene kernel.interrupts kernel.magics kernel
 tour
 cli
