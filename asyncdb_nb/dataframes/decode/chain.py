@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,30 +9,21 @@ Positions = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
-def chain(first: int, starts: Positions, ends: Positions, alive: Mask) -> slice | Positions:
+def chain(first: int, starts: Positions, ends: Positions) -> slice | Positions:
     """Choose the candidates that follow from the first.
 
     Args:
         first: Where the first row starts.
         starts: Where each candidate starts, ascending.
         ends: Where it ends.
-        alive: Whether it can be a row at all.
 
     Returns:
         An index for arrays of candidates; it chooses none if the first row is not among them.
     """
-    count = int(np.count_nonzero(alive))
-    if alive[:count].all():  # the others are cut off by the end of the data, as a rule
-        rows: Positions | None = None
-        starts, ends = starts[:count], ends[:count]
-    else:
-        rows = np.flatnonzero(alive)
-        starts, ends = starts[rows], ends[rows]
-    if not count or starts[0] != first:
-        return slice(0, 0)
+    if not len(starts) or starts[0] != first:
+        return slice(0)
     breaks = np.flatnonzero(ends[:-1] != starts[1:])
-    chosen: Any = _followed(starts, ends, breaks) if len(breaks) else slice(0, count)
-    return chosen if rows is None else rows[chosen]
+    return _followed(starts, ends, breaks) if len(breaks) else slice(None)
 
 
 def _followed(starts: Positions, ends: Positions, breaks: Positions) -> Positions:

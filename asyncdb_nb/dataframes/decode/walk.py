@@ -7,8 +7,10 @@ segment as `layout` says, and gives those that `chain` proves.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from struct import Struct
+from struct import error as StructError  # noqa: N812
 from typing import Any, Self
 
 import numpy as np
@@ -23,8 +25,9 @@ _TRAILER = -1  # where a row would have its number of fields
 _NULL = -1
 _LARGEST = 2**30 - 1  # bytes in one value: PostgreSQL allocates no more
 _BLOCK = 2**18  # bytes searched at a time: they stay in the processor's cache
-_MANY = 2**17  # candidates, from where on those that are found are walked before more are searched
+_MANY = 2**18  # candidates, from where on those that are found are walked before more are searched
 _COUNT, _LENGTH = Struct("!h"), Struct("!i")
+_RARE = 1_000  # NULL in one of so many candidates is taken for a look-alike, until `learn` sees it in a row
 _PATIENCE = 4  # times that a segment is cut at columns with NULL before all of its columns are read alone
 TRAILER_SIZE = _COUNT.size
 
@@ -105,19 +108,18 @@ class Walk:
         rest += 0 if reaches else _COUNT.size
         starts: list[int] = []
         position = first
-        while len(starts) < limit and position < len(data):
-            starts.append(position)
-            for reach in reaches:
-                position += reach
-                if position > len(data):
-                    break
-                length = read(data, position - _LENGTH.size)[0]
-                if length > 0:
-                    position += length
-            position += rest
+        with suppress(StructError):  # the end of the data
+            while len(starts) < limit:
+                starts.append(position)
+                for reach in reaches:
+                    position += reach
+                    length = read(data, position - _LENGTH.size)[0]
+                    if length > 0:
+                        position += length
+                position += rest
         found = np.array(starts, np.int64)
-        counts = every(data, ">i2")
-        return found[counts[np.minimum(found, len(counts) - 1)] == len(self._fields)]
+        found = found[found <= len(data) - _COUNT.size]
+        return found[every(data, ">i2")[found] == len(self._fields)]
 
     def is_start(self, position: int) -> bool:
         """Say whether what is at a position may be a row."""
@@ -143,13 +145,13 @@ class Walk:
                 tracks = [each[alive] for each in tracks]
                 alive = alive[alive]
         alive &= position <= len(self._data)
-        rows = chain(first, starts, position, alive)
-        ends = position[rows]
-        return Run(
-            [cells for track in tracks for cells in track[rows].cells()],
-            starts[rows],
-            int(ends[-1]) if len(ends) else first,
-        )
+        count = int(np.count_nonzero(alive))
+        living: Any = slice(count) if alive[:count].all() else alive  # the dead are cut off by the end, as a rule
+        starts, ends = starts[living], position[living]
+        rows = chain(first, starts, ends)
+        cells = [cells for track in tracks for cells in track[living][rows].cells()]
+        ends = ends[rows]
+        return Run(cells, starts[rows], int(ends[-1]) if len(ends) else first)
 
     def learn(self, position: int) -> bool:
         """Take note of what is NULL in the row at a position, if it is complete; say whether that was not known."""
@@ -231,7 +233,7 @@ def _is_possible(field: Field, length: int) -> bool:
 
 
 def _check_widths(segment: Segment, record: NDArray[Any], alive: Mask) -> list[int]:
-    """Take life from rows where a field has not its width, and give the columns that are NULL in some."""
+    """Take life from rows where a field has not its width, and give the columns that are NULL in more than a few."""
     nulls = []
     for n, width in enumerate(segment.widths):
         length = record[f"length{n}"]
@@ -239,7 +241,7 @@ def _check_widths(segment: Segment, record: NDArray[Any], alive: Mask) -> list[i
         if not wrong.any():
             continue
         wrong &= alive
-        if (length[wrong] == _NULL).any():
+        if np.count_nonzero(length[wrong] == _NULL) > len(alive) // _RARE:
             nulls.append(segment.first + n)
         alive &= ~wrong
     return nulls
