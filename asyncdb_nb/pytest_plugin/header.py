@@ -9,6 +9,7 @@ import pytest
 from asyncdb_nb.pytest_plugin import options
 
 CURE = pytest.StashKey[Any]()  # a `Cure`, whose module imports SQLAlchemy
+SHOWN = pytest.StashKey[int]()
 
 
 def before_collection(config: pytest.Config) -> list[str]:
@@ -16,6 +17,7 @@ def before_collection(config: pytest.Config) -> list[str]:
     cure = config.stash.get(CURE, None)
     if cure is None:
         return []
+    config.stash[SHOWN] = len(cure.engines)
     return ["asyncdb_nb: every async engine of this process gets LoopBoundPool", *_indented(cure.engines)]
 
 
@@ -23,8 +25,8 @@ def after_collection(config: pytest.Config, items: list[pytest.Item]) -> list[st
     """Return the line about the server, when a test asks for one; and the engines that the test modules made."""
     lines = []
     cure = config.stash.get(CURE, None)
-    if cure is not None and cure.engines:
-        lines += ["asyncdb_nb: engines with LoopBoundPool so far:", *_indented(cure.engines)]
+    if cure is not None and len(cure.engines) > config.stash[SHOWN]:
+        lines += ["asyncdb_nb: these get it, too", *_indented(cure.engines[config.stash[SHOWN] :])]
     users = [item for item in items if options.uses_fixtures([item])]
     if users and not config.option.collectonly:
         lines.append(

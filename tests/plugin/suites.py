@@ -1,0 +1,71 @@
+"""What the suites of these tests are made of, and the modes they run in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+RunSuite = Callable[..., pytest.RunResult]
+
+STRICT = ("-X", "dev", "-W", "error")
+PLUGINS = ("-p", "asyncdb_nb.pytest_plugin", "-p", "pytest_timeout", "-p", "xdist.plugin")
+MODES = {
+    "asyncio": (
+        *("-p", "pytest_asyncio.plugin", "-o", "asyncio_mode=auto"),
+        *("-o", "asyncio_default_fixture_loop_scope=function"),
+    ),
+    "session loop": (
+        *("-p", "pytest_asyncio.plugin", "-o", "asyncio_mode=auto"),
+        *("-o", "asyncio_default_fixture_loop_scope=session", "-o", "asyncio_default_test_loop_scope=session"),
+    ),
+    "anyio": ("-p", "anyio.pytest_plugin"),
+}
+"""The plugins are named, and not loaded by their entry points: a second less for each process."""
+
+THINGS = """
+from sqlalchemy import Column, Integer, MetaData, Table, Text, func, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+metadata = MetaData()
+things = Table("things", metadata, Column("id", Integer, primary_key=True), Column("name", Text, unique=True))
+
+async def add(db, name="one"):
+    async with db.session() as session:
+        await session.execute(insert(things).values(name=name))
+
+async def count(db):
+    async with db.session() as session:
+        return await session.scalar(select(func.count()).select_from(things))
+"""
+
+CONFTEST = """
+import pytest
+from things import metadata
+
+@pytest.fixture(scope="session")
+def asyncdb_schema():
+    return metadata
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+"""
+
+NO_BACKEND_AFTER_EACH_TEST = """
+import os
+import time
+import psycopg
+import pytest
+
+LEFT = "select count(*) from pg_stat_activity where datname like 'asyncdb_test_%'"
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    result = yield
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, application_name="look") as connection:
+        end = time.monotonic() + 1
+        while left := connection.execute(LEFT).fetchone()[0]:
+            assert time.monotonic() < end, f"{left} backends are left"
+    return result
+"""
