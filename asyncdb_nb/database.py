@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,6 +29,7 @@ from asyncdb_nb.connecting import make_engine, without_frames
 from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError
 from asyncdb_nb.registry import Registry
 from asyncdb_nb.sessions import session_scope
+from asyncdb_nb.stale import read_fresh
 from asyncdb_nb.target import EXAMPLE, Target
 from asyncdb_nb.urls import complete, parse, resolve
 
@@ -164,7 +165,7 @@ class Database:
 
         return self._pending("table(...)", self._read(table, statement, params, options))
 
-    async def frames(self, statement: Any, params: Any = None, **options: Any) -> AsyncIterator[pd.DataFrame]:
+    def frames(self, statement: Any, params: Any = None, **options: Any) -> AsyncGenerator[pd.DataFrame, None]:
         """Read a statement in parts, in one read-only transaction that lasts as long as the loop over them.
 
         Example:
@@ -173,12 +174,18 @@ class Database:
         """
         from asyncdb_nb.dataframes import frames
 
-        async with (
-            self.session(readonly=True) as session,
-            aclosing(frames(session, statement, params, **options)) as parts,
-        ):
-            async for part in parts:
-                yield part
+        return self._parts(frames, statement, params, options)
+
+    def batches(self, statement: Any, params: Any = None, **options: Any) -> AsyncGenerator[pa.RecordBatch, None]:
+        """Read a statement as Arrow record batches; otherwise as `frames` does.
+
+        Example:
+            >>> async for batch in db.batches("select * from tasks"):
+            ...     writer.write_batch(batch)
+        """
+        from asyncdb_nb.dataframes import batches
+
+        return self._parts(batches, statement, params, options)
 
     def tables(self) -> Coroutine[Any, Any, pd.DataFrame]:
         """List the tables and views that are not PostgreSQL's own.
@@ -219,7 +226,17 @@ class Database:
             async with self.session(readonly=True) as session:
                 return await reader(session, statement, params, **options)
 
-        return read
+        return lambda: read_fresh(read)
+
+    async def _parts(
+        self, reader: Callable[..., Any], statement: Any, params: Any, options: dict[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        async with (
+            self.session(readonly=True) as session,
+            aclosing(reader(session, statement, params, exclusive=True, **options)) as parts,
+        ):
+            async for part in parts:
+                yield part
 
     def _pending(self, call: str, start: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
         from asyncdb_nb.dataframes.pending import Pending

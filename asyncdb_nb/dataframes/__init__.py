@@ -1,8 +1,8 @@
 """
 Statement or results → DataFrame, with the dtypes that PostgreSQL's types mean.
 
-`frame`, `frames` and `table` run in the caller's open transaction: they see what the session flushed, honour the
-session's hooks and loader criteria, and leave the transaction open and usable. Dtypes come from the SQL types alone
+`frame`, `table`, `frames` and `batches` run in the caller's open transaction: they see what the session flushed, honour
+the session's hooks and loader criteria, and leave the transaction open and usable. Dtypes come from the SQL types alone
 (`types`), so they are the same for a full, an all-NULL and an empty result. pandas and pyarrow are imported when they
 are first needed.
 """
@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from asyncdb_nb.dataframes import columns as assembly
 from asyncdb_nb.dataframes import rows as results_
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Executable
     from sqlalchemy.ext.asyncio import AsyncSession
 
-__all__ = ["frame", "frames", "table", "to_frame"]
+__all__ = ["batches", "frame", "frames", "table", "to_frame"]
+
+T = TypeVar("T")
 
 _AT_ONCE = 10_000  # rows that are put together on the loop
 
@@ -126,38 +128,87 @@ def frames(
     rows: int = 100_000,
     dtype_backend: DtypeBackend = None,
     numeric: NumericAs = "decimal",
-) -> Frames:
-    """Read a statement as DataFrames of `rows` rows, through a cursor on the server: memory is that of one part.
+    exclusive: bool = False,
+) -> Parts[pd.DataFrame]:
+    """Read a statement as DataFrames of `rows` rows: memory is that of one part.
 
     The parts have the same dtypes; an empty result is one empty part. Leaving the loop early, by `break` or by an
     error, leaves the connection usable at once. Arguments and errors are those of `frame`.
+
+    Args:
+        session: As for `frame`; it may be used in the body of the loop, unless `exclusive`.
+        statement: As for `frame`.
+        params: As for `frame`.
+        rows: How many rows a part has; the last one may have fewer.
+        dtype_backend: As for `frame`.
+        numeric: As for `frame`.
+        exclusive: Read at the speed of COPY. Then nothing else may be done in the session until the loop has come to
+            its end, or `aclose()` was awaited, after which its transaction can only be rolled back. (`db.frames` has a
+            session of its own, and does this.)
 
     Example:
         >>> async for part in frames(session, "select * from tasks"):
         ...     total += part["cost"].sum()
     """
-    if rows < 1:
-        raise ValueError(f"rows={rows}: a part has at least one row.")
-    return Frames(Reading(session, statement, params, numeric=numeric), rows, dtype_backend)
+    reading = Reading(
+        session,
+        statement,
+        params,
+        numeric=numeric,
+        exclusive=exclusive,
+        unpack=lambda column: column.unpack(dtype_backend),
+    )
+
+    async def part(started: float, columns: list[Column], count: int) -> pd.DataFrame:
+        return await _finish(columns, count, dtype_backend, reading, started)
+
+    return Parts(reading, rows, part)
 
 
-class Frames(AsyncIterator["pd.DataFrame"]):
-    """The parts of a result, one after the other; made by `frames`.
+def batches(
+    session: AsyncSession,
+    statement: str | Executable,
+    params: Params = None,
+    *,
+    rows: int = 100_000,
+    numeric: NumericAs = "decimal",
+    exclusive: bool = False,
+) -> Parts[pa.RecordBatch]:
+    """Read a statement as Arrow record batches of `rows` rows, of the types of `table`; otherwise as `frames` does.
 
-    It holds no row but those of the part it is reading, and it needs no closing: the server's cursor ends with the
-    transaction.
+    Example:
+        >>> async for batch in batches(session, "select * from tasks"):
+        ...     writer.write_batch(batch)
+    """
+    reading = Reading(session, statement, params, numeric=numeric, exclusive=exclusive, members=False)
+
+    async def part(started: float, columns: list[Column], count: int) -> pa.RecordBatch:
+        return assembly.to_batch(columns)
+
+    return Parts(reading, rows, part)
+
+
+class Parts(AsyncIterator[T]):
+    """The parts of a result, one after the other; made by `frames` and `batches`.
+
+    It holds no row but those of the part it is reading. One that is not `exclusive` needs no closing: the server's
+    cursor ends with the transaction.
     """
 
-    def __init__(self, reading: Reading, rows: int, dtype_backend: DtypeBackend) -> None:
+    def __init__(
+        self, reading: Reading, rows: int, make: Callable[[float, list[Column], int], Coroutine[Any, Any, T]]
+    ) -> None:
+        if rows < 1:
+            raise ValueError(f"rows={rows}: a part has at least one row.")
         self._reading = reading
         self._rows = rows
-        self._dtype_backend = dtype_backend
+        self._make = make
         self._begun = self._ended = False
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> pd.DataFrame:
+    async def __anext__(self) -> T:
         if self._ended:
             raise StopAsyncIteration
         started = time.perf_counter()
@@ -168,7 +219,7 @@ class Frames(AsyncIterator["pd.DataFrame"]):
         if count == 0 and self._begun:
             raise StopAsyncIteration
         self._begun = True
-        return await _finish(columns, count, self._dtype_backend, self._reading, started)
+        return await self._make(started, columns, count)
 
     async def aclose(self) -> None:
         """Read no further."""

@@ -59,10 +59,16 @@ class Column:
         return len(self.array if self.array is not None else self.values or ())
 
     def head(self, rows: int) -> Column:
-        """Give a column of the first `rows` values."""
+        """Give a column of the first `rows` values; what was lossy is counted there."""
         array = None if self.array is None else self.array.slice(0, rows)
         values = None if self.values is None else self.values[:rows]
         return Column(self.name, self.type, array, values, self.lossy, self.loads)
+
+    def tail(self, start: int) -> Column:
+        """Give a column of the values from `start` on."""
+        array = None if self.array is None else self.array.slice(start)
+        values = None if self.values is None else self.values[start:]
+        return Column(self.name, self.type, array, values, loads=self.loads)
 
     def to_arrow(self) -> pa.Array | pa.ChunkedArray:
         """Give the values as an Arrow array of `type.arrow()`."""
@@ -182,6 +188,15 @@ def to_table(columns: Sequence[Column]) -> pa.Table:
     import pyarrow as pa
 
     return pa.Table.from_arrays([column.to_arrow() for column in columns], names=[column.name for column in columns])
+
+
+def to_batch(columns: Sequence[Column]) -> pa.RecordBatch:
+    """Put columns together to a pyarrow.RecordBatch; names may repeat."""
+    import pyarrow as pa
+
+    arrays = [column.to_arrow() for column in columns]
+    whole = [array.combine_chunks() if hasattr(array, "chunks") else array for array in arrays]
+    return pa.RecordBatch.from_arrays(whole, names=[column.name for column in columns])
 
 
 def losses(columns: Sequence[Column]) -> dict[str, str]:

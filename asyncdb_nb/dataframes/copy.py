@@ -13,19 +13,25 @@ same transaction: it locks the tables until the end of it.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from asyncdb_nb.dataframes.columns import Column
 from asyncdb_nb.dataframes.literals import literals
 from asyncdb_nb.dataframes.prepared import Described, describe
 from asyncdb_nb.dataframes.sql_text import inlined, query_tokens
+from asyncdb_nb.dataframes.types import ColumnType
 
 if TYPE_CHECKING:
     from asyncdb_nb.dataframes.decode import Batch
 
+T = TypeVar("T")
+Part = tuple[list[Column], int]  # columns, and how many rows they have
+Give = Callable[[Part], Awaitable[None]]
+
 _CHUNK = 4 * 2**20  # bytes that are decoded at a time: what numpy works on stays near the processor's cache
+_QUIET = 0.05  # seconds without data, after which the server is busy with something else than sending
 
 
 async def command(
@@ -62,78 +68,126 @@ async def command(
 
 
 class Receiver:
-    """Takes a COPY stream part by part, and decodes it beside.
+    """Takes a COPY stream as it comes, and decodes it beside.
 
     Args:
         columns: The columns that the stream has.
         loads: What parses JSON text.
-        each: What to make of each decoded batch, in the same thread.
+        make: What to make of a decoded batch, in the same thread.
         seen: Called with the rows and bytes so far, on the loop.
     """
 
     def __init__(
         self,
-        columns: Sequence[tuple[str, Any]],
-        loads: Callable[[str], Any] = json.loads,
-        each: Callable[[Batch], Any] = lambda batch: batch,
+        columns: Sequence[tuple[str, ColumnType]],
+        loads: Callable[[str], Any],
+        make: Callable[[Batch], tuple[list[Column], int]],
         seen: Callable[[int, int], None] = lambda rows, size: None,
     ) -> None:
         from asyncdb_nb.dataframes.decode import Decoder
 
         self._decoder = Decoder(columns, loads)
-        self._each = each
+        self._make = make
         self._seen = seen
+        self._give: Give = _nowhere
         self._parts: list[bytes] = []
         self._waiting = self._received = 0  # bytes
         self._thread: ThreadPoolExecutor | None = None
-        self._working: asyncio.Future[Any] | None = None
-        self.batches: list[Any] = []
+        self._working: asyncio.Future[Part | None] | None = None
+        self._taking = self._stopped = False
 
-    async def run(self, connection: Any, query: str) -> int:
-        """Copy a query from a free connection; say how many rows there were."""
+    async def run(self, connection: Any, query: str, give: Give) -> int:
+        """Copy a query from a free connection.
+
+        Args:
+            connection: The asyncpg connection.
+            query: As `command` writes it.
+            give: Takes each part: its columns and how many rows they have. While it waits, the server does.
+
+        Returns:
+            How many rows there were.
+
+        Raises:
+            asyncpg.PostgresError: The server ended the query.
+            CorruptStreamError: What it sent is not what it described.
+        """
+        self._give = give
         try:
-            status = await connection.copy_from_query(query, output=self._take, format="binary")
+            status = await self._copied(connection, query)
             rows = int(status.rpartition(" ")[2])
-            await self._finish(rows)
+            await self._hand_on()
+            await give(await self._beside(self._last, rows))
         finally:
+            if self._working is not None:
+                self._working.cancel()
             if self._thread is not None:
                 self._thread.shutdown(wait=False, cancel_futures=True)
         return rows
 
+    async def _copied(self, connection: Any, query: str) -> str:
+        """Run COPY, and cancel it only where asyncpg can take that.
+
+        While data is coming in, a cancelled `copy_from_query` loses the connection: asyncpg hands the data to a waiter
+        that was cancelled just before. Between two parts, or when the server sends nothing, it ends well.
+        """
+        copying = asyncio.ensure_future(connection.copy_from_query(query, output=self._take, format="binary"))
+        try:
+            return await asyncio.shield(copying)
+        except asyncio.CancelledError:
+            self._stopped = True
+            try:
+                if not self._taking:
+                    await asyncio.wait([copying], timeout=_QUIET)
+            finally:
+                copying.cancel()
+            await asyncio.wait([copying])
+            if not copying.cancelled():
+                copying.exception()  # which is `_take`'s
+            raise
+
     async def _take(self, data: bytes) -> None:
+        if self._stopped:
+            raise _StoppedError
         self._parts.append(data)
         self._waiting += len(data)
         self._received += len(data)
-        if self._waiting >= _CHUNK:
-            await self._decoded()
-            self._thread = self._thread or ThreadPoolExecutor(1, "asyncdb_nb-decode")
-            parts, self._parts, self._waiting = self._parts, [], 0
-            self._working = asyncio.get_running_loop().run_in_executor(self._thread, self._feed, parts)
-            self._seen(self._decoder.rows, self._received)
+        if self._waiting < _CHUNK:
+            return
+        self._taking = True
+        await self._hand_on()
+        self._thread = self._thread or ThreadPoolExecutor(1, "asyncdb_nb-decode")
+        parts, self._parts, self._waiting = self._parts, [], 0
+        self._working = asyncio.get_running_loop().run_in_executor(self._thread, self._next, parts)
+        self._seen(self._decoder.rows, self._received)
+        self._taking = False
 
-    async def _decoded(self) -> None:
-        """Wait for the thread, so that no more than two chunks are held."""
+    async def _hand_on(self) -> None:
+        """Wait for the part that is being decoded, so that no more than two are held, and give it out."""
         working, self._working = self._working, None
-        if working is not None:
-            await working
+        part = None if working is None else await working
+        if part is not None:
+            await self._give(part)
 
-    def _feed(self, parts: list[bytes]) -> None:
-        batch = self._decoder.feed(parts)
-        parts.clear()
-        if batch is not None:
-            self.batches.append(self._each(batch))
-
-    async def _finish(self, rows: int) -> None:
-        await self._decoded()
+    async def _beside(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function in the thread, if there is one: a small result does without."""
         if self._thread is None:
-            return self._end(rows)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._end, rows)
+            return function(*args)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
-    def _end(self, rows: int) -> None:
-        self._feed(self._parts)
-        last = self._decoder.finish(rows)
-        if last.rows or not self.batches:
-            self.batches.append(self._each(last))
+    def _next(self, parts: list[bytes]) -> Part | None:
+        batch = self._decoder.feed(parts)
+        return None if batch is None else self._make(batch)
+
+    def _last(self, rows: int) -> Part:
+        return self._make(self._decoder.finish(rows, self._parts))
+
+
+class _StoppedError(Exception):
+    """COPY is to end; asyncpg cancels it on the server."""
+
+
+async def _nowhere(part: Part) -> None:
+    raise AssertionError("run() says where parts go")
 
 
 def _speaks_plainly(connection: Any, statement: str) -> bool:

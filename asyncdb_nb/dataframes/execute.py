@@ -16,26 +16,26 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import event
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine.cursor import CursorFetchStrategy
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from asyncdb_nb.dataframes.columns import Column, from_native, from_wire
-from asyncdb_nb.dataframes.copy import Receiver, command
-from asyncdb_nb.dataframes.prepared import Described, prepare
-from asyncdb_nb.dataframes.processing import Processing, declared, processed, processings
+from asyncdb_nb.dataframes.copy import Part, Receiver, command
+from asyncdb_nb.dataframes.prepared import prepare
+from asyncdb_nb.dataframes.processing import declared, processed, processings
+from asyncdb_nb.dataframes.shape import Shape, Wishes
 from asyncdb_nb.dataframes.sizes import FEW, gave_few, remember
 from asyncdb_nb.dataframes.sql_text import query_tokens
-from asyncdb_nb.dataframes.types import ColumnType
+from asyncdb_nb.dataframes.streaming import CopyStream
 from asyncdb_nb.errors import FrameError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.default import DefaultExecutionContext
 
-    from asyncdb_nb.dataframes.decode import Batch
+T = TypeVar("T")
 
 OPTION = "asyncdb_nb_capture"
 NO_ROWS = (
@@ -47,97 +47,74 @@ TWICE = (
     "A hook of the session runs this statement more than once, so it is not one result. "
     "Execute it, then: `to_frame(await session.execute(statement))`."
 )
-SAME_IN_ASYNCPG = frozenset({"bool", "int2", "int4", "int8", "float4", "float8", "numeric", "decimal", "text", "bytea"})
 
 
 class Capture:
     """What is learned of one statement as it runs: its columns and, where SQLAlchemy does not need them, its rows.
 
     Args:
-        as_float: Read numeric as float64.
-        members: Give an Enum's members; else its text.
+        wishes: How the columns are wanted.
         limit: The most rows to read; None for all.
-        unpack: What to do with each column that came by COPY, in a thread.
+        in_parts: Whether the rows are to be taken by `next` or `fetch`, rather than all at once.
         seen: Called with the rows and bytes that came by COPY so far.
 
     Attributes:
         statement: The SQL as SQLAlchemy hands it over.
-        columns: Its columns, once it ran.
-        exact: Whether the rows are here, in `copied` or `records`; else SQLAlchemy's result has them.
-        copied: The columns of each part, when the rows came by COPY; else None.
+        shape: Its columns, once it ran.
+        exact: Whether the rows are here; else SQLAlchemy's result has them.
+        copied: The parts that came by COPY; else None.
+        stream: The parts that are coming by COPY; else None.
         records: The rows as asyncpg gives them.
-        rows: How many rows came by COPY.
-        executions: How often a statement with this capture ran: a hook may run it several times, or never.
+        fetching: Whether the rows are to be taken by `fetch`.
+        executions: How often a statement with this capture ran: a hook may never run it.
     """
 
     def __init__(
         self,
+        wishes: Wishes,
         *,
-        as_float: bool = False,
-        members: bool = True,
         limit: int | None = None,
-        unpack: Callable[[Column], None] = lambda column: None,
+        in_parts: bool = False,
         seen: Callable[[int, int], None] = lambda rows, size: None,
     ) -> None:
         self.statement = ""
-        self.columns: Sequence[Described] = ()
+        self.shape = Shape((), (), json.loads, wishes)
         self.exact = False
-        self.copied: list[list[Column]] | None = None
+        self.copied: list[Part] | None = None
+        self.stream: CopyStream | None = None
         self.records: Sequence[Any] = ()
-        self.rows = 0
+        self.fetching = False
         self.executions = 0
-        self._as_float = as_float
-        self._members = members
         self._limit = limit
-        self._unpack = unpack
+        self._in_parts = in_parts
         self._seen = seen
         self._context: DefaultExecutionContext | None = None
         self._cursor: Any = None
-        self._processing: list[Processing] = []
-        self._loads: Callable[[str], Any] = json.loads
+
+    @property
+    def path(self) -> str:
+        """Which way the rows came: "copy" or "rows"."""
+        return "rows" if self.copied is None and self.stream is None else "copy"
 
     async def fetch(self, count: int) -> Sequence[Any]:
-        """Read the next `count` rows of a streamed statement; fewer when they end."""
-        return await greenlet_spawn(self._fetch, count)
+        """Read the next `count` rows; fewer when they end."""
+        return await greenlet_spawn(self._with_sqlalchemys_errors, lambda: self._cursor.fetchmany(count))
 
-    def build(self, records: Sequence[Any], names: Sequence[str], *, exact: bool) -> list[Column]:
-        """Make columns of rows.
+    async def next(self) -> Part | None:
+        """Wait for the next part of `stream`; None at its end."""
+        assert self.stream is not None, "next() is for a stream"  # noqa: S101
+        waiting = self.stream.next()
+        return await greenlet_spawn(self._with_sqlalchemys_errors, lambda: await_only(waiting))
 
-        Args:
-            records: Rows of this statement.
-            names: The columns' names.
-            exact: Whether the rows are as asyncpg gives them; else SQLAlchemy has processed them.
-        """
-        by_column = list(zip(*records, strict=True)) if records else [()] * len(self.columns)
-        return [
-            self._column(name, values, column, step, exact)
-            for name, values, column, step in zip(names, by_column, self.columns, self._processing, strict=True)
-        ]
+    async def aclose(self) -> None:
+        """Stop the stream, if there is one."""
+        if self.stream is not None:
+            await self.stream.aclose()
 
-    def _column(self, name: str, values: Sequence[Any], column: Described, step: Processing, exact: bool) -> Column:
-        type_ = self._type(column, step)
-        if exact and column.raw:
-            return from_wire(name, type_, values, self._loads)
-        if exact and type_.kind == "python" and step.process is not None:
-            values = [step.process(value) for value in values]
-        return from_native(name, type_, values)
-
-    def _type(self, column: Described, step: Processing) -> ColumnType:
-        type_ = step.type(column.type, members=self._members)
-        return type_.as_float() if self._as_float else type_
-
-    def _fetch(self, count: int) -> Sequence[Any]:
-        assert self._context is not None, "fetch() follows a statement that ran"  # noqa: S101
-        try:
-            try:
-                return self._cursor.fetchmany(count)  # type: ignore[no-any-return]
-            except Exception as error:
-                self._cursor._handle_exception(error)
-                raise
-        except Exception as error:
-            connection = self._context.root_connection
-            connection._handle_dbapi_exception(error, self.statement, None, self._cursor, self._context)
-            raise
+    def remember(self, rows: int) -> None:
+        """Keep in mind how many rows the statement gave, for the next time."""
+        assert self._context is not None, "this follows a statement that ran"  # noqa: S101
+        remember(self._context.dialect, self.statement, rows)
 
     def run(self, cursor: Any, statement: str, parameters: Any, context: DefaultExecutionContext) -> None:
         """Execute in the driver's place; inside SQLAlchemy's greenlet."""
@@ -145,25 +122,31 @@ class Capture:
             raise FrameError(TWICE)
         self.statement, self._context, self._cursor = statement, context, cursor
         self.exact = not (context.isinsert or context.isupdate or context.isdelete)
-        self._loads = getattr(context.dialect, "_json_deserializer", None) or json.loads
         if self.exact and cursor.server_side:
             context.cursor_fetch_strategy = CursorFetchStrategy()  # the default one reads ahead, and rows are read here
         with _statement_cache(cursor._adapt_connection) as cache:
             key = await_only(self._prepare(cursor, statement, parameters, context, cache))
-            if self.copied is None:
+            if self.path == "rows":
                 self._execute(cursor, key if self.exact else statement, parameters, context)
         self.executions += 1
 
     def _execute(self, cursor: Any, key: str, parameters: Any, context: DefaultExecutionContext) -> None:
-        """Execute the plain way, and take the rows unless they are to be fetched in parts."""
-        if not self.exact or cursor.server_side:
+        """Execute the plain way; rows that may be many are left to `fetch`."""
+        self.fetching = self.exact and (cursor.server_side or self._may_be_many(cursor, context))
+        if not self.fetching or cursor.server_side:
             cursor.execute(key, parameters)
-            return
-        reading = cursor if self._limit is None else cursor._adapt_connection.cursor(server_side=True)
-        reading.execute(key, parameters)
-        self.records = reading.fetchall() if self._limit is None else reading.fetchmany(self._limit)
-        cursor._description = reading._description
-        remember(context.dialect, self.statement, len(self.records))
+        else:
+            self._cursor = cursor._adapt_connection.cursor(server_side=True)
+            self._cursor.execute(key, parameters)
+            cursor._description = self._cursor._description
+        if self.exact and not self.fetching:
+            self.records = cursor.fetchall()
+            self.remember(len(self.records))
+
+    def _may_be_many(self, cursor: Any, context: DefaultExecutionContext) -> bool:
+        """Say whether to read with a cursor, slice by slice; only a transaction has cursors."""
+        wanted = self._in_parts or self._limit is not None or not gave_few(context.dialect, self.statement)
+        return wanted and bool(cursor._adapt_connection._connection.is_in_transaction())
 
     async def _prepare(
         self, cursor: Any, statement: str, parameters: Any, context: DefaultExecutionContext, cache: Any
@@ -190,55 +173,50 @@ class Capture:
                 prepared, columns, _ = cache[key]
                 if columns is None:
                     raise FrameError(NO_ROWS)
-                self.columns = columns
-                described = [(column.name, column.type.oid) for column in columns]
-                self._processing = processings(types, described, context.dialect)
-                if copying and self._can_process():
-                    await self._copy(cursor, context, statement, parameters or (), prepared)
+                steps = processings(types, [(column.name, column.type.oid) for column in columns], context.dialect)
+                loads = getattr(context.dialect, "_json_deserializer", None) or json.loads
+                self.shape = Shape(columns, steps, loads, self.shape.wishes)
+                if copying and self.shape.is_copyable():
+                    await self._copy(cursor, parameters or (), prepared)
             except Exception as error:
                 cursor._handle_exception(error)
         return key
 
     def _may_copy(self, cursor: Any, statement: str, context: DefaultExecutionContext) -> bool:
-        few = gave_few(context.dialect, statement) or (self._limit is not None and self._limit <= FEW)
+        few = not self._in_parts and (gave_few(context.dialect, statement) or (self._limit or FEW + 1) <= FEW)
         return self.exact and not cursor.server_side and not few and query_tokens(statement) is not None
 
-    def _can_process(self) -> bool:
-        """Say whether values that SQLAlchemy changes in Python are read from bytes as asyncpg reads them."""
-        return all(
-            step.how != "function" or column.type.kind in SAME_IN_ASYNCPG
-            for column, step in zip(self.columns, self._processing, strict=True)
-        )
-
-    async def _copy(
-        self, cursor: Any, context: DefaultExecutionContext, statement: str, parameters: Sequence[Any], prepared: Any
-    ) -> None:
-        connection = cursor._adapt_connection._connection
-        query = await command(connection, statement, parameters, prepared, self.columns, self._limit)
+    async def _copy(self, cursor: Any, parameters: Sequence[Any], prepared: Any) -> None:
+        connection, columns = cursor._adapt_connection._connection, self.shape.columns
+        query = await command(connection, self.statement, parameters, prepared, columns, self._limit)
         if query is None:
             return
-        types = [self._type(column, step) for column, step in zip(self.columns, self._processing, strict=True)]
-        wire_types = [
-            column.type if type_.kind == "python" else type_ for column, type_ in zip(self.columns, types, strict=True)
-        ]
-        names = [column.name for column in self.columns]
-        receiver = Receiver(list(zip(names, wire_types, strict=True)), self._loads, self._finished, self._seen)
-        self.rows = await receiver.run(connection, query)
-        remember(context.dialect, statement, self.rows)
-        self.copied = receiver.batches
-        cursor._description = [(column.name, column.type.oid, *[None] * 5) for column in self.columns]
+        cursor._description = [(column.name, column.type.oid, *[None] * 5) for column in columns]
+        receiver = Receiver(self.shape.copied(), self.shape.loads, self.shape.of_batch, self._seen)
+        if self._in_parts:
+            self.stream = CopyStream(receiver, connection, query)
+            return
+        copied: list[Part] = []
 
-    def _finished(self, batch: Batch) -> list[Column]:
-        """Do to columns what is done in Python; in the thread that decodes."""
-        columns = []
-        for column, described, step in zip(batch.columns, self.columns, self._processing, strict=True):
-            type_ = self._type(described, step)
-            if type_.kind == "python":
-                process = step.process or (lambda value: value)
-                column = Column(column.name, type_, values=[process(value) for value in column.objects()])
-            self._unpack(column)
-            columns.append(column)
-        return columns
+        async def keep(part: Part) -> None:
+            copied.append(part)
+
+        self.remember(await receiver.run(connection, query, keep))
+        self.copied = copied
+
+    def _with_sqlalchemys_errors(self, step: Callable[[], T]) -> T:
+        """Do something that belongs to the execution after SQLAlchemy has ended it."""
+        assert self._context is not None, "this follows a statement that ran"  # noqa: S101
+        try:
+            try:
+                return step()
+            except Exception as error:
+                self._cursor._handle_exception(error)
+                raise
+        except Exception as error:
+            connection = self._context.root_connection
+            connection._handle_dbapi_exception(error, self.statement, None, self._cursor, self._context)
+            raise
 
 
 @contextmanager

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.dataframes import rows
 from asyncdb_nb.dataframes.columns import Column, joined
+from asyncdb_nb.dataframes.copy import Part
 from asyncdb_nb.dataframes.execute import OPTION, Capture
+from asyncdb_nb.dataframes.shape import Wishes
 from asyncdb_nb.dataframes.statements import Params, builds_entities, executable
 from asyncdb_nb.dataframes.types import NumericAs
 from asyncdb_nb.errors import FrameError, TooManyRowsError
@@ -38,6 +41,7 @@ class Reading:
         truncate: Whether to stop at `max_rows` rather than to refuse.
         members: Whether an Enum column has its Python members; else its text.
         unpack: What to do with each column that came by COPY, in a thread.
+        exclusive: Whether nothing else is done in the session until all parts are read or `aclose` was awaited.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Reading:
         truncate: bool = False,
         members: bool = True,
         unpack: Callable[[Column], None] = lambda column: None,
+        exclusive: bool = False,
     ) -> None:
         if numeric not in ("decimal", "float"):
             raise ValueError(f"numeric={numeric!r}: it is 'decimal' or 'float'.")
@@ -63,11 +68,12 @@ class Reading:
         self._max_rows = max_rows
         self._truncate = truncate
         self._capture = Capture(
-            as_float=numeric == "float",
-            members=members,
+            Wishes(numeric == "float", members, unpack),
             limit=None if max_rows is None else max_rows + 1,
-            unpack=unpack,
+            in_parts=exclusive,
         )
+        self._exclusive = exclusive
+        self._waiting: list[Part] = []
         self._result: Any = None
         self._names: list[str] = []
         self._rows = 0
@@ -75,13 +81,11 @@ class Reading:
 
     async def columns(self) -> tuple[list[Column], int]:
         """Read all rows, or up to `max_rows` of them."""
-        if self._max_rows is not None and (self._entities or getattr(self._executable, "is_dml", False)):
+        if self._max_rows is not None and self._needs_sqlalchemy():
             await self._stream()
             columns, count = await self._built(await self._next(self._max_rows + 1))
         else:
-            self._result = await self._session.execute(
-                self._executable, self._params, execution_options=self._options()
-            )
+            await self._execute()
             columns, count = await self._whole()
         await self.aclose()
         columns, self._rows = self._limited(columns, count)
@@ -90,8 +94,11 @@ class Reading:
     async def part(self, count: int) -> tuple[list[Column], int]:
         """Read the next `count` rows, fewer at the end."""
         if self._result is None:
-            await self._stream()
-        columns, found = await self._built(await self._next(count))
+            await (self._execute() if self._exclusive and not self._needs_sqlalchemy() else self._stream())
+        if self._capture.stream is not None:
+            columns, found = await self._streamed(count)
+        else:
+            columns, found = await self._built(await self._next(count))
         self._rows += found
         return columns, found
 
@@ -101,12 +108,13 @@ class Reading:
             "statement": self._capture.statement,
             "rows": self._rows,
             "seconds": time.perf_counter() - started,
-            "path": "rows" if self._capture.copied is None else "copy",
+            "path": self._capture.path,
             "truncated": self._truncated,
         }
 
     async def aclose(self) -> None:
         """Let go of the result."""
+        await self._capture.aclose()
         result, self._result = self._result, None
         closing = None if result is None else result.close()
         if closing is not None:
@@ -123,6 +131,14 @@ class Reading:
         self._truncated = True
         return [column.head(self._max_rows) for column in columns], self._max_rows
 
+    def _needs_sqlalchemy(self) -> bool:
+        """Say whether the rows are SQLAlchemy's to read, and so come by its own cursor."""
+        return self._entities or bool(getattr(self._executable, "is_dml", False))
+
+    async def _execute(self) -> None:
+        self._result = await self._session.execute(self._executable, self._params, execution_options=self._options())
+        self._name()
+
     async def _stream(self) -> None:
         self._result = await self._session.stream(self._executable, self._params, execution_options=self._options())
         self._name()
@@ -133,15 +149,46 @@ class Reading:
         return await self._result.fetchmany(count)  # type: ignore[no-any-return]
 
     async def _whole(self) -> tuple[list[Column], int]:
+        if self._capture.copied is not None:
+            return self._joined(self._capture.copied)
         if self._entities:
             return await self._built(rows.all_rows(self._result))
-        self._name()
-        if self._capture.copied is not None:
-            columns = joined(self._capture.copied)
-            for column, name in zip(columns, self._names, strict=True):
-                column.name = name
-            return columns, self._capture.rows
+        if self._capture.fetching:
+            return await self._fetched()
         return await self._built(self._capture.records if self._exact() else self._result.all())
+
+    async def _fetched(self) -> tuple[list[Column], int]:
+        """Read slice by slice, so that no more rows are held as Python objects: the garbage collector looks at each."""
+        most = sys.maxsize if self._max_rows is None else self._max_rows + 1
+        slices: list[list[Column]] = []
+        count, last = 0, False
+        while not last:
+            wanted = min(_SLICE, most - count)
+            records = await self._capture.fetch(wanted)
+            count += len(records)
+            last = len(records) < wanted or count == most
+            small = last and not slices
+            slices.append(self._build(records) if small else await asyncio.to_thread(self._build, records))
+        self._capture.remember(count)
+        return joined(slices), count
+
+    async def _streamed(self, count: int) -> tuple[list[Column], int]:
+        """Take `count` rows from the parts that came, however large they are."""
+        while sum(rows for _, rows in self._waiting) < count:
+            part = await self._capture.next()
+            if part is None:
+                break
+            self._waiting.append(part)
+        columns, found = self._joined(self._waiting)
+        taken = min(found, count)
+        self._waiting = [([column.tail(taken) for column in columns], found - taken)]
+        return [column.head(taken) for column in columns], taken
+
+    def _joined(self, parts: Sequence[Part]) -> tuple[list[Column], int]:
+        columns = joined([columns for columns, _ in parts])
+        for column, name in zip(columns, self._names, strict=True):
+            column.name = name
+        return columns, sum(count for _, count in parts)
 
     async def _built(self, records: Sequence[Any]) -> tuple[list[Column], int]:
         """Make columns of rows: many of them in a thread, in slices, so that the loop is free and a stop is one."""
@@ -159,11 +206,11 @@ class Reading:
             return
         if self._capture.executions == 0:
             raise FrameError(_NOT_CAPTURED)
-        described = [column.name for column in self._capture.columns]
+        described = [column.name for column in self._capture.shape.columns]
         keys = list(self._result.keys()) if described else []
         self._names = keys if len(keys) == len(described) else described
 
     def _build(self, records: Sequence[Any]) -> list[Column]:
         if self._entities:
             return rows.of_statement(self._executable, records)
-        return self._capture.build(records, self._names, exact=self._exact())
+        return self._capture.shape.of_rows(records, self._names, exact=self._exact())

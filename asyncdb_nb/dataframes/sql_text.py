@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 _LETTER = r"[A-Za-z_\x80-\U0010ffff]"
@@ -49,6 +50,7 @@ class Token(NamedTuple):
         return self.text.lower() if self.kind in ("word", "other") else ""
 
 
+@lru_cache(64)
 def query_tokens(text: str) -> list[Token] | None:
     """Cut a query into tokens, without the semicolon at its end.
 

@@ -1,0 +1,49 @@
+"""
+A COPY stream that is read part by part: it goes on in a task of its own, and waits when nobody takes its parts.
+
+Only for a connection that does nothing else until the stream has ended or is closed. To stop COPY before its end is to
+cancel it, after which the transaction can only be rolled back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from asyncdb_nb.dataframes.copy import Part, Receiver
+
+
+class CopyStream:
+    """The parts of one query; begins at once.
+
+    Args:
+        receiver: Decodes the stream.
+        connection: The asyncpg connection.
+        query: What to copy.
+    """
+
+    def __init__(self, receiver: Receiver, connection: Any, query: str) -> None:
+        self._parts: asyncio.Queue[Part] = asyncio.Queue(1)
+        self._copying = asyncio.create_task(receiver.run(connection, query, self._parts.put))
+
+    async def next(self) -> Part | None:
+        """Wait for the next part; None at the end. Raises what ended the stream before it."""
+        getting = asyncio.create_task(self._parts.get())
+        try:
+            await asyncio.wait({getting, self._copying}, return_when=asyncio.FIRST_COMPLETED)
+            if self._copying.done():
+                await asyncio.sleep(0)  # the last part may be on its way
+            if getting.done():
+                return getting.result()
+        finally:
+            getting.cancel()
+        self._copying.result()
+        return None
+
+    async def aclose(self) -> None:
+        """Stop the server and the thread, if they have not come to the end."""
+        if not self._copying.done():
+            self._copying.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._copying
