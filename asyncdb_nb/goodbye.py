@@ -76,6 +76,10 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         else:
             self._say_goodbye(SECONDS)
 
+    def abandon(self) -> None:
+        """Close the socket without a word, because the server answers nothing any more."""
+        super().terminate()
+
     async def cancel_statement(self) -> None:
         """Ask the server to cancel the running statement. Whoever awaits that statement gets the server's answer."""
         sent = asyncio.get_running_loop().create_future()

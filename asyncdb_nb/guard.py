@@ -18,6 +18,7 @@ from sqlalchemy.engine.interfaces import AdaptedConnection
 
 from asyncdb_nb.errors import WrongLoopError
 from asyncdb_nb.loops import describe
+from asyncdb_nb.ping import bounded
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
@@ -66,6 +67,8 @@ def _guarded_class(kind: Any) -> Any:
     """Subclass an adapter so that its methods look at the running loop first."""
     methods = {name: _checked(getattr(kind, name)) for name in _TOUCHING if hasattr(kind, name)}
     methods["rollback"] = _checked_rollback(kind.rollback)
+    if "ping" in methods:
+        methods["ping"] = _checked(bounded(kind.ping))
     return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, **methods})
 
 

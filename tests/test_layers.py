@@ -11,17 +11,18 @@ import asyncdb_nb
 
 LAYERS = """
 errors
-loops guard first_connect goodbye subpool pool
+loops ping guard first_connect goodbye subpool pool
 libpq target urls identity
 committing sessions
 dataframes.types dataframes.wire dataframes.native dataframes.columns
 dataframes.decode.walk dataframes.decode.framing dataframes.decode.values dataframes.decode.text
 dataframes.decode.numeric dataframes.decode.readers dataframes.decode
 dataframes.catalog dataframes.prepared dataframes.processing dataframes.sql_types dataframes.statements
-dataframes.literals dataframes.sql_text dataframes.sizes dataframes.copy dataframes.rows dataframes.execute
+dataframes.literals dataframes.sql_text dataframes.sizes dataframes.shape dataframes.copy dataframes.streaming dataframes.progress
+dataframes.rows dataframes.execute
 dataframes.reading dataframes.pending dataframes
 repository
-connecting catalog registry database
+connecting catalog registry stale database
 bridge
 server.guard server.programs server.cluster server
 workflows.models workflows.catalogue workflows.simulation workflows.bulk workflows.generator
@@ -29,7 +30,10 @@ workflows.columns workflows.csvfile workflows.events workflows.assembly workflow
 workflows.questions workflows.repository workflows
 recording listening palette lanes timeline
 doctor.finding doctor.environment doctor.server doctor
-kernel.ending kernel.hints kernel.hygiene kernel.interrupts kernel.magics kernel
+kernel.ending kernel.hints kernel.hygiene kernel.interrupts kernel.awaiting kernel.completions kernel.magics kernel
+pytest_plugin.options pytest_plugin.origin pytest_plugin.leak pytest_plugin.lent pytest_plugin.watch pytest_plugin.hooks
+pytest_plugin.keeper pytest_plugin.schema pytest_plugin.clones pytest_plugin.truncate pytest_plugin.rollback
+pytest_plugin.stagehand pytest_plugin.fixtures pytest_plugin.cure pytest_plugin.header pytest_plugin
 tour
 cli
 """

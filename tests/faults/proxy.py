@@ -1,0 +1,85 @@
+"""A network between client and server that can be slow, stalled, cut or corrupt, at a word."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+Pipe = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Proxy:
+    """A TCP port that leads to a server's Unix socket. Used as `async with Proxy(path) as proxy:`."""
+
+    def __init__(self, socket: str) -> None:
+        self._socket = socket
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.delay = 0.0
+        """Seconds that each piece takes to the client."""
+        self.corrupt_after: int | None = None
+        """How many more bytes reach each client whole; what follows is turned upside down."""
+
+    @property
+    def port(self) -> int:
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def stall(self) -> None:
+        """Let nothing through any more, in no direction, and tell nobody: a half-open connection."""
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        """Let everything through again."""
+        self._flowing.set()
+
+    def cut(self) -> None:
+        """Reset every connection."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.flow()
+        self._server.close()
+        self.cut()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._tasks.add(asyncio.current_task())  # type: ignore[arg-type]
+        self._writers.add(writer)
+        try:
+            up_reader, up_writer = await asyncio.open_unix_connection(self._socket)
+            self._writers.add(up_writer)
+            await asyncio.gather(self._pass(reader, up_writer), self._pass(up_reader, writer, to_client=True))
+        except OSError:
+            pass  # the server is not there: the client finds out by itself
+        finally:
+            writer.transport.abort()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, to_client: bool = False) -> None:
+        left = self.corrupt_after
+        try:
+            while data := await reader.read(65536):
+                await self._flowing.wait()
+                if to_client:
+                    await asyncio.sleep(self.delay)
+                    left = self.corrupt_after if left is None else left
+                    if left is not None:
+                        data = data[:left] + bytes(byte ^ 255 for byte in data[left:])
+                        left = max(left - len(data), 0)
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass  # one side is gone; the other is told below
+        finally:
+            writer.close()
