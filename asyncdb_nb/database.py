@@ -30,7 +30,6 @@ from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError
 from asyncdb_nb.registry import Registry
 from asyncdb_nb.sessions import session_scope
 from asyncdb_nb.stale import read_fresh
-from asyncdb_nb.stale import read_fresh
 from asyncdb_nb.target import EXAMPLE, Target
 from asyncdb_nb.urls import complete, parse, resolve
 
