@@ -15,6 +15,8 @@ from struct import Struct
 
 import numpy as np
 
+_PATIENCE = 32  # times that columns turn out to have NULL, before all are expected to
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -59,6 +61,7 @@ class Layout:
         self.fields = fields
         self._alone = {column for column, field in enumerate(fields) if not field.width}
         self._segments: dict[int, Segment] = {}
+        self._changes = 0
 
     def segment(self, column: int) -> Segment:
         """Give the segment that begins with a column."""
@@ -80,6 +83,9 @@ class Layout:
         if len(self._alone) == known:
             return False
         self._segments.clear()
+        self._changes += 1
+        if self._changes > _PATIENCE:
+            self._alone.update(range(len(self.fields)))
         return True
 
     def _from(self, first: int) -> Segment:

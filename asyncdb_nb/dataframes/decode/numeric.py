@@ -24,7 +24,8 @@ from asyncdb_nb.dataframes.types import ColumnType, column_type
 _SIGN_BITS, _NEGATIVE, _NAN = 0xC000, 0x4000, 0xC000
 _SIGNS = (0, _NEGATIVE, _NAN, 0xD000, 0xF000)
 _POWERS = 10 ** np.arange(19, dtype=np.int64)
-_FIRST_GROUP_LIMIT = np.iinfo(np.int64).max // _POWERS - 1  # of the first group, when it is worth 10 ** index
+_GROUP_LIMIT = np.append(np.iinfo(np.int64).max // _POWERS - 1, 0)  # of a first group worth 10 ** index
+_WITHOUT_LAST = np.stack([np.arange(10_000) // 10**digits for digits in range(5)])  # [digits, group]; division is slow
 _EXACT_IN_DOUBLE = 2**53
 _DOUBLE_POWERS = np.array([float(10**power) for power in range(23)])  # all exact
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
@@ -108,17 +109,26 @@ def _integers(values: Values, head: _Heads, scale: NDArray[np.int64]) -> tuple[N
     """Compute each value times 10 ** `scale`, and whether that is an integer of 64 bits; where not, it is 0."""
     total = np.zeros(len(values), np.int64)
     fit = ~(values.null | (head.sign & _SIGN_BITS == _NAN))
+    groups = every(values.data, ">i2")
+    first = values.start + 8
+    power = 4 * head.weight + scale
     place = 0
-    while len(rows := np.flatnonzero(fit & (head.digits > place))):
-        group = every(values.data, ">i2")[values.start[rows] + (8 + 2 * place)].astype(np.int64)
+    while (has := fit & (head.digits > place)).any():
+        rows: slice | NDArray[np.intp] = slice(None) if has.all() else np.flatnonzero(has)
+        group = groups[first[rows] + 2 * place].astype(np.int64)
         if group.min() < 0 or group.max() > 9999:
             raise ValueError("a group of digits of a numeric is not one of 0 to 9999")
-        power = 4 * (head.weight[rows] - place) + scale[rows]
-        whole = _POWERS[np.clip(power, 0, 18)]
-        part = _POWERS[np.clip(-power, 0, 18)]
-        fits = (power <= 18) & (group <= _FIRST_GROUP_LIMIT[np.clip(power, 0, 18)]) & (group % part == 0)
-        total[rows] += np.where(fits, group * whole // part, 0)
-        fit[rows] = fits
+        worth = power[rows] - 4 * place
+        fits = group <= _GROUP_LIMIT.take(worth, mode="clip")
+        behind = np.flatnonzero(worth < 0)
+        group *= _POWERS.take(worth, mode="clip")
+        if len(behind):  # these are behind the last digit that the scale has: zeros, or they do not fit
+            cut, given = np.minimum(-worth[behind], 4), group[behind]
+            kept = _WITHOUT_LAST[cut, given]
+            fits[behind] = kept * _POWERS[cut] == given
+            group[behind] = kept
+        total[rows] += group
+        fit[rows] &= fits
         place += 1
     total[~fit] = 0
     np.negative(total, out=total, where=head.sign == _NEGATIVE)

@@ -54,7 +54,8 @@ class _Track:
 
     def cells(self) -> list[Cells]:
         """Give the cells of its columns."""
-        parts, fields = self.parts(), self.segment.dtype.fields or {}
+        parts = self.parts()
+        fields: Any = self.segment.dtype.fields
         values = [f"value{n}" for n in range(len(self.segment.widths))]
         cells = [Cells(self.position, fields[value][1], content=parts[value]) for value in values]
         if self.segment.last is not None:
@@ -100,26 +101,25 @@ class Walk:
 
     def stepped(self, first: int, limit: int) -> Positions:
         """Give up to `limit` positions that a row may start at, by going from one to the next as the lengths say."""
-        segments = self._layout.segments()
         data, read = self._data, _LENGTH.unpack_from
-        reaches = [segment.size for segment in segments if segment.last is not None]
-        rest = segments[-1].size if segments[-1].last is None else 0
-        reaches[:1] = [reach + _COUNT.size for reach in reaches[:1]]
-        rest += 0 if reaches else _COUNT.size
+        sizes = [segment.size for segment in self._layout.segments()]
+        sizes[0] += _COUNT.size
+        rest = sizes.pop() if self._layout.segments()[-1].last is None else 0
         starts: list[int] = []
         position = first
         with suppress(StructError):  # the end of the data
             while len(starts) < limit:
                 starts.append(position)
-                for reach in reaches:
-                    position += reach
+                for size in sizes:  # up to behind a length that may be any
+                    position += size
                     length = read(data, position - _LENGTH.size)[0]
                     if length > 0:
                         position += length
                 position += rest
         found = np.array(starts, np.int64)
         found = found[found <= len(data) - _COUNT.size]
-        return found[every(data, ">i2")[found] == len(self._fields)]
+        right: Mask = every(data, ">i2")[found] == len(self._fields)
+        return found[right]
 
     def is_start(self, position: int) -> bool:
         """Say whether what is at a position may be a row."""
