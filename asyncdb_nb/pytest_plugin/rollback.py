@@ -188,6 +188,10 @@ class Share:
         self._savepoint = Savepoint(self._raw, readonly)
         return self._savepoint
 
+    def is_in_transaction(self) -> bool:
+        """Return whether a savepoint that stands for a transaction is open."""
+        return self._savepoint is not None and self._savepoint.open
+
     def is_closed(self) -> bool:
         """Return whether this share, or the connection behind it, is closed."""
         return self._closed or bool(self._raw.is_closed())
@@ -199,7 +203,7 @@ class Share:
     def terminate(self) -> None:
         """Close this share."""
         self._closed = True
-        if self._savepoint is not None and self._savepoint.open:
+        if self._savepoint is not None and self.is_in_transaction():
             self._scene.abandon(self._savepoint)
 
 
