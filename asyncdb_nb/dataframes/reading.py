@@ -12,6 +12,7 @@ from asyncdb_nb.dataframes import rows
 from asyncdb_nb.dataframes.columns import Column, joined
 from asyncdb_nb.dataframes.copy import Part
 from asyncdb_nb.dataframes.execute import OPTION, Capture
+from asyncdb_nb.dataframes.progress import Progress
 from asyncdb_nb.dataframes.shape import Wishes
 from asyncdb_nb.dataframes.statements import Params, builds_entities, executable
 from asyncdb_nb.dataframes.types import NumericAs
@@ -67,10 +68,12 @@ class Reading:
         self._entities = builds_entities(self._executable)
         self._max_rows = max_rows
         self._truncate = truncate
+        self._progress = Progress(max_rows if truncate else None)
         self._capture = Capture(
             Wishes(numeric == "float", members, unpack),
             limit=None if max_rows is None else max_rows + 1,
             in_parts=exclusive,
+            seen=self._progress.seen,
         )
         self._exclusive = exclusive
         self._waiting: list[Part] = []
@@ -81,12 +84,15 @@ class Reading:
 
     async def columns(self) -> tuple[list[Column], int]:
         """Read all rows, or up to `max_rows` of them."""
-        if self._max_rows is not None and self._needs_sqlalchemy():
-            await self._stream()
-            columns, count = await self._built(await self._next(self._max_rows + 1))
-        else:
-            await self._execute()
-            columns, count = await self._whole()
+        try:
+            if self._max_rows is not None and self._needs_sqlalchemy():
+                await self._stream()
+                columns, count = await self._built(await self._next(self._max_rows + 1))
+            else:
+                await self._execute()
+                columns, count = await self._whole()
+        finally:
+            self._progress.close()
         await self.aclose()
         columns, self._rows = self._limited(columns, count)
         return columns, self._rows
@@ -114,6 +120,7 @@ class Reading:
 
     async def aclose(self) -> None:
         """Let go of the result."""
+        self._progress.close()
         await self._capture.aclose()
         result, self._result = self._result, None
         closing = None if result is None else result.close()
@@ -166,6 +173,7 @@ class Reading:
             wanted = min(_SLICE, most - count)
             records = await self._capture.fetch(wanted)
             count += len(records)
+            self._progress.seen(count)
             last = len(records) < wanted or count == most
             small = last and not slices
             slices.append(self._build(records) if small else await asyncio.to_thread(self._build, records))

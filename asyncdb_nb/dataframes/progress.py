@@ -1,0 +1,67 @@
+"""
+A progress bar for results that take long: rows, megabytes and their rate, after half a second, where someone looks.
+
+Someone looks in a notebook or at a terminal; in scripts, pipes and tests there is no bar. How many rows there will be
+is only known where the call limits them.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+_PATIENCE = 0.5  # seconds before a bar appears
+_PAUSE = 0.1  # seconds between two updates
+
+
+class Progress:
+    """The progress of one result.
+
+    Args:
+        total: How many rows there will be at most, where that is known.
+
+    Example:
+        >>> progress = Progress()
+        >>> progress.seen(40_000, 4_194_304)
+        >>> progress.close()
+    """
+
+    def __init__(self, total: int | None = None) -> None:
+        self._total = total
+        self._due = time.monotonic() + _PATIENCE
+        self._shown = is_watched()
+        self._bar: Any = None
+
+    def seen(self, rows: int, size: int = 0) -> None:
+        """Show that `rows` rows came so far, of `size` bytes where that is known."""
+        now = time.monotonic()
+        if not self._shown or now < self._due:
+            return
+        self._due = now + _PAUSE
+        if self._bar is None:
+            self._bar = _bar(self._total)
+        if size:
+            self._bar.set_postfix_str(f"{size / 1e6:,.0f} MB", refresh=False)
+        self._bar.update(rows - self._bar.n)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def is_watched() -> bool:
+    """Say whether someone sees what is written: in a kernel, or at a terminal."""
+    in_kernel = "ipykernel" in sys.modules and getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return bool(in_kernel) or (sys.stderr is not None and sys.stderr.isatty())
+
+
+def _bar(total: int | None) -> Any:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tqdm's own: that ipywidgets is missing, and that it falls back to text
+        from tqdm.auto import tqdm
+    return tqdm(total=total, unit=" rows", unit_scale=True, leave=False)

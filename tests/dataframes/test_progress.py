@@ -1,0 +1,45 @@
+"""A bar for what takes long, where someone looks."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from asyncdb_nb import frame
+from asyncdb_nb.dataframes import progress
+
+LONG = "select g, repeat('x', 500) as x from generate_series(1, 60000) g"
+
+
+async def test_a_bar_shows_rows_and_bytes_and_goes_away(
+    session: AsyncSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "is_watched", lambda: True)
+    monkeypatch.setattr(progress, "_PATIENCE", 0)
+
+    await frame(session, LONG, max_rows=60_000, truncate=True)
+
+    shown = capsys.readouterr().err
+    assert "MB" in shown
+    assert "60.0k" in shown  # the total
+    assert shown.endswith("\r")
+
+
+async def test_there_is_no_bar_for_what_is_quick(
+    session: AsyncSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "is_watched", lambda: True)
+
+    await frame(session, "select 1 as a")
+
+    assert capsys.readouterr().err == ""
+
+
+async def test_there_is_no_bar_where_nobody_looks(
+    session: AsyncSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_PATIENCE", 0)
+
+    await frame(session, LONG)
+
+    assert capsys.readouterr().err == ""
