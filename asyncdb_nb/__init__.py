@@ -27,12 +27,17 @@ if TYPE_CHECKING:
     from asyncdb_nb.errors import EventLogError as EventLogError
     from asyncdb_nb.errors import FrameError as FrameError
     from asyncdb_nb.errors import LeakWarning as LeakWarning
+    from asyncdb_nb.errors import MagicError as MagicError
     from asyncdb_nb.errors import MalformedRowError as MalformedRowError
     from asyncdb_nb.errors import MissingExtraError as MissingExtraError
     from asyncdb_nb.errors import NestedLoopError as NestedLoopError
     from asyncdb_nb.errors import NoSuchLessonError as NoSuchLessonError
     from asyncdb_nb.errors import NotACoroutineError as NotACoroutineError
+    from asyncdb_nb.errors import OneConnectionError as OneConnectionError
+    from asyncdb_nb.errors import OneTransactionError as OneTransactionError
+    from asyncdb_nb.errors import SchemaSourceError as SchemaSourceError
     from asyncdb_nb.errors import SchemaTakenError as SchemaTakenError
+    from asyncdb_nb.errors import SeededTemplateError as SeededTemplateError
     from asyncdb_nb.errors import ServerError as ServerError
     from asyncdb_nb.errors import TooManyRowsError as TooManyRowsError
     from asyncdb_nb.errors import UnknownTableError as UnknownTableError
@@ -56,13 +61,18 @@ _HOMES = {
     "FrameError": "errors",
     "LeakWarning": "errors",
     "LoopBoundPool": "pool",
+    "MagicError": "errors",
     "MalformedRowError": "errors",
     "MissingExtraError": "errors",
     "NestedLoopError": "errors",
     "NoSuchLessonError": "errors",
     "NotACoroutineError": "errors",
+    "OneConnectionError": "errors",
+    "OneTransactionError": "errors",
     "Repository": "repository",
+    "SchemaSourceError": "errors",
     "SchemaTakenError": "errors",
+    "SeededTemplateError": "errors",
     "ServerError": "errors",
     "TooManyRowsError": "errors",
     "UnknownTableError": "errors",
