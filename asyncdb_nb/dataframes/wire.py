@@ -171,6 +171,8 @@ def _numeric(data: bytes) -> Decimal:
     digits = "".join(f"{group:04d}" for group in groups) or "0"
     exponent = 4 * (weight - count + 1) if count else 0
     wanted = exponent + scale  # move the digits so that exactly `scale` of them stand after the point
+    if wanted < 0 and digits[wanted:].strip("0"):
+        raise ValueError(f"a numeric has digits behind the {scale} that it shows")
     digits = digits + "0" * wanted if wanted >= 0 else digits[:wanted] or "0"
     return Decimal((1 if sign else 0, tuple(map(int, digits.lstrip("0") or "0")), -scale))
 

@@ -167,6 +167,8 @@ def test_a_corrupt_byte_raises_or_is_inside_one_value() -> None:
         ("numeric", pack("!hhHhh", 2, 0, 0, 0, 1)),
         ("numeric", pack("!hhHhh", 1, 0, 0x1234, 0, 1)),
         ("numeric", b"\0\0"),
+        ("numeric", pack("!hhHhhh", 2, 0, 0, 2, 1, 1)),
+        ("numeric(12,2)", pack("!hhHhhh", 2, 0, 0, 4, 1, 1)),
         ("numeric(12,2)", pack("!hhHhh", 1, 9, 0, 0, 1)),
         ("int4[]", pack("!iiIii", 1, 0, 23, 2, 1) + pack("!ii", 4, 1)),
         ("int4[]", pack("!iiIii", 1, 0, 23, 1, 1) + pack("!ii", 4, 1) + b"\0"),

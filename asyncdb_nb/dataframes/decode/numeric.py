@@ -106,7 +106,7 @@ def _heads(values: Values) -> _Heads:
 
 
 def _integers(values: Values, head: _Heads, scale: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Compute each value times 10 ** `scale`, and whether that is an integer of 64 bits; where not, it is 0."""
+    """Compute each value times 10 ** `scale`, and whether that is an integer of 64 bits; else it is not used."""
     total = np.zeros(len(values), np.int64)
     fit = ~(values.null | (head.sign & _SIGN_BITS == _NAN))
     groups = every(values.data, ">i2")
@@ -130,6 +130,5 @@ def _integers(values: Values, head: _Heads, scale: NDArray[np.int64]) -> tuple[N
         total[rows] += group
         fit[rows] &= fits
         place += 1
-    total[~fit] = 0
     np.negative(total, out=total, where=head.sign == _NEGATIVE)
     return total, fit

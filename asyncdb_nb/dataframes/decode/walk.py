@@ -162,11 +162,9 @@ class Walk:
         """Make sure that a row begins at a position, whole or not, or the trailer; say whether it is the trailer.
 
         Raises:
-            CorruptStreamError: Something else is there, or something follows the trailer.
+            CorruptStreamError: Something else is there.
         """
         if self.is_trailer(position):
-            if len(self._data) > position + _COUNT.size:
-                raise CorruptStreamError("bytes follow its end", self._offset + position + _COUNT.size)
             return True
         while row := self._row(position):
             position = row[-2] + max(row[-1], 0)
