@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from asyncdb_nb import loops
+from asyncdb_nb.keepalive import keep_alive
 
 SECONDS = 2.0  # how long a goodbye may take, and a connect that nobody waits for any more
 
@@ -51,10 +52,11 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
 
     __slots__ = ("_goodbye", "_home")
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, protocol: Any, transport: asyncio.Transport, *args: Any, **options: Any) -> None:
         self._home = asyncio.get_running_loop()
         self._goodbye: asyncio.Task[None] | None = None
-        super().__init__(*args, **options)
+        super().__init__(protocol, transport, *args, **options)
+        keep_alive(transport)
 
     async def close(self, *, timeout: float | None = None) -> None:
         """Cancel what is running, say Terminate, and wait for the server to hang up.

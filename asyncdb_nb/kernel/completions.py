@@ -41,11 +41,10 @@ class Completions:
         """Offer completions."""
         from IPython.core.completer import context_matcher
 
-        @context_matcher(identifier="asyncdb_nb")  # it puts attributes on a function, which a method does not take
-        def matcher(context: Any) -> Any:
+        def matcher(context: Any) -> Any:  # a function, because the decorator puts attributes on it
             return self.complete(context)
 
-        self._matcher = matcher
+        self._matcher = context_matcher(identifier="asyncdb_nb")(matcher)
         self._completer.custom_matchers.append(self._matcher)
 
     def uninstall(self) -> None:

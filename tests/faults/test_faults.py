@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import time
 from typing import Any
 
@@ -14,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from victim import Victim
 
-from asyncdb_nb import ConnectError, Database, ping
+from asyncdb_nb import ConnectError, Database, keepalive, ping
 
 
 @pytest.fixture(autouse=True)
@@ -141,6 +142,16 @@ async def test_a_half_open_connection_is_given_up_and_the_next_call_works(
 
     proxy.flow()
     assert await ask(far) == 1
+
+
+async def test_a_connection_notices_that_the_other_end_is_gone(far: Database) -> None:
+    """The operating system asks for it, so that a query does not wait for ever; a Unix socket has no such end."""
+    async with far.engine.connect() as connection:
+        raw = await connection.get_raw_connection()
+        tcp = raw.driver_connection._transport.get_extra_info("socket")
+
+        assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == keepalive.IDLE
 
 
 async def test_a_query_on_a_half_open_connection_can_be_stopped(far: Database, proxy: Proxy) -> None:

@@ -105,7 +105,7 @@ def test_tables_and_columns_are_completed_after_the_first_use(start_kernel: Kern
         "    await session.execute(text('create table zebra (stripes_count int)'))"
     )
     fresh = start_kernel("completions")
-    fresh.run("%load_ext asyncdb_nb")
+    fresh.run("%load_ext asyncdb_nb\n%config Completer.use_jedi = False")  # whose first completion takes seconds
 
     fresh.run("%asql select 1")
 
