@@ -316,6 +316,10 @@ async def connect(
         >>> db = await connect("postgresql://me@db.example.org/shop")
         >>> await db.frame("select count(*) from orders")
     """
+    if "IPython" in sys.modules:  # a cell: Stop shall stop it, and nothing shall stay open behind it
+        from asyncdb_nb.kernel import switch_on
+
+        switch_on()
     try:
         where = resolve(url, service=service) or await _embedded()
         database = _registered(where, sessionmaker, {"idle_timeout": idle_timeout, **engine_options})
@@ -324,10 +328,6 @@ async def connect(
     finally:
         del url, engine_options  # no traceback shall show them: they may hold a password
     await database._check()
-    if "IPython" in sys.modules:  # a cell: Stop shall stop it, and nothing shall stay open behind it
-        from asyncdb_nb.kernel import switch_on
-
-        switch_on()
     return database
 
 

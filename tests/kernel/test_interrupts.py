@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -141,6 +142,20 @@ def test_stop_while_connecting_leaves_nothing_half_open(
 
     assert kernel.wait(sent, 2).error == "CancelledError"
     wait_until(lambda: asleep(clean_server, kernel.name, 0))
+
+
+def test_stop_ends_the_very_first_connect_of_a_kernel(start_kernel: KernelMaker) -> None:
+    """To a host that does not answer, say. Nothing was loaded before."""
+    kernel = start_kernel("first")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://127.0.0.1:{silent.getsockname()[1]}/shop"
+        sent = kernel.start(f"from asyncdb_nb import connect\nawait connect({url!r})")
+        connection, _ = silent.accept()
+
+        kernel.interrupt()
+
+        assert kernel.wait(sent, 2).last.startswith("Stopped after ")
+        connection.close()
 
 
 def test_stop_while_committing_says_what_became_of_it(stop: Stop, kernel: Kernel) -> None:

@@ -49,7 +49,7 @@ async def pid():
 CELL = {"silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False, "stop_on_error": True}
 
 
-def comm(kernel: Kernel, body: str) -> str:
+def comm(kernel: Kernel, body: str, subshell: str | None = None) -> str:
     """Have a synchronous comm callback (a button's handler is one) run `body`, and return what is left in `answer`."""
     kernel.run(f"{PID}\nanswer = None\ndef on_message(message):\n    global answer\n{body}")
     kernel.run(
@@ -60,24 +60,36 @@ def comm(kernel: Kernel, body: str) -> str:
     session = kernel.client.session
     channel = kernel.client.shell_channel
     channel.send(session.msg("comm_open", {"comm_id": "one", "target_name": "asyncdb_test", "data": {}}))
-    channel.send(session.msg("comm_msg", {"comm_id": "one", "data": {}}))
+    click = session.msg("comm_msg", {"comm_id": "one", "data": {}})
+    if subshell is not None:
+        click["header"]["subshell_id"] = subshell
+    channel.send(click)
     return wait_until(lambda: (answer := kernel.run("answer").last) and answer, 10)
 
 
-def test_scenario_33_a_synchronous_callback_asks_by_run(kernel: Kernel) -> None:
-    answer = comm(kernel, "    answer = ('asked', run(pid()))")
+ASKS = "    answer = ('asked', run(pid()))"
+STARTS_A_TASK = """
+    async def later():
+        global answer
+        answer = ('asked', await pid())
+    asyncio.get_running_loop().create_task(later())
+"""
 
-    assert answer.startswith("('asked', ")
+
+@pytest.mark.parametrize("body", [ASKS, STARTS_A_TASK], ids=["run", "task"])
+def test_scenario_33_a_synchronous_callback_asks_the_database(kernel: Kernel, body: str) -> None:
+    assert comm(kernel, body).startswith("('asked', ")
 
 
-def test_scenario_33_a_synchronous_callback_starts_a_task(kernel: Kernel) -> None:
-    answer = comm(
-        kernel,
-        "    async def later():\n        global answer\n        answer = ('asked', await pid())\n"
-        "    asyncio.get_running_loop().create_task(later())",
-    )
+@needs_subshells
+@pytest.mark.parametrize("body", [ASKS, STARTS_A_TASK], ids=["run", "task"])
+def test_scenario_33_a_callback_in_a_subshell_does_so_too(kernel: Kernel, body: str) -> None:
+    """JupyterLab sends the messages of widgets there, so that a button works while a cell runs."""
+    subshell = ask(kernel, "create_subshell_request")["subshell_id"]
 
-    assert answer.startswith("('asked', ")
+    assert comm(kernel, body, subshell).startswith("('asked', ")
+
+    assert ask(kernel, "delete_subshell_request", subshell_id=subshell)["status"] == "ok"
 
 
 def test_scenario_33_an_error_in_a_callback_is_seen(kernel: Kernel) -> None:
