@@ -25,8 +25,8 @@ def after_collection(config: pytest.Config, items: list[pytest.Item]) -> list[st
     """Return the line about the server, when a test asks for one; and the engines that the test modules made."""
     lines = []
     cure = config.stash.get(CURE, None)
-    if cure is not None and len(cure.engines) > config.stash[SHOWN]:
-        lines += ["asyncdb_nb: these get it, too", *_indented(cure.engines[config.stash[SHOWN] :])]
+    if cure is not None and len(cure.engines) > config.stash.get(SHOWN, 0):
+        lines += ["asyncdb_nb: these get it, too", *_indented(cure.engines[config.stash.get(SHOWN, 0) :])]
     users = [item for item in items if options.uses_fixtures([item])]
     if users and not config.option.collectonly:
         lines.append(

@@ -11,6 +11,8 @@ from suites import CONFTEST, MODES, PLUGINS, STRICT, THINGS
 
 from asyncdb_nb.server import EmbeddedServer
 
+collect_ignore = ["old_suite"]  # material of `test_plugin_old_suite.py`
+
 SLOW = "Executing <"  # asyncio's debug mode says so of everything that takes 0.1 s, on a busy machine of anything
 
 
