@@ -1,4 +1,4 @@
-# ruff: noqa: SIM105, PT021  this is how it was
+# ruff: noqa: PT021  this is how it was
 """Part 4 (a loop to close the database on) and part 5 (a pause after every test)."""
 
 import asyncio

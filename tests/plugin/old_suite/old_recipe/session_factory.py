@@ -1,4 +1,4 @@
-# ruff: noqa: SIM105, PT021  this is how it was
+# ruff: noqa: SIM105  this is how it was
 """Sessions of the service, with part 2: whatever goes wrong while cleaning up is ignored."""
 
 from contextlib import asynccontextmanager
