@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -225,6 +226,13 @@ def test_the_table_of_types_renders_as_markdown() -> None:
 
     assert len(lines) == len(RULES) + 2
     assert {line.count("|") for line in lines} == {7}
+
+
+def test_the_documentation_has_the_table_of_the_code() -> None:
+    """To renew it, put what `markdown()` gives behind the comment in docs/types.md."""
+    documented = Path(__file__).parents[2].joinpath("docs/types.md").read_text(encoding="utf-8")
+
+    assert documented.endswith("-->\n" + markdown())
 
 
 @pytest.mark.parametrize(
