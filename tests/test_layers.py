@@ -15,8 +15,9 @@ loops keepalive ping guard first_connect goodbye subpool pool
 libpq target urls identity
 committing sessions
 dataframes.types dataframes.wire dataframes.native dataframes.columns
-dataframes.decode.walk dataframes.decode.framing dataframes.decode.values dataframes.decode.text
-dataframes.decode.numeric dataframes.decode.readers dataframes.decode
+dataframes.decode.layout dataframes.decode.chain dataframes.decode.cells dataframes.decode.walk
+dataframes.decode.framing dataframes.decode.values dataframes.decode.text dataframes.decode.numeric
+dataframes.decode.readers dataframes.decode
 dataframes.catalog dataframes.prepared dataframes.processing dataframes.sql_types dataframes.statements
 dataframes.literals dataframes.sql_text dataframes.sizes dataframes.shape dataframes.copy dataframes.streaming dataframes.progress
 dataframes.rows dataframes.execute
