@@ -55,7 +55,6 @@ class _Known:
     number: int
     home: int | None
     loop: Callable[[], Loop | None]
-    out: bool
     statement: Event | None = None
 
 
@@ -94,39 +93,34 @@ class Recorder:
         """A pool's record has opened a connection on the running loop."""
         with self._lock:
             self._records.pop(record, None)
-            self._add("connected", self._know(record, _get_running_loop(), out=False))
+            self._add("connected", self._know(record, _get_running_loop()))
 
     def happened(self, kind: str, connection: Any, record: Any, detail: str = "") -> None:
         """Something was done with a connection that a pool's record holds."""
         with self._lock:
-            known = self._records.get(record)
-            if known is None:
-                known = self._know(record, _loop_of(connection), out=True)
-            known.out = kind == "checked out" or (known.out and kind != "checked in")
-            self._add(kind, known, detail)
+            self._add(kind, self._records.get(record) or self._know(record, _loop_of(connection)), detail)
 
     def statement_begins(self, connection: Any, statement: str) -> None:
         """A `Connection` hands a statement to the driver."""
-        fairy = connection.connection
         with self._lock:
-            known = self._used_by.get(connection) if fairy._connection_record is None else self._known(fairy)
-            if known is None or not known.out:
-                return  # SQLAlchemy's own first questions to a new server
-            self._used_by[connection] = known
+            known = self._known(connection)
             known.statement = self._add("statement", known, " ".join(statement.split()))
 
     def statement_ends(self, connection: Any) -> None:
         """It came to its end, well or not."""
         known = self._used_by.get(connection)
-        if known is not None and known.statement is not None:
+        if known is not None and known.statement is not None:  # else it began before the recording
             known.statement.took = self.now - known.statement.seconds
             known.statement = None
 
     def failed(self, connection: Any, error: BaseException) -> None:
-        """A statement, a connect or the end of a transaction raised."""
-        self.statement_ends(connection)
-        known = self._used_by.get(connection) if connection is not None else None
+        """A statement or the end of a transaction raised; or a ping or a connect, which have no `Connection`."""
         with self._lock:
+            known = None
+            if connection is not None:
+                self.statement_ends(connection)
+                usable = not (connection.closed or connection.invalidated)
+                known = self._known(connection) if usable else self._used_by.get(connection)
             if isinstance(error, asyncio.CancelledError):
                 self._add("cancelled", known)
             else:
@@ -148,13 +142,19 @@ class Recorder:
         self.events.append(added)
         return added
 
-    def _known(self, fairy: Any) -> _Known:
+    def _known(self, connection: Any) -> _Known:
+        """Find what is known of the connection that a `Connection` uses; a detached one has no record any more."""
+        fairy = connection.connection
         record = fairy._connection_record
-        return self._records.get(record) or self._know(record, _loop_of(fairy.dbapi_connection), out=True)
+        known = self._used_by.get(connection) if record is None else self._records.get(record)
+        if known is None:
+            known = self._know(record or fairy, _loop_of(fairy.dbapi_connection))
+        self._used_by[connection] = known
+        return known
 
-    def _know(self, record: Any, loop: Loop | None, *, out: bool) -> _Known:
+    def _know(self, record: Any, loop: Loop | None) -> _Known:
         home: Callable[[], Loop | None] = (lambda: None) if loop is None else weakref.ref(loop)
-        known = self._records[record] = _Known(self._next("connection"), self._number(loop), home, out)
+        known = self._records[record] = _Known(self._next("connection"), self._number(loop), home)
         return known
 
     def _number(self, loop: Loop | None) -> int | None:

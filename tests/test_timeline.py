@@ -13,11 +13,12 @@ from pathlib import Path
 import matplotlib as mpl
 import pandas as pd
 import pytest
+from server_checks import ServerWatch
 from sqlalchemy import Engine, event, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from asyncdb_nb import Database, LoopBoundPool, listening, trace
+from asyncdb_nb import Database, LoopBoundPool, WrongLoopError, listening, trace
 from asyncdb_nb.palette import DARK, LIGHT
 from asyncdb_nb.timeline import Trace
 
@@ -173,6 +174,59 @@ async def test_a_connection_from_before_keeps_its_loop_and_its_statements(databa
     assert told_so_far == str(recorded) == "loop 1\n  connection 1\n    select 2"
 
 
+async def test_a_session_on_a_wrong_loop_is_astray_while_its_own_loop_lives(database_url: str) -> None:
+    async with Database(database_url) as db:
+        with trace() as recorded:
+            async with db.session() as session:
+                connection = await session.connection()
+                with pytest.raises(WrongLoopError):
+                    await asyncio.to_thread(asyncio.run, connection.execute(text("select 42")))
+
+    assert "    checked out\n  ✗ failed: WrongLoopError (on loop 2)\n    checked in" in str(recorded)
+
+
+async def test_a_ping_that_fails_is_recorded(database_url: str, server_watch: ServerWatch) -> None:
+    """An error that has no `Connection` belongs to the loop; the program goes on as it would without a recording."""
+    async with Database(database_url) as db:
+        pid = (await db.frame("select pg_backend_pid() as pid"))["pid"].item()
+        with trace() as recorded:
+            server_watch.query("select pg_terminate_backend(%s, 5000)", pid)
+            assert (await db.frame("select 42 as answer"))["answer"].item() == 42
+
+    assert "  connection 1\n    invalidated: " in str(recorded)
+    assert "\n  connection 2\n    connected\n    checked out\n" in str(recorded)
+
+
+async def test_statements_of_detached_connections_are_recorded(database_url: str) -> None:
+    """A connection that was detached after its first statement is still the same one."""
+    async with Database(database_url) as db:
+        with trace() as recorded:
+            for first in ("select 1", None):
+                async with db.engine.connect() as connection:
+                    if first is not None:
+                        await connection.execute(text(first))
+                    (await connection.get_raw_connection()).detach()
+                    await connection.execute(text("select 2"))
+
+    statements = [each for each in recorded.events if each.kind == "statement"]
+    assert [each.detail for each in statements] == ["select 1", "select 2", "select 2"]
+    assert statements[0].connection == statements[1].connection
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop does not run there")
+def test_uvloop_is_recorded_as_well(database_url: str) -> None:
+    import uvloop
+
+    engine = create_async_engine(database_url.replace("postgresql:", "postgresql+asyncpg:"), poolclass=LoopBoundPool)
+    with trace() as recorded:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(ask(engine))
+        last = recorded.events[-1]
+
+    assert last.kind == "loop closed"
+    assert str(recorded).startswith("loop 1\n  connection 1\n    connected\n")
+
+
 def test_frames_are_recorded_as_their_statements(database_url: str) -> None:
     async def program() -> None:
         async with Database(database_url) as db:
@@ -195,6 +249,7 @@ def test_nothing_of_it_stays(ours: Trace) -> None:
         return [loop_class.run_forever, loop_class.close, *marks, *heard]
 
     before = touched()
+    assert not any(kind.__dict__.get("_has_events") for kind in (Engine, Dialect))
 
     with pytest.raises(ZeroDivisionError), trace(), trace():
         assert touched() != before
