@@ -13,12 +13,16 @@ import asyncio
 import weakref
 from collections.abc import Coroutine
 from functools import cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
+from sqlalchemy.exc import OperationalError
 
 from asyncdb_nb import loops
 from asyncdb_nb.keepalive import keep_alive
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import ExceptionContext
 
 SECONDS = 2.0  # how long a goodbye may take, and a connect that nobody waits for any more
 
@@ -114,6 +118,19 @@ def await_before_close(loop: asyncio.AbstractEventLoop) -> None:
 def by_default(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> None:
     """Let an asyncpg engine connect by `connect`, unless it was told otherwise: SQLAlchemy's `do_connect` listener."""
     options.setdefault("async_creator_fn", connect)
+
+
+def lost_its_place(context: ExceptionContext) -> BaseException | None:
+    """Take asyncpg's loss of its place for the disconnect that it is: SQLAlchemy's `handle_error` listener.
+
+    A server that stops says so, and hangs up. A statement that is sent between the two finds asyncpg in the middle of
+    the first, and fails with an error that no program expects.
+    """
+    error: Any = context.original_exception
+    if not isinstance(error, asyncpg.InternalClientError):
+        return None
+    context.is_disconnect = True
+    return OperationalError(context.statement, context.parameters, error, connection_invalidated=True)
 
 
 async def _all_said(ending: loops.Ending) -> None:

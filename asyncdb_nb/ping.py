@@ -29,9 +29,11 @@ def bounded(ping: Callable[[Any], None]) -> Callable[[Any], None]:
     def bounded_ping(adapter: Any) -> None:
         try:
             await_only(answered(adapter))
-        except TimeoutError:
+        except adapter.dbapi.Error:
+            raise  # the pool knows what that means
+        except Exception as error:  # no answer, or the driver has lost its place in what a dying server sent
             connection = adapter.driver_connection
             getattr(connection, "abandon", connection.terminate)()
-            raise adapter.dbapi.InterfaceError("connection is closed: the server did not answer a ping") from None
+            raise adapter.dbapi.InterfaceError("connection is closed: it did not answer a ping") from error
 
     return bounded_ping

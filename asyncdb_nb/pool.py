@@ -241,6 +241,7 @@ def _prepare(dialect: Dialect, loop: asyncio.AbstractEventLoop) -> None:
         goodbye.await_before_close(loop)
         if not event.contains(dialect, "do_connect", goodbye.by_default):
             event.listen(dialect, "do_connect", goodbye.by_default)
+            event.listen(dialect, "handle_error", goodbye.lost_its_place)
 
 
 def _leave_to_parent() -> None:
