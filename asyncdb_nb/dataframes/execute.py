@@ -138,7 +138,7 @@ class Capture:
         else:
             self._cursor = cursor._adapt_connection.cursor(server_side=True)
             self._cursor.execute(key, parameters)
-            cursor._description = self._cursor._description
+            _set_description(cursor, self._cursor.description)
         if self.exact and not self.fetching:
             self.records = cursor.fetchall()
             self.remember(len(self.records))
@@ -191,7 +191,7 @@ class Capture:
         query = await command(connection, self.statement, parameters, prepared, columns, self._limit)
         if query is None:
             return
-        cursor._description = [(column.name, column.type.oid, *[None] * 5) for column in columns]
+        _set_description(cursor, [(column.name, column.type.oid, *[None] * 5) for column in columns])
         receiver = Receiver(self.shape.copied(), self.shape.loads, self.shape.of_batch, self._seen)
         if self._in_parts:
             self.stream = CopyStream(receiver, connection, query)
@@ -230,6 +230,11 @@ def _statement_cache(adapter: Any) -> Iterator[Any]:
         yield adapter._prepared_statement_cache
     finally:
         adapter._prepared_statement_cache = None
+
+
+def _set_description(cursor: Any, description: Any) -> None:
+    """Give an adapter's cursor its description, which SQLAlchemy 2.1 keeps behind a property and 2.0 does not."""
+    setattr(cursor, "_description" if hasattr(cursor, "_description") else "description", description)
 
 
 def _do_execute(cursor: Any, statement: str, parameters: Any, context: DefaultExecutionContext) -> bool:

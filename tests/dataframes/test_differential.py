@@ -45,7 +45,7 @@ GENERATED: dict[str, st.SearchStrategy[str]] = {
     "int8": st.integers(-(2**63), 2**63 - 1).map(str),
     "float4": st.floats(width=32).map(str),
     "float8": st.floats().map(str),
-    "numeric": st.decimals(allow_nan=True, allow_infinity=False).filter(lambda d: not d.is_snan()).map(str),
+    "numeric": (st.decimals(-(10**60), 10**60).map(str) | st.just("NaN")),
     "numeric(12,2)": st.decimals(-(10**9), 10**9, places=2).map(str),
     "text": _TEXT,
     "bytea": st.binary(max_size=30).map(lambda data: "\\x" + data.hex()),
@@ -94,9 +94,10 @@ async def _same_by_every_way(session: AsyncSession, columns: list[str], rows: An
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(copy, "_CHUNK", chunk)
         patch.setattr(execute, "gave_few", lambda dialect, statement: False)
-        copied = await frame(session, statement)
-        patch.setattr(execute, "gave_few", lambda dialect, statement: True)
-        plain = await frame(session, statement)
+        async with session.begin_nested():  # or one failure would be the failure of all that follow
+            copied = await frame(session, statement)
+            patch.setattr(execute, "gave_few", lambda dialect, statement: True)
+            plain = await frame(session, statement)
 
     path = "copy" if AS_TEXT.isdisjoint(columns) else "rows"
     assert (copied.attrs["asyncdb"]["path"], plain.attrs["asyncdb"]["path"]) == (path, "rows")
