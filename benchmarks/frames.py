@@ -1,0 +1,287 @@
+"""
+How long a result takes to become a frame, and how much memory: this package beside its peers, in one run.
+
+    python benchmarks/frames.py [URL] [--plot FILE.png] [--rounds N] [--only PART-OF-A-WORKLOAD]
+
+Contestants take turns, round by round, so that a noisy machine disturbs all of them alike; figures are medians, and
+ratios to the first of each workload: the server's COPY into nothing, which is the limit, or asyncpg's rows for small
+results. Peak memory is measured in a process for each. Peers that are not installed are left out:
+`pip install 'asyncdb_nb[bench]'`. Without a URL the embedded server is used. Tables are made in a schema of their own,
+`frames_benchmark`, which is dropped at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import importlib.util
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import pandas as pd
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+from asyncdb_nb import Database, frame, table
+from asyncdb_nb.server import embedded_server
+
+MIXED = """select g::int4 as id, (g * 7919)::int8 as workflow_id, (array['ok','failed','running','queued'])[1 + g % 4]
+  as status, 'workflow number ' || g % 1000 as name, timestamptz '2024-01-01' + g * interval '1.000123 s' as started_at,
+  timestamptz '2024-01-01' + g * interval '1.5 s' as finished_at, (g / 3.0)::float8 as duration,
+  nullif(g % 5, 0)::int2 as retries, g % 2 = 0 as ok, (g * 1.25)::numeric(12, 2) as cost
+  from generate_series(1::int8, {rows}) g"""
+TEXTS = ", ".join(f"repeat(md5((g + {n})::text), 1 + (g % 4)::int) as t{n}" for n in range(6))
+WIDE = ", ".join(f"(g + {n})::int4 as i{n}, g / {n + 1}.0::float8 as f{n}, 'v' || g % 97 as s{n}, "
+                 f"timestamp '2024-01-01' + g * interval '1 s' as d{n}" for n in range(10))  # fmt: skip
+NULLS = ", ".join(
+    f"case when g % 3 = 0 then null else {column} end as {column}" for column in ("id", "name", "cost", "ok")
+)
+LOOKALIKES = (
+    "10::int4 as a, 10::int4 as b, (10::int8 << 32 | 4) as c, '\\x000a00000004'::bytea as d, (655360)::int4 as e"
+)
+TABLES = {
+    "1M × 10 mixed": MIXED.format(rows=1_000_000),
+    "1M × 4 integers": "select g::int4 as a, g::int8 as b, (g % 100)::int2 as c, (g * 3)::int4 as d "
+    "from generate_series(1::int8, 1000000) g",
+    "200k × 6 texts": f"select {TEXTS} from generate_series(1::int8, 200000) g",
+    "100k × 40 wide": f"select {WIDE} from generate_series(1::int8, 100000) g",
+    "1M × 4 with NULLs": f"select {NULLS} from ({MIXED.format(rows=1_000_000)}) g(id, workflow_id, status, name, "
+    "started_at, finished_at, duration, retries, ok, cost), lateral (select id as g) n",
+    "1M × 5 look-alikes": f"select {LOOKALIKES} from generate_series(1::int8, 1000000) g",
+}
+SMALL = {"100 rows": 100, "1 row": 1}
+SLOW = ("asyncpg fetch + DataFrame", "run_sync(pd.read_sql)", "psycopg 3 + DataFrame")
+
+
+@dataclass
+class Bench:
+    """What the contestants use: connections that are open already, as in a notebook."""
+
+    url: str
+    session: AsyncSession
+    raw: asyncpg.Connection
+    db: Database
+    pool: asyncpg.Pool
+
+    async def copy_into_nothing(self, query: str) -> None:
+        async def nowhere(data: bytes) -> None:
+            return None
+
+        await self.raw.copy_from_query(query, output=nowhere, format="binary")
+
+    async def ours(self, query: str) -> Any:
+        return await frame(self.session, query)
+
+    async def ours_to_arrow(self, query: str) -> Any:
+        return await table(self.session, query)
+
+    async def ours_alone(self, query: str) -> Any:
+        return await self.db.frame(query)
+
+    async def asyncpg(self, query: str) -> Any:
+        rows = await self.raw.fetch(query)
+        return pd.DataFrame([tuple(row) for row in rows], columns=list(rows[0].keys()))
+
+    async def asyncpg_pool(self, query: str) -> Any:
+        async with self.pool.acquire() as connection, connection.transaction(readonly=True):
+            rows = await connection.fetch(query)
+        return pd.DataFrame([tuple(row) for row in rows], columns=list(rows[0].keys()))
+
+    async def run_sync(self, query: str) -> Any:
+        connection = await self.session.connection()
+        return await connection.run_sync(lambda sync: pd.read_sql(text(query), sync))
+
+    async def adbc_to_arrow(self, query: str) -> Any:
+        import adbc_driver_postgresql.dbapi as adbc
+
+        with adbc.connect(self.url) as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            return cursor.fetch_arrow_table()
+
+    async def adbc_to_pandas(self, query: str) -> Any:
+        import adbc_driver_postgresql.dbapi as adbc
+
+        with adbc.connect(self.url) as connection:
+            return pd.read_sql(query, connection)
+
+    async def connectorx_to_arrow(self, query: str) -> Any:
+        import connectorx
+
+        return connectorx.read_sql(self.url, query, return_type="arrow")
+
+    async def connectorx_to_pandas(self, query: str) -> Any:
+        import connectorx
+
+        return connectorx.read_sql(self.url, query)
+
+    async def polars(self, query: str) -> Any:
+        import polars
+
+        return polars.read_database_uri(query, self.url)
+
+    async def psycopg(self, query: str) -> Any:
+        import psycopg
+
+        with psycopg.connect(self.url) as connection, connection.cursor(binary=True) as cursor:
+            cursor.execute(query)
+            return pd.DataFrame(cursor.fetchall(), columns=[column.name for column in cursor.description or ()])
+
+
+LARGE_CONTESTANTS: dict[str, tuple[Callable[..., Awaitable[Any]], str | None]] = {
+    "COPY into nothing": (Bench.copy_into_nothing, None),
+    "asyncdb_nb table()": (Bench.ours_to_arrow, None),
+    "asyncdb_nb frame()": (Bench.ours, None),
+    "ADBC to Arrow": (Bench.adbc_to_arrow, "adbc_driver_postgresql"),
+    "pandas over ADBC": (Bench.adbc_to_pandas, "adbc_driver_postgresql"),
+    "connectorx to Arrow": (Bench.connectorx_to_arrow, "connectorx"),
+    "connectorx to pandas": (Bench.connectorx_to_pandas, "connectorx"),
+    "polars": (Bench.polars, "polars"),
+    "asyncpg fetch + DataFrame": (Bench.asyncpg, None),
+    "psycopg 3 + DataFrame": (Bench.psycopg, "psycopg"),
+    "run_sync(pd.read_sql)": (Bench.run_sync, None),
+}
+SMALL_CONTESTANTS: dict[str, tuple[Callable[..., Awaitable[Any]], str | None]] = {
+    "asyncpg fetch + DataFrame": (Bench.asyncpg, None),
+    "asyncdb_nb frame(session, …)": (Bench.ours, None),
+    "asyncpg pool, read-only transaction + DataFrame": (Bench.asyncpg_pool, None),
+    "asyncdb_nb db.frame(…)": (Bench.ours_alone, None),
+    "run_sync(pd.read_sql)": (Bench.run_sync, None),
+}
+Results = dict[str, dict[str, float]]
+
+
+async def opened(url: str, stack: AsyncExitStack) -> Bench:
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1))
+    stack.push_async_callback(engine.dispose)
+    session = await stack.enter_async_context(AsyncSession(engine))
+    raw = await asyncpg.connect(url)
+    stack.push_async_callback(raw.close)
+    pool = await stack.enter_async_context(asyncpg.create_pool(url, min_size=1))
+    return Bench(url, session, raw, await stack.enter_async_context(Database(url)), pool)
+
+
+def query_of(name: str) -> str:
+    if name in SMALL:
+        return f"select * from frames_benchmark.t0 where id <= {SMALL[name]}"
+    return f"select * from frames_benchmark.t{list(TABLES).index(name)}"
+
+
+async def measure(bench: Bench, name: str, rounds: int) -> dict[str, float]:
+    """Give each contestant's median seconds."""
+    contestants = SMALL_CONTESTANTS if name in SMALL else LARGE_CONTESTANTS
+    seconds: dict[str, list[float]] = {}
+    for turn in range(-1, rounds):
+        for contestant, (load, module) in contestants.items():
+            if (module and not importlib.util.find_spec(module)) or (
+                contestant in SLOW and turn > 1 and name not in SMALL
+            ):
+                continue
+            gc.collect() if name not in SMALL else None
+            started = time.perf_counter()
+            try:
+                result = await load(bench, query_of(name))
+            except Exception as error:
+                print(f"  {contestant}: {type(error).__name__}: {str(error)[:90]}")
+                seconds[contestant] = [float("nan")]
+                continue
+            if turn >= 0:  # the first turn warms up
+                seconds.setdefault(contestant, []).append(time.perf_counter() - started)
+            del result
+    return {contestant: statistics.median(taken) for contestant, taken in seconds.items()}
+
+
+async def peak(url: str, contestant: str, name: str) -> None:
+    """Print a contestant's peak of memory beyond what it returns, as a share of that; for a process of its own."""
+    async with AsyncExitStack() as stack:
+        bench = await opened(url, stack)
+        load = LARGE_CONTESTANTS[contestant][0]
+        await load(bench, query_of("1 row"))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        made = await load(bench, query_of(name))
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        size = made.memory_usage(deep=True).sum() if isinstance(made, pd.DataFrame) else made.nbytes
+        print(
+            f"{(after - before) / 1e6:.0f} MB at its peak for {size / 1e6:.0f} MB: {(after - before - size) / size:.2f}"
+        )
+
+
+def show(name: str, medians: dict[str, float]) -> None:
+    first = next(iter(medians.values()))
+    unit, scale = ("ms", 1e3) if name in SMALL else ("s", 1)
+    print(f"\n{name}")
+    for contestant, taken in medians.items():
+        print(f"  {contestant:<48}{taken * scale:8.2f} {unit}  {taken / first:6.2f} ×")
+
+
+def plot(results: Results, file: str) -> None:
+    import matplotlib.pyplot as plt
+
+    large = {name: medians for name, medians in results.items() if name not in SMALL}
+    _, axes = plt.subplots(1, len(large), figsize=(3.2 * len(large), 4), sharey=True, layout="constrained")
+    for axis, (name, medians) in zip(axes if len(large) > 1 else [axes], large.items(), strict=True):
+        names = list(medians)[::-1]
+        ratios = [medians[each] / medians["COPY into nothing"] for each in names]
+        colours = ["tab:orange" if each.startswith("asyncdb_nb") else "tab:blue" for each in names]
+        axis.barh(names, ratios, color=colours)
+        axis.bar_label(axis.containers[0], fmt="%.1f", padding=2, fontsize=8)
+        axis.set(title=name, xlabel="time, in COPYs into nothing", xscale="log", xlim=(0.8, 40))
+    plt.savefig(file, dpi=120)
+
+
+async def main(arguments: argparse.Namespace) -> None:
+    url = arguments.url or embedded_server().url
+    if arguments.peak:
+        await peak(url, *arguments.peak)
+        return
+    wanted = [name for name in (*TABLES, *SMALL) if arguments.only in name]
+    results: Results = {}
+    async with AsyncExitStack() as stack:
+        admin = await asyncpg.connect(url)
+        stack.push_async_callback(admin.close)
+        await admin.execute("drop schema if exists frames_benchmark cascade; create schema frames_benchmark")
+        for number, (name, query) in enumerate(TABLES.items()):
+            if name in wanted or number == 0:
+                await admin.execute(f"create table frames_benchmark.t{number} as {query}")
+        await admin.execute("create index on frames_benchmark.t0 (id)")
+        await admin.execute("vacuum analyze")
+        bench = await opened(url, stack)
+        for name in wanted:
+            await bench.raw.execute("begin")
+            results[name] = await measure(bench, name, 200 if name in SMALL else arguments.rounds)
+            await bench.raw.execute("rollback")
+            await bench.session.rollback()
+            show(name, results[name])
+        await bench.session.close()
+        if not arguments.only:
+            memory(url)
+        await admin.execute("drop schema frames_benchmark cascade")
+    if arguments.plot:
+        plot(results, arguments.plot)
+
+
+def memory(url: str) -> None:
+    print("\nPeak of memory for 1M × 10 mixed, and what of it is not the result, as a share of the result")
+    for contestant, (_, module) in list(LARGE_CONTESTANTS.items())[1:]:
+        if module is None or importlib.util.find_spec(module):
+            command = [sys.executable, __file__, url, "--peak", contestant, "1M × 10 mixed"]
+            done = subprocess.run(command, capture_output=True, text=True)
+            print(f"  {contestant:<48}{(done.stdout or done.stderr[-90:]).strip()}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[1])
+    parser.add_argument("url", nargs="?")
+    parser.add_argument("--plot")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
+    asyncio.run(main(parser.parse_args()))
