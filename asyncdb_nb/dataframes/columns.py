@@ -174,10 +174,13 @@ def joined(parts: Sequence[Sequence[Column]]) -> list[Column]:
 
 
 def to_frame(columns: Sequence[Column], rows: int, backend: DtypeBackend = None) -> pd.DataFrame:
-    """Put columns of `rows` values each together to a DataFrame; names may repeat."""
+    """Put columns of `rows` values each together to a DataFrame, which takes the values over; names may repeat."""
     import pandas as pd
 
-    arrays = {position: column.to_pandas(backend) for position, column in enumerate(columns)}
+    arrays = {}
+    for position, column in enumerate(columns):
+        arrays[position] = column.to_pandas(backend)
+        column.array = column.values = None
     frame = pd.DataFrame(arrays, index=pd.RangeIndex(rows), copy=False)
     frame.columns = pd.Index([column.name for column in columns])
     return frame

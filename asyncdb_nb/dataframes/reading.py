@@ -157,7 +157,9 @@ class Reading:
 
     async def _whole(self) -> tuple[list[Column], int]:
         if self._capture.copied is not None:
-            return self._joined(self._capture.copied)
+            whole = self._joined(self._capture.copied)
+            self._capture.copied.clear()  # each column can then be freed when the frame has it
+            return whole
         if self._entities:
             return await self._built(rows.all_rows(self._result))
         if self._capture.fetching:
