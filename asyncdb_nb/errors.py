@@ -230,8 +230,8 @@ class SchemaSourceError(AsyncDBError, TypeError):
 
     def __init__(self, given: object) -> None:
         super().__init__(
-            f"asyncdb_schema returned {given!r}. It takes a MetaData or a declarative base, the path of an .sql file or "
-            "of alembic.ini, an Alembic Config, a function that is given a Database, a list of these, or None."
+            f"asyncdb_schema returned {given!r}. It takes a MetaData or a declarative base, the path of an .sql file "
+            "or of alembic.ini, an Alembic Config, a function that is given a Database, a list of these, or None."
         )
 
 

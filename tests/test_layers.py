@@ -19,8 +19,8 @@ dataframes.decode.layout dataframes.decode.chain dataframes.decode.cells datafra
 dataframes.decode.framing dataframes.decode.values dataframes.decode.text dataframes.decode.numeric
 dataframes.decode.readers dataframes.decode
 dataframes.catalog dataframes.prepared dataframes.processing dataframes.sql_types dataframes.statements
-dataframes.literals dataframes.sql_text dataframes.sizes dataframes.shape dataframes.copy dataframes.streaming dataframes.progress
-dataframes.rows dataframes.execute
+dataframes.literals dataframes.sql_text dataframes.sizes dataframes.shape dataframes.copy
+dataframes.streaming dataframes.progress dataframes.rows dataframes.execute
 dataframes.reading dataframes.pending dataframes
 repository
 connecting catalog registry stale database
