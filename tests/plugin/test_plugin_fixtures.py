@@ -1,0 +1,189 @@
+"""What the fixtures and options promise beyond the scenarios."""
+
+from __future__ import annotations
+
+import pytest
+from server_checks import ServerWatch
+from suites import RunSuite
+
+from asyncdb_nb.pytest_plugin.fixtures import SecretURL
+
+pytestmark = pytest.mark.usefixtures("clean_server")
+
+
+def test_every_kind_of_schema_and_scope(run_suite: RunSuite) -> None:
+    """A folder's own `asyncdb_schema` has its own template; marker and ini choose the isolation; rows are kept."""
+    conftest = """
+import pytest
+
+@pytest.fixture(scope="session")
+def asyncdb_schema(tmp_path_factory):
+    file = tmp_path_factory.mktemp("schema") / "schema.sql"
+    file.write_text("create table words (word text); create function one() returns int return 1;")
+
+    def plain(database):
+        assert database.engine.dialect.name == "postgresql"
+
+    async def insert(database):
+        async with database.session() as session:
+            await session.execute(text("insert into words values ('kept')"))
+
+    return [metadata, str(file), plain, insert]
+"""
+    test = """
+import pytest
+from sqlalchemy import text
+
+@pytest.mark.parametrize("isolation", [
+    pytest.param(name, marks=pytest.mark.asyncdb(isolation=name)) for name in ("rollback", "clone", "none")
+])
+async def test_rows_of_the_schema_are_there(asyncdb, isolation):
+    assert (await asyncdb.frame("select word, one() as n from words"))["word"].tolist() == ["kept"]
+
+@pytest.mark.asyncdb(isolation="truncate")
+async def test_truncate_refuses_them(asyncdb):
+    pass
+"""
+    plain = """
+async def test_the_other_folder_has_no_words(asyncdb):
+    assert "words" not in (await asyncdb.tables())["table"].tolist()
+    assert await count(asyncdb) == 0
+"""
+    files = {
+        "rows/conftest": "from sqlalchemy import text\nfrom things import metadata\n" + conftest,
+        "rows/test_rows": test,
+        "test_plain": "from things import count\n" + plain,
+    }
+
+    result = run_suite(files=files, passed=4, errors=1)
+
+    result.stdout.fnmatch_lines(["*SeededTemplateError: asyncdb_schema puts rows into public.words, and isolation *"])
+
+
+def test_one_clean_state_for_a_module(run_suite: RunSuite) -> None:
+    """`asyncdb_scope = module`: fixtures of the module may put into the database what all of its tests see."""
+    module = """
+import pytest_asyncio
+from things import add, count
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def seeded(asyncdb):
+    await add(asyncdb, "seed")
+
+async def test_sees_it(asyncdb, seeded):
+    assert await count(asyncdb) == 1
+    await add(asyncdb)
+
+async def test_sees_the_test_before(asyncdb, seeded):
+    assert await count(asyncdb) == 2
+"""
+    options = ("-o", "asyncdb_scope=module", "-o", "asyncdb_isolation=clone")
+
+    run_suite(*options, files={"test_one": module, "test_two": module}, passed=4)
+
+
+def test_strict_mode_and_tests_without_a_loop(run_suite: RunSuite) -> None:
+    suite = """
+import asyncio
+import pytest
+from asyncdb_nb import run
+from things import add, count
+
+@pytest.mark.asyncio
+async def test_async(asyncdb):
+    await add(asyncdb)
+
+def test_with_a_loop_of_its_own(asyncdb):
+    asyncio.run(add(asyncdb))
+
+def test_by_run(asyncdb):
+    assert run(count(asyncdb)) == 0
+"""
+    run_suite("-o", "asyncio_mode=strict", files={"test_it": suite}, passed=3)
+
+
+def test_what_rollback_cannot_do_is_said_and_does_no_harm(run_suite: RunSuite) -> None:
+    """Two tasks that wait for each other, another isolation level, a killed backend, a COMMIT typed as text."""
+    suite = """
+import asyncio
+import pytest
+from asyncdb_nb.errors import OneConnectionError, OneTransactionError
+from asyncdb_nb.pytest_plugin import rollback
+from things import add, count, text
+
+async def test_two_tasks_that_wait_for_each_other(asyncdb, monkeypatch):
+    monkeypatch.setattr(rollback, "TURN_SECONDS", 0.2)
+    async with asyncdb.session() as session:
+        await session.execute(text("select 1"))
+        with pytest.raises(OneConnectionError, match="isolation=.clone."):
+            await asyncio.create_task(add(asyncdb))
+
+async def test_another_level(asyncdb):
+    with pytest.raises(OneTransactionError, match="SERIALIZABLE"):
+        async with asyncdb.engine.connect() as connection:
+            await connection.execution_options(isolation_level="SERIALIZABLE")
+            await connection.execute(text("select 1"))
+
+async def test_a_killed_backend(asyncdb):
+    await add(asyncdb)
+    with pytest.raises(Exception, match="terminat|clos"):
+        async with asyncdb.session() as session:
+            await session.execute(text("select pg_terminate_backend(pg_backend_pid())"))
+    assert await count(asyncdb) == 0
+    await add(asyncdb)
+
+async def test_a_commit_typed_as_text(asyncdb):
+    assert await count(asyncdb) == 0
+    with pytest.raises(Exception, match="SAVEPOINT|savepoint|transaction"):
+        async with asyncdb.engine.begin() as connection:
+            await connection.execute(text("insert into things (name) values ('committed')"))
+            await connection.execute(text("commit"))
+            await connection.execute(text("select 1"))
+
+async def test_a_limit_in_time_ends_with_its_session(asyncdb):
+    assert await count(asyncdb) == 0
+    async with asyncdb.session(timeout=0.05) as session:
+        await session.execute(text("select 1"))
+    async with asyncdb.session() as session:
+        await session.execute(text("select pg_sleep(0.1)"))
+"""
+    run_suite(files={"test_it": suite}, passed=5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-o", "asyncdb_isolation=rolback"], "asyncdb_isolation: 'rolback' is not one of rollback, clone,"),
+        (["-o", "asyncdb_leaks=loud"], "asyncdb_leaks: 'loud' is not one of error, warn, off."),
+        (["--asyncdb-leaks=loud"], "argument --asyncdb-leaks: invalid choice: 'loud'"),
+    ],
+    ids=["isolation", "leaks", "option"],
+)
+def test_a_misspelt_option_is_refused(pytester: pytest.Pytester, options: list[str], message: str) -> None:
+    result = pytester.runpytest_inprocess("-p", "no:asyncio", *options)
+
+    assert any(message in line for line in result.errlines)
+
+
+def test_databases_of_a_run_that_was_killed_are_dropped(run_suite: RunSuite, clean_server: ServerWatch) -> None:
+    """Those of a run that lives are left alone: it holds a lock."""
+    clean_server.query("create database asyncdb_test_00c0ffee_main_1")
+    clean_server.query("create database asyncdb_test_0badcafe_main_1")
+    clean_server.query(f"select pg_advisory_lock_shared({0x61646231}, {0x0BADCAFE})")
+
+    run_suite(files={"test_it": "def test_it(asyncdb):\n    pass\n"}, passed=1)
+
+    names = clean_server.query("select datname from pg_database where datname like 'asyncdb_test_%'")
+    clean_server.query("select pg_advisory_unlock_all()")
+    clean_server.query("drop database asyncdb_test_0badcafe_main_1")
+    assert [name for (name,) in names] == ["asyncdb_test_0badcafe_main_1"]
+
+
+def test_the_header_names_server_isolation_and_leaks(run_suite: RunSuite) -> None:
+    result = run_suite(files={"test_it": "def test_it(asyncdb):\n    pass\n"}, passed=1)
+
+    result.stdout.fnmatch_lines(["asyncdb_nb: PostgreSQL * at *, isolation rollback, leaks error"])
+
+
+def test_the_url_that_pytest_may_print_hides_the_password() -> None:
+    assert "hush" not in repr(SecretURL("postgresql://me:hush@db/shop"))
