@@ -43,7 +43,7 @@ async def main() -> None:
     print(f"idle connections: {len(pids)}, {sum(map(megabytes, pids)) / len(pids):.1f} MB of the server each")
     print(f"a kernel: {megabytes(kernels[0][0].provisioner.pid):.0f} MB")
     start = time.monotonic()
-    while connections(watch):  # noqa: ASYNC110  only the server knows
+    while connections(watch):
         await asyncio.sleep(0.5)
     print(f"no connection left after {time.monotonic() - start:.0f} s")
     for manager, client in kernels:
