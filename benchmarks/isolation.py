@@ -10,14 +10,21 @@ noisy machine disturbs all of them alike. Without a URL the embedded server is u
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
 
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+from asyncdb_nb import LoopBoundPool
+from asyncdb_nb.pytest_plugin.watch import Owner, Watch
 from asyncdb_nb.server import EmbeddedServer
 
 ROUNDS = 3
@@ -175,15 +182,38 @@ def measure(url: str) -> dict[str, float]:
     return {name: 1000 * median(rounds) for name, rounds in found.items()}
 
 
+async def cost_of_the_watch(url: str) -> float:
+    """Milliseconds that the watch adds to a session with one statement; rounds with and without it take turns."""
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"), poolclass=LoopBoundPool)
+
+    async def sessions() -> float:
+        begun = time.perf_counter()
+        for _ in range(50):
+            async with AsyncSession(engine) as session:
+                await session.execute(text("select 1"))
+        return (time.perf_counter() - begun) / 50
+
+    await sessions()
+    without, watched = [], []
+    for _ in range(31):
+        without.append(await sessions())
+        stop = Watch(owner=Owner(None, "benchmark")).start()
+        watched.append(await sessions())
+        stop()
+    await engine.dispose()
+    return 1000 * (median(watched) - median(without))
+
+
 def main() -> None:
     given = sys.argv[1] if len(sys.argv) > 1 else None
     if given:
-        figures = measure(given)
+        figures, watch = measure(given), asyncio.run(cost_of_the_watch(given))
     else:
         with EmbeddedServer.start() as server:
-            figures = measure(server.url)
+            figures, watch = measure(server.url), asyncio.run(cost_of_the_watch(server.url))
     for name, milliseconds in figures.items():
         print(f"{name:45} {milliseconds:7.2f} ms a test")
+    print(f"the watch adds {watch:.2f} ms to a session with one statement")
     for ours, theirs in (("rollback", "by hand"), ("clone, empty body", "made on the spot, empty body")):
         ratio = figures[f"{ours}: whole test"] / figures[f"{theirs}: whole test"]
         print(f"{ours} / {theirs}: {ratio:.2f}")

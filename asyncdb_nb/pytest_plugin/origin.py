@@ -7,6 +7,7 @@ parent greenlet, suspended. So the walk goes on from greenlet to greenlet, and l
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ _INSTALLED = tuple(
         "<",
     }
 )
+
+_LOOP = asyncio.Handle._run.__code__
 
 
 def here() -> Origin:
@@ -54,6 +57,8 @@ def _frames() -> Iterator[FrameType]:
     frame: FrameType | None = sys._getframe(2)
     while current is not None:
         while frame is not None:
+            if frame.f_code is _LOOP:  # below are the loop, and pytest
+                return
             yield frame
             frame = frame.f_back
         current = current.parent

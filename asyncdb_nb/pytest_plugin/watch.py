@@ -237,7 +237,7 @@ _ANYIO_RUNNER = "_run_tests_and_fixtures"
 def _remember_origin(made: Any) -> None:
     if isinstance(made, AsyncSession):
         made.sync_session.info[_ORIGIN] = origin.here()
-    else:
+    elif not hasattr(made.sync_engine.dialect, _ORIGIN):  # execution_options() makes a second object for one engine
         setattr(made.sync_engine.dialect, _ORIGIN, origin.here())
 
 

@@ -17,7 +17,7 @@ MODES = {
     ),
     "session loop": (
         *("-p", "pytest_asyncio.plugin", "-o", "asyncio_mode=auto"),
-        *("-o", "asyncio_default_fixture_loop_scope=session", "-o", "asyncio_default_test_loop_scope=session"),
+        *("-o", "asyncio_default_fixture_loop_scope=session"),
     ),
     "anyio": ("-p", "anyio.pytest_plugin"),
 }
@@ -50,6 +50,13 @@ def asyncdb_schema():
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
+
+def pytest_collection_modifyitems(config, items):
+    if "asyncio_default_fixture_loop_scope=session" in config.getoption("override_ini"):
+        import pytest_asyncio  # whose versions before 1.0 have no setting for this
+
+        for item in filter(pytest_asyncio.is_async_test, items):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 """
 
 NO_BACKEND_AFTER_EACH_TEST = """
