@@ -52,7 +52,7 @@ def anyio_backend():
     return "asyncio"
 
 def pytest_collection_modifyitems(config, items):
-    if "asyncio_default_fixture_loop_scope=session" in config.getoption("override_ini"):
+    if "asyncio_default_fixture_loop_scope=session" in (config.getoption("override_ini") or ()):
         import pytest_asyncio  # whose versions before 1.0 have no setting for this
 
         for item in filter(pytest_asyncio.is_async_test, items):

@@ -187,3 +187,59 @@ def test_the_header_names_server_isolation_and_leaks(run_suite: RunSuite) -> Non
 
 def test_the_url_that_pytest_may_print_hides_the_password() -> None:
     assert "hush" not in repr(SecretURL("postgresql://me:hush@db/shop"))
+
+
+def test_alembic_migrates_the_template_once(run_suite: RunSuite, pytester: pytest.Pytester) -> None:
+    """By an `env.py` that calls `asyncio.run`, as in Alembic's async template; the URL in alembic.ini is not used."""
+    pytest.importorskip("alembic")
+    pytester.makefile(".ini", alembic="[alembic]\nscript_location = %(here)s/migrations\nsqlalchemy.url = driver://no")
+    env = """
+import asyncio
+from alembic import context
+from sqlalchemy import pool
+from sqlalchemy.ext.asyncio import async_engine_from_config
+
+def migrate(connection):
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+
+async def main():
+    section = context.config.get_section(context.config.config_ini_section)
+    engine = async_engine_from_config(section, prefix="sqlalchemy.", poolclass=pool.NullPool)
+    async with engine.connect() as connection:
+        await connection.run_sync(migrate)
+    await engine.dispose()
+
+asyncio.run(main())
+"""
+    version = """
+from alembic import op
+import sqlalchemy as sa
+revision, down_revision = "1", None
+
+def upgrade():
+    op.create_table("migrated", sa.Column("id", sa.Integer, primary_key=True))
+"""
+    conftest = """
+from pathlib import Path
+import pytest
+
+@pytest.fixture(scope="session")
+def asyncdb_schema():
+    return Path(__file__).parent / "alembic.ini"
+"""
+    suite = """
+import pytest
+from sqlalchemy import text
+
+@pytest.mark.parametrize("isolation", [
+    pytest.param(name, marks=pytest.mark.asyncdb(isolation=name)) for name in ("rollback", "clone", "truncate")
+])
+async def test_the_table_is_there(asyncdb_session, isolation):
+    assert await asyncdb_session.scalar(text("select count(*) from migrated")) == 0
+    assert await asyncdb_session.scalar(text("select version_num from alembic_version")) == "1"
+"""
+    files = {"migrations/env": env, "migrations/versions/first": version, "conftest": conftest, "test_it": suite}
+
+    run_suite(files=files, passed=3)

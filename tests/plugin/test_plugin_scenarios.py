@@ -282,7 +282,7 @@ def test_scenario_11_code_under_test_commits_and_the_next_test_sees_nothing(
     run_suite("-o", f"asyncdb_isolation={isolation}", files={"test_it": suite}, passed=10)
 
 
-@pytest.mark.parametrize(("mode", "workers"), [("anyio", 0), ("asyncio", 4), ("anyio", 4)])
+@pytest.mark.parametrize(("mode", "workers"), [("anyio", 0), ("asyncio", 4), ("anyio", 2)])
 def test_scenario_12_the_same_under_xdist_and_with_anyio(
     run_suite: RunSuite, clean_server: ServerWatch, mode: str, workers: int
 ) -> None:
