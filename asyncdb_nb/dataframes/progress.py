@@ -64,4 +64,4 @@ def _bar(total: int | None) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tqdm's own: that ipywidgets is missing, and that it falls back to text
         from tqdm.auto import tqdm
-    return tqdm(total=total, unit=" rows", unit_scale=True, leave=False)
+    return tqdm(total=total, unit=" rows", unit_scale=True, leave=False, mininterval=0)  # `_PAUSE` is the interval
