@@ -272,14 +272,23 @@ async def test_by_core_and_sees_it_in_a_frame(asyncdb):
     assert (await asyncdb.frame("select name from things"))["name"].tolist() == ["one"]
 """
 
+LEFT_IN_A_TRANSACTION = """
+async def test_leaves_the_session_of_the_fixture_in_a_transaction(asyncdb_session):
+    await asyncdb_session.execute(TABLE.insert().values(name="one"))
+
+async def test_sees_nothing_of_it(asyncdb):
+    assert await count(asyncdb) == 0
+"""
+
 
 @pytest.mark.parametrize("isolation", ["rollback", "clone", "truncate"])
 def test_scenario_11_code_under_test_commits_and_the_next_test_sees_nothing(
     run_suite: RunSuite, isolation: str
 ) -> None:
-    suite = COMMITS.format(mark="", number=3).replace("import add", "import things as TABLE, add") + IN_A_FRAME
+    suite = COMMITS.format(mark="", number=3).replace("import add", "import things as TABLE, add")
+    suite += IN_A_FRAME + LEFT_IN_A_TRANSACTION
 
-    run_suite("-o", f"asyncdb_isolation={isolation}", files={"test_it": suite}, passed=10)
+    run_suite("-o", f"asyncdb_isolation={isolation}", files={"test_it": suite}, passed=12)
 
 
 @pytest.mark.parametrize(("mode", "workers"), [("anyio", 0), ("asyncio", 4), ("anyio", 2)])
