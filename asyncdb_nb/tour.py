@@ -185,8 +185,9 @@ def _this_python() -> type:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment without what would lead `connect()` away from the embedded server."""
-    return {name: value for name, value in os.environ.items() if name != "DATABASE_URL" and not name.startswith("PG")}
+    """This process's environment without what would lead `connect()` away from the embedded server, and without bars."""
+    kept = {name: value for name, value in os.environ.items() if name != "DATABASE_URL" and not name.startswith("PG")}
+    return kept | {"TQDM_DISABLE": "1"}  # nobody watches, and the copies would keep their traces
 
 
 def _explain(lesson: Lesson, begun: list[Any], error: Exception) -> str:

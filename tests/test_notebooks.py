@@ -1,4 +1,4 @@
-"""The lessons: their stored outputs are true, their form is the house's, and they leave nothing behind."""
+"""The lessons and their solutions: their stored outputs are true, and their form is the house's."""
 
 from __future__ import annotations
 
@@ -14,25 +14,38 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+SOLUTIONS = sorted((ROOT / "notebooks/solutions").glob("*.ipynb"))
 OPENING = ("**What you'll do**", "**What you'll learn**", "**What you'll need**")
 CLOSING = ("## On your own", "## In practice")
 NOT_FOR_EVER = re.compile(r"0x[0-9a-f]{6,}|/home/|/root/|/tmp/|/usr/|site-packages|\d\d:\d\d:\d\d\.\d{6}")
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+each_file = pytest.mark.parametrize(
+    "path", NOTEBOOKS + SOLUTIONS, ids=lambda path: str(path.relative_to(ROOT / "notebooks").with_suffix(""))
+)
 
 
 def cells(path: Path, kind: str) -> list[Any]:
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
 
 
+def exercises(path: Path) -> list[Any]:
+    """The cells that check an answer."""
+    return [cell for cell in cells(path, "code") if "Not yet." in cell.source]
+
+
+@pytest.mark.timeout(300)  # a kernel for each notebook, on a machine that may be busy
 @pytest.mark.parametrize("turn", ["first", "again"])
-def test_stored_outputs_are_what_the_cells_show(turn: str, learner: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("paths", [NOTEBOOKS, SOLUTIONS], ids=["lessons", "solutions"])
+def test_stored_outputs_are_what_the_cells_show(
+    paths: list[Path], turn: str, learner: dict[str, str], tmp_path: Path
+) -> None:
     """Scenario 36: each notebook on a fresh kernel, compared strictly, twice."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q", "-p", "no:asyncio"),
             *("-p", "no:cacheprovider", "-o", "addopts=", "--nbval-sanitize-with", ROOT / "tests/notebook_outputs.cfg"),
-            *("--rootdir", ROOT / "notebooks", "-c", os.devnull, *NOTEBOOKS),
+            *("--rootdir", ROOT / "notebooks", "-c", os.devnull, *paths),
         ],
         capture_output=True,
         text=True,
@@ -65,6 +78,23 @@ def test_code_cells_are_few_and_short(path: Path) -> None:
 
 
 @each_notebook
+def test_every_exercise_has_a_solution_that_passes_its_check(path: Path) -> None:
+    """A stub does not pass, and a solution passes the lesson's own check."""
+    solution = path.parent / "solutions" / path.name
+    answers = {cell.source: cell.outputs[0].text for cell in exercises(solution)}
+
+    assert exercises(path)
+    for cell in exercises(path):
+        assert cell.outputs[0].text == "Not yet.\n"
+        assert answers[cell.source].startswith("Right!")
+
+
+def test_every_solution_belongs_to_a_lesson() -> None:
+    """Nothing is left behind when a lesson gets another name."""
+    assert {path.name for path in SOLUTIONS} == {path.name for path in NOTEBOOKS}
+
+
+@each_file
 def test_errors_are_shown_only_where_they_are_announced(path: Path) -> None:
     """A cell that fails carries the tag `raises-exception`, and a cell with that tag fails."""
     for cell in cells(path, "code"):
@@ -73,7 +103,7 @@ def test_errors_are_shown_only_where_they_are_announced(path: Path) -> None:
         assert fails == ("raises-exception" in cell.metadata.get("tags", ())), cell.source
 
 
-@each_notebook
+@each_file
 def test_nothing_is_stored_that_changes_from_run_to_run(path: Path) -> None:
     """No addresses, paths, times or warnings in outputs, and no timestamps in the cells' metadata."""
     for cell in cells(path, "code"):
