@@ -185,7 +185,7 @@ def _this_python() -> type:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment without what would lead `connect()` away from the embedded server, and without bars."""
+    """This process's environment, without progress bars and what would lead `connect()` to another server."""
     kept = {name: value for name, value in os.environ.items() if name != "DATABASE_URL" and not name.startswith("PG")}
     return kept | {"TQDM_DISABLE": "1"}  # nobody watches, and the copies would keep their traces
 
