@@ -15,6 +15,11 @@ from typing import TypeVar
 
 from sqlalchemy.util import await_only
 
+from asyncdb_nb.errors import AsyncDBError
+from asyncdb_nb.loops import describe
+
+STOPPED_SECONDS = 1.0  # how long the loop of the first connect may stand still before those who wait are told
+
 T = TypeVar("T")
 
 
@@ -27,20 +32,24 @@ class FirstConnect:
 
     def __init__(self) -> None:
         self._done = False
-        self._busy = False
+        self._busy_on: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._waiting: list[Future[None]] = []
 
     def __call__(self, connect: Callable[[], T]) -> T:
-        """Return `connect()`, or raise what it raises, when it is this caller's turn."""
+        """Return `connect()`, or raise what it raises, when it is this caller's turn.
+
+        Raises:
+            AsyncDBError: The loop whose turn it is has been stopped meanwhile, so that turn has no end.
+        """
         while not self._done:
             with self._lock:
-                if not self._busy:
-                    self._busy = True
+                if self._busy_on is None:
+                    self._busy_on = asyncio.get_running_loop()
                     break
                 turn: Future[None] = Future()
                 self._waiting.append(turn)
-            await_only(asyncio.wrap_future(turn))
+            await_only(self._wait_for(turn))
         else:
             return connect()
         try:
@@ -49,8 +58,26 @@ class FirstConnect:
             return connected
         finally:
             with self._lock:
-                self._busy = False
+                self._busy_on = None
                 waiting, self._waiting = self._waiting, []
             for turn in waiting:
                 if turn.set_running_or_notify_cancel():
                     turn.set_result(None)
+
+    async def _wait_for(self, turn: Future[None]) -> None:
+        waiting = asyncio.wrap_future(turn)
+        stopped = None
+        try:
+            while not (await asyncio.wait([waiting], timeout=STOPPED_SECONDS))[0]:
+                loop = self._busy_on
+                if loop is None or loop.is_running():
+                    stopped = None
+                elif stopped is not loop:
+                    stopped = loop
+                else:
+                    raise AsyncDBError(
+                        f"The first connection of this engine is being opened on {describe(loop)}. Run that loop until "
+                        "it is open, or close the loop: `loop.close()`. Then try again."
+                    )
+        finally:
+            waiting.cancel()

@@ -9,6 +9,8 @@ out (the adapter around the driver's connection) is replaced by one of a subclas
 from __future__ import annotations
 
 import asyncio
+import os
+import weakref
 from asyncio import _get_running_loop
 from collections.abc import Callable
 from functools import cache
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine.interfaces import AdaptedConnection
 
 from asyncdb_nb.errors import WrongLoopError
-from asyncdb_nb.loops import describe
+from asyncdb_nb.loops import describe, never_finalize
 from asyncdb_nb.ping import bounded
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
 
 _TOUCHING = ("cursor", "execute", "commit", "ping", "set_isolation_level", "set_autocommit", "begin")
+
+_living: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def guard(connection: DBAPIConnection, loop: asyncio.AbstractEventLoop) -> DBAPIConnection:
@@ -48,6 +52,7 @@ def guard(connection: DBAPIConnection, loop: asyncio.AbstractEventLoop) -> DBAPI
                 setattr(guarded, slot, getattr(connection, slot))
     guarded.__dict__.update(getattr(connection, "__dict__", {}))
     guarded._home = loop
+    _living.add(guarded)
     return guarded  # type: ignore[no-any-return]
 
 
@@ -93,3 +98,12 @@ def _checked_rollback(method: Callable[[Any], None]) -> Callable[[Any], None]:
             raise WrongLoopError(describe(self._home), describe(running))
 
     return rollback
+
+
+def _leave_to_parent() -> None:
+    """In a forked child, keep every inherited connection from being finalized, also one that no pool knows any more."""
+    never_finalize(list(_living))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -133,7 +133,7 @@ async def finish_all() -> None:
     _exiting = True
     here = asyncio.get_running_loop()
     pending: list[Awaitable[None]] = []
-    for loop, watch in list(_watches.items()):
+    for loop, watch in _all_watches():
         if loop is here:
             pending.append(watch.run(Ending.EXIT))
         elif loop.is_running():
@@ -228,7 +228,7 @@ def _finish_loops(of_this_thread: bool) -> None:
     global _exiting
     _exiting = True
     deadline = time.monotonic() + EXIT_SECONDS
-    for loop, watch in list(_watches.items()):
+    for loop, watch in _all_watches():
         if loop.is_closed() or not watch.cleanups:
             continue
         if of_this_thread and (loop.is_running() or watch.thread != threading.get_ident()):
@@ -244,12 +244,23 @@ def _finish_loops(of_this_thread: bool) -> None:
 
 def _finish_elsewhere(loop: asyncio.AbstractEventLoop, watch: _Watch, seconds: float) -> None:
     """Have a loop that runs in another thread clean up, and wait for it unless that loop ends first."""
-    future = asyncio.run_coroutine_threadsafe(watch.run(Ending.EXIT), loop)
+    work = watch.run(Ending.EXIT)
+    try:
+        future = asyncio.run_coroutine_threadsafe(work, loop)
+    except RuntimeError:  # it has closed just now
+        work.close()
+        return
     deadline = time.monotonic() + seconds
-    while not loop.is_closed() and time.monotonic() < deadline:
-        with contextlib.suppress(TimeoutError):
-            future.result(0.05)
-            return
+    while not future.done() and not loop.is_closed() and time.monotonic() < deadline:
+        concurrent.futures.wait([future], 0.05)
+    if future.done() and not future.cancelled():  # `asyncio.run` cancels it when that loop ends by itself
+        future.result()
+
+
+def _all_watches() -> list[tuple[asyncio.AbstractEventLoop, _Watch]]:
+    """List the loops and their watches, while other threads may open and close loops."""
+    loops = [reference() for reference in _watches.keyrefs()]
+    return [(loop, watch) for loop in loops if loop is not None and (watch := _watches.get(loop)) is not None]
 
 
 def _leave_to_parent() -> None:

@@ -14,7 +14,7 @@ import asyncio
 import os
 import threading
 import weakref
-from asyncio import _get_running_loop, current_task
+from asyncio import _get_running_loop
 from collections.abc import Callable
 from typing import Any
 
@@ -94,7 +94,6 @@ class LoopBoundPool(Pool):
         subpool = self._subpools.get(loop) or self._open_subpool(loop)  # type: ignore[arg-type]
         fairy: Any = subpool.connect()
         fairy._pool = self  # the engine's pool, as everywhere in SQLAlchemy
-        fairy._connection_record.owner = current_task()
         return fairy  # type: ignore[no-any-return]
 
     def dispose(self) -> None:
@@ -177,7 +176,6 @@ class LoopBoundPool(Pool):
         self._snapshot()  # forgets the loops that have closed meanwhile
         with self._lock:
             self._subpools[loop] = subpool
-        loops.before_close(loop, subpool.finish)
         return subpool
 
     def _options(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool, PoolProxiedConnection
+from sqlalchemy.pool.base import _ConnectionRecord
 from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb import loops
@@ -62,20 +63,32 @@ class SubPool(AsyncAdaptedQueuePool):
         self._first_connect = first_connect
         self._idle_timeout = idle_timeout
         self._records: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._checking_out: set[asyncio.Task[Any] | None] = set()
+        self._registered = False  # with the loop, for as long as there is something to close
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reaper: asyncio.TimerHandle | None = None
         _living.add(self)
 
+    def connect(self) -> PoolProxiedConnection:
+        """Check out a connection for the current task."""
+        task = asyncio.current_task()
+        self._checking_out.add(task)
+        try:
+            fairy: Any = super().connect()
+            fairy._connection_record.owner = task
+        finally:
+            self._checking_out.discard(task)
+            if self.retiring and not self._checking_out:
+                self.spawn(self.close_idle)
+        return fairy  # type: ignore[no-any-return]
+
     async def finish(self, ending: Ending) -> None:
         """Close what there is, because the loop is about to go."""
         self.retiring = True
-        if self._reaper is not None:
-            self._reaper.cancel()
         if ending is Ending.GENERATORS:
             await self.close_idle()
             return
-        loops.forget(self.loop, self.finish)
-        await self._cancel_owners()
+        await self._cancel_users()
         await self.close_idle()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=OWNER_SECONDS)
@@ -84,8 +97,17 @@ class SubPool(AsyncAdaptedQueuePool):
             self._warn(leaked)
 
     async def close_idle(self) -> None:
-        """Close what is in the queue, all at once: each goodbye to a server that is frozen takes two seconds."""
+        """Close what is in the queue, all at once: each goodbye to a server that is frozen takes two seconds.
+
+        What tasks are waiting for is left to them; the last of them to check out closes the rest.
+        """
+        if self._checking_out:
+            return
+        if self._reaper is not None:
+            self._reaper.cancel()
+            self._reaper = None
         await _each(lambda record: record.close(), self._take_idle())
+        self._unregister_if_done()
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Run `work()` as a task of this sub-pool's loop, from any thread, and keep it alive."""
@@ -94,14 +116,45 @@ class SubPool(AsyncAdaptedQueuePool):
             return
         task = self.loop.create_task(work())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._forget_task)
+
+    def _forget_task(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        self._unregister_if_done()
+
+    def _unregister_if_done(self) -> None:
+        """Have the loop forget a pool that is disposed of and empty, which it would keep until it closes."""
+        connections = self._pool.maxsize + self._overflow
+        if self.retiring and not connections and not self._tasks:
+            self._registered = False
+            loops.forget(self.loop, self.finish)
 
     def _create_connection(self) -> ConnectionPoolEntry:
-        record: Any = self._first_connect(super()._create_connection)
+        if not self._registered:
+            self._registered = True
+            loops.before_close(self.loop, self.finish)
+        record = self._new_record()
+        try:
+            self._first_connect(record.get_connection)
+        except BaseException as error:
+            try:
+                record.invalidate(error)  # it is open already when a `connect` listener fails, or is cancelled
+            finally:
+                self.loop.call_soon(self._offer_slot)
+            raise
+        return record  # type: ignore[no-any-return]
+
+    def _new_record(self) -> Any:
+        record: Any = _ConnectionRecord(self, connect=False)
         record.subpool = self
         record.owner = None  # the task that has it checked out
         self._records.add(record)
-        return record  # type: ignore[no-any-return]
+        return record
+
+    def _offer_slot(self) -> None:
+        """Let a waiting task try where a connect failed; SQLAlchemy would let it wait for its timeout."""
+        if self._checking_out and self._max_overflow > -1 and self._inc_overflow():
+            self._do_return_conn(self._new_record())
 
     def _do_return_conn(self, record: Any) -> None:
         record.owner = None
@@ -118,14 +171,14 @@ class SubPool(AsyncAdaptedQueuePool):
                     self._reaper = self.loop.call_later(self._idle_timeout, self._reap)
 
     def _retire(self, record: Any) -> None:
-        if -1 < self._max_overflow <= self._overflow:  # somebody may be waiting for it
+        if self._checking_out:  # somebody may be waiting for it
             super()._do_return_conn(record)
-            self.spawn(self.close_idle)
             return
         try:
             record.close()
         finally:
             self._dec_overflow()
+            self._unregister_if_done()
 
     def _close_connection(self, connection: DBAPIConnection, *, terminate: bool = False) -> None:
         if home_of(connection) in (None, _get_running_loop()):
@@ -166,15 +219,22 @@ class SubPool(AsyncAdaptedQueuePool):
             self._dec_overflow()
         return records[::-1] if self._pool.use_lifo else records
 
-    async def _cancel_owners(self) -> None:
-        """Cancel the tasks that hold a connection, so that their own cleanup gives it back."""
-        me = asyncio.current_task()
-        owners = {record.owner for record in self._records if record.owner is not None}
-        pending = {task for task in owners if task is not me and not task.done()}
-        for task in pending:
-            task.cancel()
-        if pending:
-            await asyncio.wait(pending, timeout=OWNER_SECONDS)
+    async def _cancel_users(self) -> None:
+        """Cancel the tasks that hold a connection, open one or wait for one, so that their own cleanup lets go."""
+        deadline = self.loop.time() + OWNER_SECONDS
+        cancelled: set[asyncio.Task[Any]] = set()
+        while (seconds := deadline - self.loop.time()) > 0:
+            for task in self._users() - cancelled:
+                task.cancel()
+                cancelled.add(task)
+            pending = {task for task in cancelled if not task.done()}
+            if not pending:
+                return
+            await asyncio.wait(pending, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+
+    def _users(self) -> set[asyncio.Task[Any]]:
+        users = {record.owner for record in self._records} | self._checking_out
+        return {task for task in users if task is not None and task is not asyncio.current_task()}
 
     async def _close_checked_out(self) -> int:
         leaked = [record for record in self._records if record.dbapi_connection is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -131,6 +132,29 @@ def test_a_first_connect_that_fails_lets_the_next_one_try(make_engine: EngineMak
     assert sorted(map(str, results)) == ["1", "1", "not yet"]
 
 
+async def test_a_first_connect_on_a_loop_that_was_stopped_is_named_to_those_who_wait_for_it(
+    make_engine: EngineMaker,
+) -> None:
+    engine = make_engine()
+    connecting, stopped = asyncio.Event(), asyncio.new_event_loop()
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def tell(*_: Any) -> None:
+        connecting.set()
+
+    def begin() -> None:
+        task = stopped.create_task(one(engine))
+        stopped.run_until_complete(connecting.wait())
+        assert not task.done()
+
+    await asyncio.to_thread(begin)
+
+    with pytest.raises(AsyncDBError, match=r"being opened on event loop \d+ \(stopped\).*`loop.close\(\)`"):
+        await one(engine)
+    await asyncio.to_thread(stopped.close)
+    assert await one(engine) == 1
+
+
 def test_an_unfinished_generator_of_the_user_gives_its_connection_back(make_engine: EngineMaker) -> None:
     engine = make_engine()
 
@@ -187,6 +211,22 @@ def test_a_closing_loop_cancels_the_tasks_that_still_hold_a_connection(
     assert not clean_server.wait_for_backends(0, "test_pool")
 
 
+@pytest.mark.parametrize("rounds", [1, 5, 20])
+def test_a_closing_loop_cancels_the_tasks_that_open_a_connection_or_wait_for_one(
+    make_engine: EngineMaker, clean_server: ServerWatch, rounds: int
+) -> None:
+    engine = make_engine(pool_size=2, max_overflow=0)
+    loop = asyncio.new_event_loop()
+    tasks = [loop.create_task(one(engine)) for _ in range(6)]
+    for _ in range(rounds):
+        loop.run_until_complete(asyncio.sleep(0))
+
+    loop.close()
+
+    assert all(task.done() for task in tasks)
+    assert not clean_server.wait_for_backends(0, "test_pool")
+
+
 def test_a_connection_left_checked_out_is_closed_with_its_loop_and_warned_of(
     make_engine: EngineMaker, clean_server: ServerWatch
 ) -> None:
@@ -211,8 +251,9 @@ def test_a_connection_left_checked_out_is_closed_with_its_loop_and_warned_of(
         "keep = AsyncSession(engine); loop.run_until_complete(keep.execute(text('select 1')))",
         "keep = loop.create_task(sleep()); loop.run_until_complete(started.wait())",
         "import nest_asyncio; nest_asyncio.apply(); asyncio.run(one()); asyncio.run(one())",
+        "threading.Thread(target=asyncio.run, args=[hold()], daemon=True).start(); held.wait()",
     ],
-    ids=["end", "sys.exit", "daemon thread", "open transaction", "running query", "nest_asyncio"],
+    ids=["end", "sys.exit", "daemon thread", "open transaction", "running query", "nest_asyncio", "asyncio.run"],
 )
 def test_the_interpreter_exits_with_a_loop_that_nobody_closed(
     ending: str, run_script: Callable[..., Any], clean_server: ServerWatch
@@ -224,7 +265,7 @@ def test_the_interpreter_exits_with_a_loop_that_nobody_closed(
 
 
 SCRIPT_WITH_A_LOOP_LEFT_OPEN = """
-import asyncio, os, sys, threading
+import asyncio, contextlib, os, sys, threading
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from asyncdb_nb import LoopBoundPool
@@ -243,6 +284,14 @@ async def sleep():
         started.set()
         await session.execute(text("select pg_sleep(30)"))
 
+async def hold():
+    async with AsyncSession(engine) as session:
+        await session.connection()
+        held.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(30)
+
+held = threading.Event()
 loop = asyncio.new_event_loop()
 loop.run_until_complete(one())
 """
@@ -447,6 +496,49 @@ async def test_dispose_without_closing_leaves_the_connections_to_their_loop(
     assert len(clean_server.backends("test_pool")) == 2  # the clean-up of this test's loop closes both
 
 
+async def test_tasks_that_wait_for_a_connection_get_one_although_the_pool_is_disposed_of(
+    make_engine: EngineMaker, clean_server: ServerWatch
+) -> None:
+    for ticks in range(4):  # between a return and its arrival at who waits
+        engine = make_engine(pool_size=1, max_overflow=0, pool_timeout=5)
+        connection = await engine.connect()
+        waiting = [asyncio.create_task(one(engine)) for _ in range(3)]
+        await asyncio.sleep(0.02)
+        returning = asyncio.create_task(connection.close())
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+
+        await engine.dispose()
+
+        assert await asyncio.gather(*waiting) == [1, 1, 1]
+        await returning
+    assert not clean_server.wait_for_backends(0, "test_pool")
+
+
+async def test_tasks_that_wait_do_not_wait_for_a_connect_that_was_cancelled(make_engine: EngineMaker) -> None:
+    engine = make_engine(pool_size=1, max_overflow=0, pool_timeout=5)
+    connecting, *waiting = [asyncio.create_task(one(engine)) for _ in range(3)]
+    await asyncio.sleep(0)
+
+    connecting.cancel()
+
+    assert await asyncio.gather(*waiting) == [1, 1]
+
+
+async def test_a_loop_that_goes_on_forgets_what_was_disposed_of(make_engine: EngineMaker) -> None:
+    pools = []
+    for _ in range(3):
+        engine = make_engine(idle_timeout=60)
+        await one(engine)
+        pools.append(weakref.ref(engine.pool))
+        await engine.dispose()
+
+    del engine
+    gc.collect()
+
+    assert [pool() for pool in pools] == [None, None, None]
+
+
 # --- idle connections -------------------------------------------------------------------------------------------------
 
 
@@ -487,6 +579,34 @@ def test_parent_and_child_both_go_on_after_a_fork(run_script: Callable[..., Any]
 
     assert done.stdout.split() == ["child", "parent"]
     clean_server.assert_clean()
+
+
+def test_a_fork_leaves_the_parent_a_connection_that_was_detached_from_the_pool(
+    run_script: Callable[..., Any], clean_server: ServerWatch
+) -> None:
+    run_script(SCRIPT_WITH_A_LOOP_LEFT_OPEN + FORK_WITH_A_DETACHED_CONNECTION)
+
+    clean_server.assert_clean()
+
+
+FORK_WITH_A_DETACHED_CONNECTION = """
+import gc, warnings
+async def detach():
+    connection = await engine.connect()
+    (await connection.get_raw_connection()).detach()
+    return connection
+held = loop.run_until_complete(detach())
+child = os.fork()
+if child == 0:
+    warnings.simplefilter("ignore")
+    del held
+    gc.collect()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+loop.run_until_complete(asyncio.wait_for(held.scalar(text("select 1")), 5))
+loop.run_until_complete(held.close())
+loop.close()
+"""
 
 
 FORK = """
