@@ -223,8 +223,8 @@ class _Usage:
 
 
 _METHODS = (
-    "connection", "delete", "execute", "flush", "get", "get_one", "invalidate", "merge", "refresh",
-    "rollback", "run_sync", "scalar", "scalars", "stream", "stream_scalars",
+    "close", "connection", "delete", "execute", "flush", "get", "get_one", "invalidate", "merge", "refresh",
+    "reset", "rollback", "run_sync", "scalar", "scalars", "stream", "stream_scalars",
 )  # fmt: skip
 
 

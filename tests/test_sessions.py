@@ -171,6 +171,22 @@ async def test_scenario_20_two_tasks_in_one_session_get_the_same_clear_error(eng
             await asyncio.gather(pause(0.05, session), pause(0.05, session))
 
 
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+@pytest.mark.parametrize("end", ["close", "aclose", "reset"])
+async def test_a_session_is_not_closed_under_a_task_that_uses_it(engine: AsyncEngine, warm: bool, end: str) -> None:
+    await engine.dispose()
+    if warm:
+        await names(engine)
+
+    async with session_scope(engine) as session:
+        statement = asyncio.create_task(session.scalar(text("select 1 from pg_sleep(0.05)")))
+        await asyncio.sleep(0)
+        with pytest.raises(ConcurrentUseError):
+            await getattr(session, end)()
+
+        assert await statement == 1
+
+
 async def test_scenario_21_the_error_of_a_gathered_statement_is_the_one_that_is_seen(
     engine: AsyncEngine, clean_server: ServerWatch
 ) -> None:
