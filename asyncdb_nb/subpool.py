@@ -12,7 +12,7 @@ import functools
 import os
 import warnings
 import weakref
-from asyncio import _get_running_loop
+from asyncio import _get_running_loop, current_task
 from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any
@@ -63,24 +63,11 @@ class SubPool(AsyncAdaptedQueuePool):
         self._first_connect = first_connect
         self._idle_timeout = idle_timeout
         self._records: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._checking_out: set[asyncio.Task[Any] | None] = set()
+        self._waiting: set[asyncio.Task[Any] | None] = set()  # that wait for a connection, or open one
         self._registered = False  # with the loop, for as long as there is something to close
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reaper: asyncio.TimerHandle | None = None
         _living.add(self)
-
-    def connect(self) -> PoolProxiedConnection:
-        """Check out a connection for the current task."""
-        task = asyncio.current_task()
-        self._checking_out.add(task)
-        try:
-            fairy: Any = super().connect()
-            fairy._connection_record.owner = task
-        finally:
-            self._checking_out.discard(task)
-            if self.retiring and not self._checking_out:
-                self.spawn(self.close_idle)
-        return fairy  # type: ignore[no-any-return]
 
     async def finish(self, ending: Ending) -> None:
         """Close what there is, because the loop is about to go."""
@@ -101,7 +88,7 @@ class SubPool(AsyncAdaptedQueuePool):
 
         What tasks are waiting for is left to them; the last of them to check out closes the rest.
         """
-        if self._checking_out:
+        if self._waiting:
             return
         if self._reaper is not None:
             self._reaper.cancel()
@@ -129,6 +116,21 @@ class SubPool(AsyncAdaptedQueuePool):
             self._registered = False
             loops.forget(self.loop, self.finish)
 
+    def _do_get(self) -> ConnectionPoolEntry:
+        task = current_task()
+        record: Any = self._pool.get_nowait() if self._pool.qsize() else self._wait_or_connect(task)
+        record.owner = task
+        return record  # type: ignore[no-any-return]
+
+    def _wait_or_connect(self, task: asyncio.Task[Any] | None) -> ConnectionPoolEntry:
+        self._waiting.add(task)
+        try:
+            return super()._do_get()
+        finally:
+            self._waiting.discard(task)
+            if self.retiring and not self._waiting:
+                self.spawn(self.close_idle)
+
     def _create_connection(self) -> ConnectionPoolEntry:
         if not self._registered:
             self._registered = True
@@ -153,7 +155,7 @@ class SubPool(AsyncAdaptedQueuePool):
 
     def _offer_slot(self) -> None:
         """Let a waiting task try where a connect failed; SQLAlchemy would let it wait for its timeout."""
-        if self._checking_out and self._max_overflow > -1 and self._inc_overflow():
+        if self._waiting and self._max_overflow > -1 and self._inc_overflow():
             self._do_return_conn(self._new_record())
 
     def _do_return_conn(self, record: Any) -> None:
@@ -171,7 +173,7 @@ class SubPool(AsyncAdaptedQueuePool):
                     self._reaper = self.loop.call_later(self._idle_timeout, self._reap)
 
     def _retire(self, record: Any) -> None:
-        if self._checking_out:  # somebody may be waiting for it
+        if self._waiting:  # somebody may be waiting for it
             super()._do_return_conn(record)
             return
         try:
@@ -233,8 +235,8 @@ class SubPool(AsyncAdaptedQueuePool):
             await asyncio.wait(pending, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
     def _users(self) -> set[asyncio.Task[Any]]:
-        users = {record.owner for record in self._records} | self._checking_out
-        return {task for task in users if task is not None and task is not asyncio.current_task()}
+        users = {record.owner for record in self._records} | self._waiting
+        return {task for task in users if task is not None and task is not current_task()}
 
     async def _close_checked_out(self) -> int:
         leaked = [record for record in self._records if record.dbapi_connection is not None]
