@@ -40,9 +40,14 @@ cli
 """
 ORDER = LAYERS.split()
 
-# imported inside a function, when a call needs it, because `connect()` puts the whole product together
-EXCEPTIONS = {("database", "server"), ("database", "workflows"), ("database", "kernel")}
+# upward, inside a function: `connect()` puts the whole product together
+EXCEPTIONS = {
+    ("database", "server"),  # without a URL it starts the embedded server
+    ("database", "workflows"),  # and fills it with the sample
+    ("database", "kernel"),  # in a notebook it makes Stop work
+}
 
+LATER = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 ROOT = Path(asyncdb_nb.__file__).parent
 
 
@@ -54,20 +59,22 @@ def name_of(file: Path) -> str:
 MODULES = {name_of(file): file for file in ROOT.rglob("*.py") if file != ROOT / "__init__.py"}
 
 
-def imports_of(file: Path) -> set[str]:
-    """The modules of the package that a file imports anywhere, also inside functions and for type checkers."""
+def imports_of(tree: ast.AST) -> set[str]:
+    """The modules of the package that are imported anywhere in it, also inside functions and for type checkers."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{file.name}: imports are absolute"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-            found.add(str(node.module))
-    inside = {name.removeprefix("asyncdb_nb.") for name in found if name.startswith("asyncdb_nb.")}
-    modules = inside & MODULES.keys()
-    # `from asyncdb_nb.server import guard` imports the submodule; `server` itself is not what is wanted
-    return {name for name in modules if not any(other.startswith(f"{name}.") for other in modules)}
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if _inside(name) in MODULES else str(node.module) for name in names}
+    return {_inside(name) for name in found} & MODULES.keys()
+
+
+def _inside(name: str) -> str:
+    """`asyncdb_nb.server.guard` → `server.guard`, and a public name → where it lives."""
+    inside = name.removeprefix("asyncdb_nb.") if name.startswith("asyncdb_nb.") else ""
+    return asyncdb_nb._HOMES.get(inside, inside)
 
 
 def test_every_module_has_its_place() -> None:
@@ -76,10 +83,16 @@ def test_every_module_has_its_place() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_imports_from_below_only(module: str) -> None:
-    above = {
-        name
-        for name in imports_of(MODULES[module])
-        if ORDER.index(name) >= ORDER.index(module) and name != module and (module, name) not in EXCEPTIONS
-    }
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    above = {name for name in imports_of(tree) if ORDER.index(name) >= ORDER.index(module)}
 
-    assert not above
+    assert above == {up for lower, up in EXCEPTIONS if lower == module}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_name_the_whole_path_and_upward_ones_wait_for_a_call(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    at_once = imports_of(ast.Module([node for node in tree.body if not isinstance(node, LATER)], []))
+
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
+    assert not {name for name in at_once if (module, name) in EXCEPTIONS}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -60,3 +64,25 @@ def test_the_conda_environment_is_in_step_with_the_project() -> None:
 
 def test_the_version_is_the_same_everywhere() -> None:
     assert PROJECT["version"] == asyncdb_nb.__version__
+
+
+def test_the_wheel_has_the_package_and_the_lessons_and_shows_them_anywhere(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=ROOT, check=True)
+    (file,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(file) as wheel:
+        wheel.extractall(tmp_path / "installed")
+    files = {path.relative_to(tmp_path / "installed") for path in (tmp_path / "installed").rglob("*") if path.is_file()}
+    tour = subprocess.run(
+        [sys.executable, "-m", "asyncdb_nb.cli", "tour", "--list"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "installed")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    package = {path.relative_to(ROOT) for path in (ROOT / "asyncdb_nb").rglob("*") if path.suffix in {".py", ".typed"}}
+    lessons = {Path("asyncdb_nb") / path.relative_to(ROOT) for path in (ROOT / "notebooks").rglob("*.ipynb")}
+    checkpoints = {path for path in lessons if ".ipynb_checkpoints" in path.parts}
+    assert {path for path in files if path.parts[0] == "asyncdb_nb"} == package | lessons - checkpoints
+    assert len(tour.stdout.splitlines()) == len({path for path in lessons if path.parent.name == "notebooks"})
