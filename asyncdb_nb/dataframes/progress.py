@@ -1,12 +1,14 @@
 """
 A progress bar for results that take long: rows, megabytes and their rate, after half a second, where someone looks.
 
-Someone looks in a notebook or at a terminal; in scripts, pipes and tests there is no bar. How many rows there will be
-is only known where the call limits them.
+Someone looks in a notebook or at a terminal; in scripts and pipes there is no bar, nor with `TQDM_DISABLE=1` in the
+environment, which is for notebooks that are tests. How many rows there will be is only known where the call limits
+them.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any
@@ -54,6 +56,8 @@ class Progress:
 
 def is_watched() -> bool:
     """Say whether someone sees what is written: in a kernel, or at a terminal."""
+    if os.environ.get("TQDM_DISABLE"):  # tqdm's own switch, which its bar for notebooks does not heed
+        return False
     in_kernel = "ipykernel" in sys.modules and getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return bool(in_kernel) or (sys.stderr is not None and sys.stderr.isatty())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -43,3 +45,13 @@ async def test_there_is_no_bar_where_nobody_looks(
     await frame(session, LONG)
 
     assert capsys.readouterr().err == ""
+
+
+def test_there_is_no_bar_where_tqdm_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tqdm's bar for notebooks does not heed its own variable, and stored outputs would never be the same."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert progress.is_watched()
+
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+
+    assert not progress.is_watched()
