@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from asyncdb_nb.errors import EventLogError as EventLogError
     from asyncdb_nb.errors import FrameError as FrameError
     from asyncdb_nb.errors import LeakWarning as LeakWarning
+    from asyncdb_nb.errors import LessonsFolderError as LessonsFolderError
     from asyncdb_nb.errors import MagicError as MagicError
     from asyncdb_nb.errors import MalformedRowError as MalformedRowError
     from asyncdb_nb.errors import MissingExtraError as MissingExtraError
@@ -60,6 +61,7 @@ _HOMES = {
     "EventLogError": "errors",
     "FrameError": "errors",
     "LeakWarning": "errors",
+    "LessonsFolderError": "errors",
     "LoopBoundPool": "pool",
     "MagicError": "errors",
     "MalformedRowError": "errors",

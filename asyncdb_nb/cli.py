@@ -62,6 +62,22 @@ def add_tour(subparsers: Subparsers) -> None:
     parser.set_defaults(run=_tour)
 
 
+def add_lab(subparsers: Subparsers) -> None:
+    """`asyncdb-nb lab`: JupyterLab on copies of the lessons."""
+    text = "open JupyterLab on your own copies of the lessons, with a server and a kernel that are ready"
+    parser = subparsers.add_parser("lab", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        default=Path("asyncdb-nb-lessons"),
+        metavar="DIR",
+        help="where the copies are; what is there is kept (./asyncdb-nb-lessons)",
+    )
+    parser.add_argument("--port", type=int, default=8888, help="where JupyterLab listens, or one of the next (8888)")
+    parser.add_argument("--no-browser", action="store_true", help="open no browser, only print the address")
+    parser.set_defaults(run=_lab)
+
+
 def add_load(subparsers: Subparsers) -> None:
     """`asyncdb-nb load FILE`: an event log into the tables of the sample workflows."""
     text = "load an event log (CSV, may be gzipped) as a workflow with its runs and tasks; all of it or nothing"
@@ -101,7 +117,7 @@ def add_doctor(subparsers: Subparsers) -> None:
     parser.set_defaults(run=_doctor)
 
 
-SUBCOMMANDS = (add_server, add_load, add_tour, add_doctor)
+SUBCOMMANDS = (add_server, add_load, add_tour, add_lab, add_doctor)
 
 
 def _server_start(arguments: argparse.Namespace) -> int:
@@ -157,7 +173,8 @@ def _load(arguments: argparse.Namespace) -> int:
 def _tour(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from asyncdb_nb.tour import lessons, tour
+    from asyncdb_nb.lessons import lessons
+    from asyncdb_nb.tour import tour
 
     chosen = lessons(arguments.only)
     if arguments.list:
@@ -175,6 +192,24 @@ def _tour(arguments: argparse.Namespace) -> int:
     for failure in failures:
         print(f"asyncdb-nb: {failure}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _lab(arguments: argparse.Namespace) -> int:
+    from asyncdb_nb.lab import serve
+    from asyncdb_nb.lessons_folder import fill
+    from asyncdb_nb.surroundings import prepare_sample
+
+    folder = fill(arguments.directory)
+    print(folder)
+    asyncio.run(prepare_sample())
+    serve(
+        folder,
+        port=arguments.port,
+        browser=not arguments.no_browser,
+        ready=lambda address: print(f"JupyterLab is at {address}\nCtrl-C stops it.", flush=True),
+    )
+    print(f"Stopped. Your work is in {folder.directory}")
+    return 0
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

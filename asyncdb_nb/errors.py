@@ -20,6 +20,7 @@ Each class words its own message: what is wrong, with the value, and what to typ
     ├── NotACoroutineError      `run()` was given something else            (also a TypeError)
     ├── NestedLoopError         `run(nested=True)` on a loop it cannot patch (also a RuntimeError)
     ├── NoSuchLessonError       a notebook that the tour does not have      (also a LookupError)
+    ├── LessonsFolderError      a folder that cannot hold the lessons       (also an OSError)
     ├── MagicError              `%asql` cannot do what its line says        (also a ValueError)
     ├── MissingExtraError       an optional dependency is not installed     (also an ImportError)
     ├── OneConnectionError      a test's one connection wanted by two tasks at once
@@ -169,6 +170,16 @@ class NoSuchLessonError(AsyncDBError, LookupError):
     def __init__(self, name: str | None, known: list[str]) -> None:
         asked = "There are no notebooks" if name is None else f"No notebook has {name!r} in its name"
         super().__init__(f"{asked}. There are: {', '.join(known) or 'none'}.")
+
+
+class LessonsFolderError(AsyncDBError, OSError):
+    """The lessons cannot be copied into a folder."""
+
+    def __init__(self, directory: object, why: str) -> None:
+        super().__init__(
+            f"The lessons cannot be copied into {str(directory)!r}: {why}. "
+            "Name another folder: `asyncdb-nb lab --directory DIR`."
+        )
 
 
 class MagicError(AsyncDBError, ValueError):

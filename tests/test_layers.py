@@ -35,7 +35,7 @@ kernel.ending kernel.hints kernel.hygiene kernel.interrupts kernel.awaiting kern
 pytest_plugin.options pytest_plugin.origin pytest_plugin.leak pytest_plugin.lent pytest_plugin.watch pytest_plugin.hooks
 pytest_plugin.keeper pytest_plugin.schema pytest_plugin.clones pytest_plugin.truncate pytest_plugin.rollback
 pytest_plugin.stagehand pytest_plugin.fixtures pytest_plugin.cure pytest_plugin.header pytest_plugin
-tour
+lessons surroundings tour lessons_folder lab
 cli
 """
 ORDER = LAYERS.split()

@@ -10,10 +10,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from asyncdb_nb import tour as tour_module
+from asyncdb_nb import lessons as lessons_module
 from asyncdb_nb.cli import main
 from asyncdb_nb.errors import NoSuchLessonError
-from asyncdb_nb.tour import lessons
+from asyncdb_nb.lessons import lessons
 
 
 def command(*arguments: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -78,7 +78,7 @@ def test_a_failure_names_notebook_cell_and_error_and_the_others_still_run(
             new_code_cell(second_cell),
         ]
         nbformat.write(new_notebook(cells=parts), tmp_path / f"{name}.ipynb")
-    monkeypatch.setattr(tour_module, "_directory", lambda: tmp_path)
+    monkeypatch.setattr(lessons_module, "originals", lambda: tmp_path)
     monkeypatch.setenv("ASYNCDB_NB_HOME", learner["ASYNCDB_NB_HOME"])
 
     status = main(["tour", "--output", str(tmp_path / "copies")])
