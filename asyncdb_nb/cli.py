@@ -12,6 +12,7 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,20 +196,10 @@ def _tour(arguments: argparse.Namespace) -> int:
 
 
 def _lab(arguments: argparse.Namespace) -> int:
-    from asyncdb_nb.lab import serve
-    from asyncdb_nb.lessons_folder import fill
-    from asyncdb_nb.surroundings import prepare_sample
+    from asyncdb_nb.lab import run_lab
 
-    folder = fill(arguments.directory)
-    print(folder)
-    asyncio.run(prepare_sample())
-    serve(
-        folder,
-        port=arguments.port,
-        browser=not arguments.no_browser,
-        ready=lambda address: print(f"JupyterLab is at {address}\nCtrl-C stops it.", flush=True),
-    )
-    print(f"Stopped. Your work is in {folder.directory}")
+    tell = partial(print, flush=True)  # at once, also into a pipe
+    run_lab(arguments.directory, arguments.port, not arguments.no_browser, tell)
     return 0
 
 

@@ -183,7 +183,7 @@ class LessonsFolderError(AsyncDBError, OSError):
 
 
 class MagicError(AsyncDBError, ValueError):
-    """`%asql` or `%%asql` was told something that it cannot do."""
+    """`%asql`, `%%asql` or `%asyncdb` was told something that it cannot do."""
 
     def __init__(self, what: str, instead: str) -> None:
         super().__init__(f"{what}. Type {instead}.")
@@ -202,7 +202,7 @@ class MissingExtraError(AsyncDBError, ImportError):
         try:
             yield
         except ModuleNotFoundError as error:
-            raise cls(purpose, extra, error.name) from error
+            raise cls(purpose, extra, (error.name or "").partition(".")[0]) from error
 
 
 class OneConnectionError(AsyncDBError):

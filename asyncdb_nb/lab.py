@@ -1,12 +1,13 @@
 """
-Run JupyterLab on a folder of lessons, with nothing to choose and nothing to set up.
+Run JupyterLab on a learner's copies of the lessons, with nothing to choose and nothing to set up.
 
-JupyterLab runs in this process. It offers one kernel, which is this very Python; asks no questions, of the user or of
+JupyterLab runs in this process. It offers one kernel, which is this very Python; asks nothing, neither the user nor
 any other host; and ends when the user says so, its kernels first, so that their connections say goodbye.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
@@ -17,14 +18,18 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from jupyter_core.utils import ensure_async
+
 from asyncdb_nb.errors import MissingExtraError
-from asyncdb_nb.lessons_folder import LessonsFolder
-from asyncdb_nb.surroundings import OnlyThisPython, environment
+from asyncdb_nb.lessons_folder import LessonsFolder, fill
+from asyncdb_nb.surroundings import OnlyThisPython, environment, prepare_sample
 
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
 
-FRONTEND = {
+STOP_SECONDS = 2.0  # how long the cells that run may take to stop
+
+FRONTEND: dict[str, dict[str, Any]] = {
     "page_config": {  # no question about news, no look for updates, no offer to build
         "disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True},
         "buildAvailable": False,
@@ -32,56 +37,46 @@ FRONTEND = {
     },
     "default_setting_overrides": {
         "@jupyterlab/docmanager-extension:plugin": {"autosaveInterval": 10},  # seconds, not 120: Ctrl-C loses little
+        "@jupyterlab/filebrowser-extension:browser": {"showLastModifiedColumn": False},  # room for the lessons' names
     },
 }
-"""What JupyterLab reads from files named like this; a user's own settings win over `default_setting_overrides`."""
+"""What JupyterLab reads from files of these names; a user's own settings win over `default_setting_overrides`."""
 
 
-def serve(folder: LessonsFolder, port: int, browser: bool, ready: Callable[[str], object]) -> None:
-    """Run JupyterLab on a folder, its first lesson open, until SIGINT, SIGTERM or SIGHUP; its kernels have ended then.
+def run_lab(directory: Path, port: int, browser: bool, tell: Callable[[str], object]) -> None:
+    """Run JupyterLab with the first lesson open, until SIGINT, SIGTERM or SIGHUP; its kernels have ended then.
 
-    Changes this process's environment and signal handlers; it is for a process that does nothing else.
+    Changes this process's environment and signal handlers, so it is for a process that does nothing else.
 
     Args:
-        folder: From `fill()`.
-        port: Where to listen; if somebody else does, one of the next.
+        directory: Where the copies of the lessons are; see `fill()`.
+        port: Where to listen on this machine; if somebody else does, on one of the next.
         browser: Whether to open one.
-        ready: Called with the address, token included, as soon as it can be opened.
+        tell: Called with what to print: where the lessons are; the address, when it can be opened; the end.
 
     Raises:
+        LessonsFolderError: The lessons cannot be copied into the folder.
         MissingExtraError: JupyterLab is not installed.
+        ServerError: The embedded server cannot be started.
     """
     with MissingExtraError.instead("the lab", "lab"):
         from jupyterlab.labapp import LabApp
 
-    kept = environment()
-    for name in os.environ.keys() - kept.keys():
-        del os.environ[name]  # kernels inherit it
+    folder = fill(directory)
+    tell(str(folder))
+    asyncio.run(prepare_sample())
+    for name in os.environ.keys() - environment().keys():
+        del os.environ[name]  # kernels inherit what is left
     with tempfile.TemporaryDirectory(prefix="asyncdb-nb-") as config:
         _configure_frontend(Path(config))
         token = secrets.token_hex(24)
         app: ServerApp = LabApp.initialize_server(argv=_options(folder, port, browser, token))
         for number in _ends():
             signal.signal(number, _stopper(app))
-        ready(f"{app.connection_url}lab/tree/{folder.first}?token={token}")
+        address = f"{app.connection_url}lab/tree/{folder.first}?token={token}"
+        app.io_loop.add_callback(tell, f"JupyterLab is at {address}\nCtrl-C stops it.")  # the loop's first act: listen
         app.start()
-
-
-def _options(folder: LessonsFolder, port: int, browser: bool, token: str) -> list[str]:
-    """What would be typed after `jupyter lab`: it wins over the user's configuration files."""
-    kernels = f"{OnlyThisPython.__module__}.{OnlyThisPython.__qualname__}"
-    options = [
-        f"--ServerApp.root_dir={folder.directory}",
-        f"--ServerApp.port={port}",
-        f"--ServerApp.kernel_spec_manager_class={kernels}",
-        f"--IdentityProvider.token={token}",  # ours, so that Jupyter does not print an address as well
-        "--ServerApp.allow_root=True",  # it listens on this machine only, and the lessons were started on purpose
-        "--Application.log_level=ERROR",
-        f"--LabApp.default_url=/lab/tree/{folder.first}",
-        f"--LabApp.workspaces_dir={folder.directory / '.jupyterlab'}",  # which tabs were open here, not elsewhere
-        "--LabApp.extension_manager=readonly",
-    ]
-    return options if browser else [*options, "--no-browser"]
+    tell(f"Stopped. Your work is in {folder.directory}")
 
 
 def _configure_frontend(directory: Path) -> None:
@@ -93,15 +88,51 @@ def _configure_frontend(directory: Path) -> None:
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join([str(directory), *([others] if others else [])])
 
 
+def _options(folder: LessonsFolder, port: int, browser: bool, token: str) -> list[str]:
+    """What would be typed after `jupyter lab`: it wins over the user's configuration files."""
+    kernels = f"{OnlyThisPython.__module__}.{OnlyThisPython.__qualname__}"
+    options = [
+        f"--ServerApp.root_dir={folder.directory}",
+        f"--ServerApp.port={port}",
+        f"--ServerApp.kernel_spec_manager_class={kernels}",
+        f"--IdentityProvider.token={token}",  # ours, so that Jupyter does not print an address as well
+        "--ServerApp.allow_root=True",  # only this machine can reach it, and who runs the lessons as root means it
+        "--Application.log_level=ERROR",
+        f"--LabApp.default_url=/lab/tree/{folder.first}",
+        f"--LabApp.workspaces_dir={folder.directory / '.jupyterlab'}",  # which tabs were open here, not elsewhere
+        "--LabApp.extension_manager=readonly",
+    ]
+    return options if browser else [*options, "--no-browser"]
+
+
 def _ends() -> list[signal.Signals]:
     """The signals that end a program: Ctrl-C, a supervisor, a closed terminal (unless `nohup` has it ignored)."""
     names = ("SIGINT", "SIGTERM", "SIGHUP")
     return [number for number in signal.Signals if number.name in names and signal.getsignal(number) != signal.SIG_IGN]
 
 
-def _stopper(app: ServerApp) -> Callable[[int, FrameType | None], Any]:
+def _stopper(app: ServerApp) -> Callable[[int, FrameType | None], None]:
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second one ends this process at once, and the kernels follow
-        app.stop(from_signal=True)
+        app.io_loop.add_callback(_stop, app)
 
     return stop
+
+
+async def _stop(app: ServerApp) -> None:
+    """Stop the cells that run, then the kernels, then JupyterLab."""
+    manager: Any = app.kernel_manager
+    try:
+        for kernel in _busy(manager):
+            await ensure_async(manager.interrupt_kernel(kernel))
+        async with asyncio.timeout(STOP_SECONDS):
+            while _busy(manager):  # noqa: ASYNC110  Jupyter only notes what the kernel says
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        app.log.error("A cell does not stop; its kernel is ended all the same.")
+    finally:
+        app.stop()
+
+
+def _busy(manager: Any) -> list[str]:
+    return [name for name in manager.list_kernel_ids() if manager.get_kernel(name).execution_state == "busy"]
