@@ -27,10 +27,11 @@ from sqlalchemy.orm import Session
 from asyncdb_nb import catalog
 from asyncdb_nb.connecting import make_engine, without_frames
 from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError
+from asyncdb_nb.portrait import portrait
 from asyncdb_nb.registry import Registry
 from asyncdb_nb.sessions import session_scope
 from asyncdb_nb.stale import read_fresh
-from asyncdb_nb.target import EXAMPLE, Target
+from asyncdb_nb.target import EMBEDDED, EXAMPLE, Target
 from asyncdb_nb.urls import complete, parse, resolve
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SessionFactory = async_sessionmaker[Any] | type[AsyncSession] | type[Session]
-
-_EMBEDDED = "the embedded server, with the sample workflows"
 
 _connected: Registry[Database] = Registry()
 
@@ -261,24 +260,14 @@ class Database:
     def __repr__(self) -> str:
         if not hasattr(self, "_engine"):
             return "Database, not made"  # seen in the traceback of its own __init__
-        where = self._target
-        server = where.origin if where.origin == _EMBEDDED else f"{where.server} (from {where.origin})"
-        lines = [
-            "Database, closed" if self._closed else "Database",
-            f"  server    {server}",
-            f"  database  {where.database!r}, as user {where.user!r}",
-            f"  pool      {_pool_in_words(self._options)}",
-        ]
-        if self._closed:
-            return "\n".join([*lines, "  next      db = await connect(...)"])
-        return "\n".join([*lines, "  next      await db.tables()", '            await db.frame("select ...")'])
+        return portrait(self._target, self._options, self._engine.pool, self._closed)
 
     async def _check(self) -> None:
         """Check out a connection, which is one round trip when one is idle: the ping."""
         async with self.engine.connect() as connection:
             if not self._options.get("pool_pre_ping", True):
                 await connection.exec_driver_sql("SELECT 1")
-        if self._target.origin == _EMBEDDED and not self._has_sample:
+        if self._target.origin == EMBEDDED and not self._has_sample:
             from asyncdb_nb.workflows import ensure_sample
 
             await ensure_sample(self)
@@ -331,11 +320,6 @@ async def connect(
     return database
 
 
-def _pool_in_words(options: dict[str, Any]) -> str:
-    words = f"{options.get('pool_size', 5)} connections a loop, {options.get('max_overflow', 10)} more when busy"
-    return words if options["idle_timeout"] is None else f"{words}, closed when idle for {options['idle_timeout']:g} s"
-
-
 def _registered(where: Target, sessionmaker: SessionFactory | None, options: dict[str, Any]) -> Database:
     # A class that a cell defined anew looks like the old one, and may filter otherwise: the object itself counts.
     arguments = (sorted(where.parameters.items()), id(sessionmaker), sorted(options.items()))
@@ -346,4 +330,4 @@ async def _embedded() -> Target:
     from asyncdb_nb.server import embedded_server
 
     server = await asyncio.to_thread(embedded_server)
-    return complete(parse(server.url), _EMBEDDED)
+    return complete(parse(server.url), EMBEDDED)

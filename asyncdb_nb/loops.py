@@ -74,15 +74,20 @@ def forget(loop: asyncio.AbstractEventLoop, cleanup: Cleanup) -> None:
 
 
 def describe(loop: asyncio.AbstractEventLoop | None) -> str:
-    """Name a loop for a person: loops are numbered in the order in which they were first named."""
+    """Name a loop for a person, and say whether it runs."""
     if loop is None:
         return "no running event loop"
+    state = "closed" if loop.is_closed() else "running" if loop.is_running() else "stopped"
+    return f"{name(loop)} ({state})"
+
+
+def name(loop: asyncio.AbstractEventLoop) -> str:
+    """Name a loop for a person: loops are numbered in the order in which they were first named."""
     with _lock:
         number = _numbers.get(loop)
         if number is None:
             number = _numbers[loop] = next(_counter)
-    state = "closed" if loop.is_closed() else "running" if loop.is_running() else "stopped"
-    return f"event loop {number} ({state})"
+    return f"event loop {number}"
 
 
 def drive(

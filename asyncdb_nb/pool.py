@@ -142,6 +142,10 @@ class LoopBoundPool(Pool):
         """Return how many connections are in use, on all loops."""
         return sum(subpool.checkedout() for subpool in self._snapshot())
 
+    def checkedout_by_loop(self) -> dict[asyncio.AbstractEventLoop, int]:
+        """Return how many connections are in use on each loop that has used this pool and is not closed."""
+        return {subpool.loop: subpool.checkedout() for subpool in self._snapshot()}
+
     def overflow(self) -> int:
         """Return by how many the open connections exceed `pool_size`, summed over the loops."""
         return sum(subpool.overflow() for subpool in self._snapshot())

@@ -19,6 +19,9 @@ from sqlalchemy import URL
 from asyncdb_nb.errors import DatabaseURLError
 from asyncdb_nb.libpq import Parameters
 
+EMBEDDED = "the embedded server, with the sample workflows"
+"""The origin of a target that nobody named."""
+
 EXAMPLE = "postgresql://user:password@host:5432/database"
 
 ODD_CHARACTERS = (

@@ -91,6 +91,33 @@ async def test_its_repr_says_where_it_is_and_what_to_type(database: Database) ->
     assert repr(database).startswith("Database, closed")
 
 
+async def test_its_repr_tells_the_connections_that_each_loop_uses(database: Database) -> None:
+    """And not how many are idle, which depends on the time: notebooks compare it with what they showed before."""
+    before = _loops_told(database)
+    async with database.session() as session:
+        await session.execute(text("select 1"))
+        during = _loops_told(database)
+    await asyncio.to_thread(asyncio.run, ask(database, "select 1"))  # a loop that has ended
+    after = _loops_told(database)
+    elsewhere = await asyncio.to_thread(asyncio.run, _told_inside(database))
+
+    assert (before, during, after) == (["0 connections in use"], ["1 connection in use"], ["0 connections in use"])
+    assert elsewhere == ["1 connection in use", "0 connections in use"]
+
+
+async def _told_inside(database: Database) -> list[str]:
+    async with database.session() as session:
+        await session.execute(text("select 1"))
+        return _loops_told(database)
+
+
+def _loops_told(database: Database) -> list[str]:
+    """What the repr says of each loop; this one comes first."""
+    lines = repr(database).partition("  loops ")[2].partition("\n  next")[0].splitlines()
+    assert [line.partition(":")[0].endswith(", this one") for line in lines] == [True] + [False] * (len(lines) - 1)
+    return [line.partition(": ")[2] for line in lines]
+
+
 async def test_a_closed_database_says_so(database: Database) -> None:
     """`aclose()` may be called again; everything else is answered with how to open it anew."""
     await ask(database, "select 1")

@@ -23,7 +23,7 @@ dataframes.literals dataframes.sql_text dataframes.sizes dataframes.shape datafr
 dataframes.streaming dataframes.progress dataframes.rows dataframes.execute
 dataframes.reading dataframes.pending dataframes
 repository
-connecting catalog registry stale database
+connecting catalog portrait registry stale database
 bridge
 server.guard server.programs server.cluster server
 workflows.models workflows.catalogue workflows.simulation workflows.bulk workflows.generator

@@ -9,18 +9,18 @@ await (in a `def`, under `%%time` or `%%capture`), the call is handed to `asyncd
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 _CALLS = ("run_line_magic", "run_cell_magic")
 
 
-def with_awaits(lines: list[str], magic: str, can_await: bool) -> list[str]:
-    """Await every call of a magic.
+def with_awaits(lines: list[str], magics: Collection[str], can_await: bool) -> list[str]:
+    """Await every call of some magics.
 
     Args:
         lines: Python source, as IPython's `input_transformers_post` get it.
-        magic: The magic's name, without `%`.
+        magics: The names of the asynchronous magics, without `%`.
         can_await: Whether the cell's own level may await.
 
     Returns:
@@ -29,7 +29,7 @@ def with_awaits(lines: list[str], magic: str, can_await: bool) -> list[str]:
     if not any(call in line for line in lines for call in _CALLS):
         return lines
     try:
-        calls = list(_calls(ast.parse("".join(lines)), magic, can_await))
+        calls = list(_calls(ast.parse("".join(lines)), magics, can_await))
     except SyntaxError:
         return lines  # IPython will say so
     edited = [line.encode() for line in lines]  # ast counts columns in bytes
@@ -40,11 +40,11 @@ def with_awaits(lines: list[str], magic: str, can_await: bool) -> list[str]:
     return [line.decode() for line in edited]
 
 
-def _calls(node: ast.AST, magic: str, can_await: bool) -> Iterator[tuple[Any, bool]]:
-    """Find the calls of a magic that are not awaited yet, in order, and whether each may be."""
+def _calls(node: ast.AST, magics: Collection[str], can_await: bool) -> Iterator[tuple[Any, bool]]:
+    """Find the calls of magics that are not awaited yet, in order, and whether each may be."""
     if isinstance(node, ast.Await):
         return
-    if _is_call(node, magic):
+    if _is_call(node, magics):
         yield node, can_await
         return
     if isinstance(node, ast.AsyncFunctionDef):
@@ -52,16 +52,16 @@ def _calls(node: ast.AST, magic: str, can_await: bool) -> Iterator[tuple[Any, bo
     elif isinstance(node, ast.FunctionDef | ast.Lambda):
         can_await = False
     for child in ast.iter_child_nodes(node):
-        yield from _calls(child, magic, can_await)
+        yield from _calls(child, magics, can_await)
 
 
-def _is_call(node: ast.AST, magic: str) -> bool:
+def _is_call(node: ast.AST, magics: Collection[str]) -> bool:
     match node:
         case ast.Call(
             func=ast.Attribute(value=ast.Call(func=ast.Name(id="get_ipython")), attr=attribute),
             args=[ast.Constant(value=name), *_],
         ):
-            return attribute in _CALLS and name == magic
+            return attribute in _CALLS and name in magics
     return False
 
 

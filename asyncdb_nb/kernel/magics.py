@@ -6,6 +6,9 @@ SQL in cells: `%%asql`, `%asql` and `%asyncdb`.
 
     df = %asql select count(*) from tasks
 
+    %asyncdb                                   -- the databases in variables, and their pools
+    %asyncdb doctor                            -- what is wrong, and what to do
+
 Values come from variables by `:name`, as bind parameters: no text is ever pasted into SQL. A statement runs in a short
 read-only transaction, on the cell's loop, and Stop stops it.
 """
@@ -14,10 +17,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.database import Database, connect
-from asyncdb_nb.errors import MagicError
+from asyncdb_nb.doctor import Diagnosis, examine
+from asyncdb_nb.errors import DatabaseClosedError, MagicError
 from asyncdb_nb.kernel.awaiting import with_awaits
 from asyncdb_nb.kernel.completions import Completions
 
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 _HEAD: Any = re.compile(r"\s*(?:--db\s+(?P<db>\w+))?\s*(?:(?P<name>[^\W\d]\w*)\s*=)?\s*")
+_ASYNCHRONOUS = ("asql", "asyncdb")
 _PIECE = re.compile(
     r"""(?P<text> '(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | /\*.*?\*/ | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
       | (?<![:\w\\]):(?P<bind>[^\W\d]\w*)""",
@@ -74,13 +80,38 @@ class Magics:
             )
         return self._read(cell, head["db"], head["name"])
 
-    def asyncdb(self, line: str) -> None:
-        """Show each database in a variable, and its pool on every loop: `%asyncdb status`."""
-        found = {id(value): (name, value) for name, value in self._databases().items()}
-        for name, database in found.values():
-            print(f"{name} = {database!r}\n  loops     {database.engine.pool.status()}")  # noqa: T201
+    async def asyncdb(self, line: str) -> Diagnosis | None:
+        """Show each database in a variable, and its pool on every loop; `%asyncdb doctor` says what is wrong.
+
+        The doctor looks at the variable `db`, or at the one that `%asyncdb doctor NAME` names.
+        """
+        match line.split():
+            case [] | ["status"]:
+                self._show_status()
+                return None
+            case ["doctor", *names] if len(names) < 2:
+                return await examine(self._patient(*names))
+        raise MagicError(f"`%asyncdb {line}` cannot be read", "`%asyncdb`, `%asyncdb doctor` or `%asyncdb doctor NAME`")
+
+    def _show_status(self) -> None:
+        found = self._databases_once()
+        for name, database in found.items():
+            print(f"{name} = {database!r}")  # noqa: T201
+            with suppress(DatabaseClosedError):
+                print(f"  status    {database.engine.pool.status()}")  # noqa: T201
         if not found:
             print("No variable holds a Database. Make one: `db = await connect()`.")  # noqa: T201
+
+    def _patient(self, name: str | None = None) -> Database | None:
+        """Return the database to examine; None where there is none in a variable."""
+        databases = self._databases()
+        if name is not None or "db" in databases:
+            return _named(name or "db", databases)
+        once = self._databases_once()
+        if len(once) > 1:
+            first = next(iter(once))
+            raise MagicError(f"Several variables hold a Database: {', '.join(once)}", f"`%asyncdb doctor {first}`")
+        return next(iter(once.values()), None)
 
     async def _read(self, statement: str, database: str | None, name: str | None) -> pd.DataFrame | None:
         db = await self._database(database)
@@ -94,25 +125,36 @@ class Magics:
 
     async def _database(self, name: str | None) -> Database:
         databases = self._databases()
-        if name is not None and name not in databases:
-            raise MagicError(f"No variable {name!r} holds a Database", f"`{name} = await connect(...)` before")
         if name is None and "db" not in databases:
-            self._shell.user_ns["db"] = await connect()
-            return self._shell.user_ns["db"]  # type: ignore[no-any-return]
-        return databases[name or "db"]
+            self._shell.user_ns["db"] = databases["db"] = await connect()
+        return _named(name or "db", databases)
 
     def _databases(self) -> dict[str, Database]:
-        return {name: value for name, value in self._shell.user_ns.items() if isinstance(value, Database)}
+        variables = self._shell.user_ns.items()  # those with an underscore are IPython's, of results that were shown
+        return {name: value for name, value in variables if isinstance(value, Database) and name[0] != "_"}
+
+    def _databases_once(self) -> dict[str, Database]:
+        """Return each database under the first of its names."""
+        names: dict[int, str] = {}
+        for name, database in self._databases().items():
+            names.setdefault(id(database), name)
+        return {name: self._shell.user_ns[name] for name in names.values()}
 
     def _write_awaits(self, lines: list[str]) -> list[str]:
         # code that a magic of the running cell has transformed (`%%time`, `%%capture`) cannot await
-        return with_awaits(lines, "asql", can_await=not self._in_cell)
+        return with_awaits(lines, _ASYNCHRONOUS, can_await=not self._in_cell)
 
     def _begin(self, info: Any) -> None:
         self._in_cell = True
 
     def _end(self, result: Any) -> None:
         self._in_cell = False
+
+
+def _named(name: str, databases: dict[str, Database]) -> Database:
+    if name not in databases:
+        raise MagicError(f"No variable {name!r} holds a Database", f"`{name} = await connect(...)` before")
+    return databases[name]
 
 
 def _binds(statement: str, variables: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -52,6 +52,8 @@ def test_values_are_bound_and_never_pasted(kernel: Kernel) -> None:
         ("%asql --db nowhere select 1", "No variable 'nowhere' holds a Database."),
         ("%%asql two words\nselect 1", "cannot be read. Type `%%asql`"),
         ("%asql drop table x", "returns no rows"),
+        ("%asyncdb dcotor", "`%asyncdb dcotor` cannot be read. Type `%asyncdb`, `%asyncdb doctor` or"),
+        ("%asyncdb doctor nowhere", "No variable 'nowhere' holds a Database. Type `nowhere = await connect(...)`"),
     ],
 )
 def test_a_mistake_is_named(kernel: Kernel, code: str, says: str) -> None:
@@ -126,7 +128,39 @@ def test_status_shows_each_database_and_its_loops(kernel: Kernel) -> None:
     shown = kernel.run("%asyncdb status").stdout
 
     assert "db = Database" in shown
-    assert "loops     event loop 1 (running): Pool size: 5" in shown
+    assert "loops     event loop 1, this one: 0 connections in use" in shown
+    assert "status    event loop 1 (running): Pool size: 5  Connections in pool: 1" in shown
+
+
+def test_status_shows_a_closed_database(kernel: Kernel) -> None:
+    kernel.run("shut = type(db)(db.url)\nawait shut.aclose()")
+
+    reply = kernel.run("%asyncdb\ndel shut")
+
+    assert reply.status == "ok"
+    assert "shut = Database, closed" in reply.stdout
+
+
+@pytest.mark.parametrize("line", ["%asyncdb doctor", "%asyncdb doctor db", "found = %asyncdb doctor\nfound"])
+def test_the_doctor_examines_the_database(kernel: Kernel, line: str) -> None:
+    kernel.run("%asql select 1")
+
+    reply = kernel.run(line)
+
+    assert "PostgreSQL 18" in reply.last
+    assert "database 'tests'" in reply.last
+    assert reply.last.splitlines()[-1] == "Nothing is wrong."
+
+
+def test_the_doctor_takes_the_only_database_and_asks_which_of_several(start_kernel: KernelMaker) -> None:
+    kernel = start_kernel("doctor")
+    kernel.run("%load_ext asyncdb_nb\nfrom asyncdb_nb import Database, connect\nshop = again = await connect()\nshop")
+
+    only = kernel.run("%asyncdb doctor").last
+    several = kernel.run("store = Database(shop.url)\n%asyncdb doctor").last
+
+    assert "database 'tests'" in only
+    assert several.endswith("Several variables hold a Database: shop, store. Type `%asyncdb doctor shop`.")
 
 
 # --- the source -------------------------------------------------------------------------------------------------------
@@ -149,7 +183,7 @@ CALL = "get_ipython().run_line_magic('asql', 'select 1')"
     ],
 )
 def test_the_await_is_written_where_the_magic_is_called(source: str, expected: str | None) -> None:
-    lines = with_awaits(source.splitlines(keepends=True), "asql", can_await=True)
+    lines = with_awaits(source.splitlines(keepends=True), ["asql"], can_await=True)
 
     if expected is None:
         expected = f"get_ipython().run_line_magic('time', '')\nawait {CALL}; await {CALL}\n"
