@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
@@ -30,7 +31,7 @@ from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError
 from asyncdb_nb.portrait import portrait
 from asyncdb_nb.registry import Registry
 from asyncdb_nb.sessions import session_scope
-from asyncdb_nb.stale import read_fresh
+from asyncdb_nb.stale import is_stale, read_fresh
 from asyncdb_nb.target import EMBEDDED, EXAMPLE, Target
 from asyncdb_nb.urls import complete, parse, resolve
 
@@ -230,12 +231,20 @@ class Database:
     async def _parts(
         self, reader: Callable[..., Any], statement: Any, params: Any, options: dict[str, Any]
     ) -> AsyncGenerator[Any, None]:
-        async with (
-            self.session(readonly=True) as session,
-            aclosing(reader(session, statement, params, exclusive=True, **options)) as parts,
-        ):
-            async for part in parts:
-                yield part
+        begun = False
+        for attempt in (1, 2):
+            try:
+                async with (
+                    self.session(readonly=True) as session,
+                    aclosing(reader(session, statement, params, exclusive=True, **options)) as parts,
+                ):
+                    async for part in parts:
+                        begun = True
+                        yield part
+                return
+            except DBAPIError as error:
+                if begun or attempt == 2 or not is_stale(error):
+                    raise
 
     def _pending(self, call: str, start: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
         from asyncdb_nb.dataframes.pending import Pending

@@ -21,6 +21,11 @@ async def read_fresh(read: Callable[[], Awaitable[T]]) -> T:
     try:
         return await read()
     except DBAPIError as error:
-        if type(error.orig).__name__ != "InvalidCachedStatementError":  # SQLAlchemy's, for asyncpg's of the same name
+        if not is_stale(error):
             raise
     return await read()
+
+
+def is_stale(error: DBAPIError) -> bool:
+    """Say whether a statement failed because it was prepared before a table was altered."""
+    return type(error.orig).__name__ == "InvalidCachedStatementError"  # SQLAlchemy's, for asyncpg's of the same name

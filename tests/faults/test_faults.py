@@ -94,6 +94,31 @@ async def test_scenario_42c_a_table_altered_elsewhere_fails_no_frame(db: Databas
         assert list(frame.columns) == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select * from altered",
+        "with it as (select * from altered) select *, 1 as merge from it",
+    ],
+    ids=["by COPY, described anew each time", "prepared once, as it might change data"],
+)
+async def test_scenario_42c_a_table_altered_elsewhere_fails_no_stream(
+    db: Database, victim: Victim, statement: str
+) -> None:
+    """A statement proves to be stale before its first part is given out."""
+    victim.query("drop table if exists altered; create table altered (a int); insert into altered values (1)")
+    await warm(db)
+    await asyncio.gather(*(dtypes(db, statement) for _ in range(3)))
+
+    victim.query("alter table altered alter a type text")
+
+    assert await asyncio.gather(*(dtypes(db, statement) for _ in range(3))) == [["str"]] * 3
+
+
+async def dtypes(db: Database, statement: str) -> list[str]:
+    return [str(part["a"].dtype) async for part in db.frames(statement)]
+
+
 async def test_a_table_altered_under_a_session_fails_once_and_says_so(db: Database, victim: Victim) -> None:
     victim.query("drop table if exists altered; create table altered (a int)")
     await warm(db)
