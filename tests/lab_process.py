@@ -62,8 +62,12 @@ class LabProcess:
         return watch
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> Ended:
-        """End it by a signal, and wait for that."""
+        """End it by a signal."""
         os.kill(self._process.pid, number)
+        return self.wait()
+
+    def wait(self) -> Ended:
+        """Wait for its end."""
         output, errors = self._process.communicate(timeout=30)
         return Ended(self._process.returncode, output, errors)
 

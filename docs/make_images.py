@@ -1,0 +1,91 @@
+"""
+Make the pictures of the README, in `docs/images/`: the lab in a browser, and one program on two pools.
+
+    python docs/make_images.py      # needs the extra `test`, and Chromium
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+from playwright.sync_api import expect
+from sqlalchemy import text
+from sqlalchemy.exc import InterfaceError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from asyncdb_nb import LoopBoundPool, trace
+from asyncdb_nb.server import EmbeddedServer
+
+ROOT = Path(__file__).parent.parent
+IMAGES = ROOT / "docs" / "images"
+POOLS: dict[str, dict[str, Any]] = {
+    "Three loops on SQLAlchemy's usual pool": {},
+    "The same three loops with poolclass=LoopBoundPool": {"poolclass": LoopBoundPool},
+}
+
+
+def make_timeline(path: Path) -> None:
+    """Draw what a program that runs three loops does with the usual pool, and with ours."""
+    figure, axes = plt.subplots(1, 2, figsize=(14.6, 4.1), layout="constrained")
+    with EmbeddedServer.start() as server:
+        for ax, (title, pool) in zip(axes, POOLS.items(), strict=True):
+            engine = create_async_engine(server.url.replace("://", "+asyncpg://", 1), **pool)
+            with trace() as recorded:
+                run_three_loops(engine)
+            recorded.plot(ax, title=title, dark=False)
+    figure.savefig(path, dpi=110)
+
+
+def run_three_loops(engine: AsyncEngine) -> None:
+    """Ask one question on each of three loops, and go on when it fails."""
+    for _ in range(3):
+        with suppress(RuntimeError, InterfaceError):
+            asyncio.run(ask(engine))
+
+
+async def ask(engine: AsyncEngine) -> int:
+    """Ask a question."""
+    async with engine.connect() as connection:
+        return int(await connection.scalar(text("select 42")))
+
+
+def make_lab(path: Path) -> None:
+    """Run the first lesson in the lab, and show where a frame becomes a plot."""
+    sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "browser")]
+    from lab_process import LabProcess
+    from notebook_page import opened
+
+    with tempfile.TemporaryDirectory(prefix="adb-") as home:
+        Path(home).chmod(0o711)  # the server's system user must get through
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
+        own = {f"JUPYTER_{name}_DIR": f"{home}/{name.lower()}" for name in ("CONFIG", "DATA", "RUNTIME")}
+        with (
+            LabProcess(env=clean | own | {"ASYNCDB_NB_HOME": home}, cwd=Path(home)) as lab,
+            opened(lab.address, width=1470, height=990) as notebook,
+        ):
+            notebook.choose("Run", "Run All Cells")
+            expect(notebook.page.get_by_text("Not yet.", exact=True)).to_be_visible()
+            notebook.go_to("Ask with SQLAlchemy")
+            expect(notebook.figures.first).to_be_in_viewport()
+            notebook.widen_sidebar(90)
+            notebook.save()
+            notebook.page.screenshot(path=path)
+
+
+if __name__ == "__main__":
+    logging.disable()  # the usual pool logs what it cannot close; the picture shows it
+    IMAGES.mkdir(exist_ok=True)
+    make_timeline(IMAGES / "timeline.png")
+    make_lab(IMAGES / "lab.png")

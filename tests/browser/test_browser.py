@@ -1,0 +1,105 @@
+"""The lab in a real browser. `BROWSER_ARTIFACTS=DIR` keeps the screenshots there."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from lab_process import LabProcess
+from notebook_page import NotebookPage, chromium, opened
+from playwright.sync_api import expect
+
+from asyncdb_nb.server import EmbeddedServer
+
+STOP_ME = 'await session.execute(text("select pg_sleep(60)"))'
+
+
+@pytest.fixture(autouse=True)
+def _browser() -> None:
+    """A machine without Chromium skips this, but not the continuous integration."""
+    if chromium() is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("Chromium is not installed: apt-get install chromium")
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Callable[[NotebookPage, str], None]:
+    """Take a screenshot: `picture(notebook, name)`."""
+    directory = Path(os.environ.get("BROWSER_ARTIFACTS") or tmp_path / "screenshots")
+    directory.mkdir(parents=True, exist_ok=True)
+    return lambda notebook, name: notebook.page.screenshot(path=directory / f"{name}.png")
+
+
+@pytest.fixture
+def lab(learner: dict[str, str], tmp_path: Path) -> Iterator[LabProcess]:
+    """The lab, as the command starts it for somebody whose Jupyter has never been used."""
+    own = {f"JUPYTER_{name}_DIR": str(tmp_path / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+    with socket.create_server(("localhost", 0)) as taken:
+        port = taken.getsockname()[1]
+    with LabProcess("--port", str(port), env=learner | own, cwd=tmp_path) as lab:
+        yield lab
+
+
+def test_a_person_runs_the_first_lesson_stops_a_query_and_goes_on(
+    lab: LabProcess, learner: dict[str, str], tmp_path: Path, picture: Callable[[NotebookPage, str], None]
+) -> None:
+    """By the buttons: ▶ to the first frame, all cells, a query that ■ stops at once, the next cell, Shut Down."""
+    watch = lab.watch()
+    asleep = "select 1 from pg_stat_activity where wait_event = 'PgSleep'"
+
+    with opened(lab.address) as notebook:
+        expect(notebook.page.get_by_role("heading", name="Open a session").first).to_be_in_viewport()
+        picture(notebook, "1-open")
+        while not notebook.frames.count():
+            notebook.press("run")
+            notebook.wait_until_idle()
+        expect(notebook.frames.first).to_be_in_viewport()
+        picture(notebook, "2-frame")
+
+        notebook.choose("Run", "Run All Cells")
+        expect(notebook.page.get_by_text("Not yet.", exact=True)).to_be_visible()
+
+        stopped = notebook.run_below(f"async with db.session() as session:\n    {STOP_ME}")
+        wait_until(lambda: watch.query(asleep))
+        pressed = time.monotonic()
+        notebook.press("interrupt")
+        expect(stopped).to_have_text(re.compile(rf"^Stopped after \d+\.\d s in line 2: {re.escape(STOP_ME)}[^\n]*$"))
+        wait_until(lambda: not watch.query(asleep))
+        assert time.monotonic() - pressed < 5  # it takes a fraction of a second, on a machine that is not busy
+        picture(notebook, "3-stopped")
+
+        answer = notebook.run_below('await db.frame("select 6 * 7 as answer")')
+        expect(answer.locator("td")).to_have_text("42")
+        picture(notebook, "4-went-on")
+
+        notebook.go_to("Ask with SQLAlchemy")
+        expect(notebook.figures.first).to_be_in_viewport()
+        assert notebook.figures.first.evaluate("image => image.naturalWidth") > 500
+        picture(notebook, "5-plot")
+
+        notebook.save()
+        assert notebook.interruptions.count() == 0
+        assert notebook.strangers == []
+        notebook.choose("File", "Shut Down")
+        notebook.page.get_by_role("button", name="Shut Down").click()
+        ended = lab.wait()
+
+    assert (ended.status, ended.errors) == (0, "")
+    assert ended.output == f"Stopped. Your work is in {tmp_path / 'asyncdb-nb-lessons'}\n"
+    assert "pg_sleep(60)" in (tmp_path / "asyncdb-nb-lessons/01_open_a_session.ipynb").read_text(encoding="utf-8")
+    server = EmbeddedServer(Path(learner["ASYNCDB_NB_HOME"]) / "server")
+    wait_until(lambda: not server.status().running)  # with its last user
+    watch.close()
+    assert not watch.bad_goodbyes()
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 15) -> None:
+    """Wait until a condition holds that only the server knows."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"this did not happen within {seconds} s"
+        time.sleep(0.02)
