@@ -135,4 +135,5 @@ async def _stop(app: ServerApp) -> None:
 
 
 def _busy(manager: Any) -> list[str]:
-    return [name for name in manager.list_kernel_ids() if manager.get_kernel(name).execution_state == "busy"]
+    kernels = {name: manager.get_kernel(name) for name in manager.list_kernel_ids()}
+    return [name for name, kernel in kernels.items() if getattr(kernel, "execution_state", "starting") == "busy"]
