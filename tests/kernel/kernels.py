@@ -79,6 +79,32 @@ class Kernel:
                     reply.error = answer["content"].get("ename", "")
         return reply
 
+    def send(self, kind: str, content: dict[str, Any], subshell: str | None = None) -> str:
+        """Send a message of any kind on the shell channel, to the main shell or to a subshell."""
+        message = self.client.session.msg(kind, content)
+        if subshell is not None:
+            message["header"]["subshell_id"] = subshell
+        self.client.shell_channel.send(message)
+        return str(message["header"]["msg_id"])
+
+    def run_in(self, subshell: str | None, code: str) -> Reply:
+        """Run a cell in a subshell."""
+        cell = {"silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+        return self.wait(self.send("execute_request", cell | {"code": code, "stop_on_error": True}, subshell))
+
+    def hear(self, sent: str, seconds: float = SECONDS) -> Reply:
+        """Wait until a message that has no reply is dealt with, such as a comm's."""
+        reply = Reply()
+        end = time.monotonic() + seconds
+        while not self._hear(reply, sent, end):
+            pass
+        return reply
+
+    def ask(self, kind: str, **content: Any) -> dict[str, Any]:
+        """Ask something on the control channel."""
+        self.client.control_channel.send(self.client.session.msg(kind, content))
+        return self.client.get_control_msg(timeout=10)["content"]  # type: ignore[no-any-return]
+
     def hear_output(self, sent: str) -> None:
         """Wait until a cell that runs has printed something; `wait()` will not hear it again."""
         reply = Reply()

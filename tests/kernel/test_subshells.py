@@ -14,27 +14,18 @@ pytestmark = pytest.mark.keeps_connections
 needs_subshells = pytest.mark.skipif(ipykernel.version_info < (7,), reason="ipykernel 6 has no subshells")
 
 
-def ask(kernel: Kernel, kind: str, **content: Any) -> dict[str, Any]:
-    message = kernel.client.session.msg(kind, content)
-    kernel.client.control_channel.send(message)
-    return kernel.client.get_control_msg(timeout=10)["content"]
-
-
 @needs_subshells
 def test_scenario_32_a_subshell_uses_the_same_db(kernel: Kernel, clean_server: ServerWatch) -> None:
     """It has a sub-pool of its own, which ends with it; the main loop's connection stays."""
     kernel.run(PID)
     main = kernel.run("await pid()").last
-    subshell = ask(kernel, "create_subshell_request")["subshell_id"]
+    subshell = kernel.ask("create_subshell_request")["subshell_id"]
 
-    message = kernel.client.session.msg("execute_request", CELL | {"code": "await pid()"})
-    message["header"]["subshell_id"] = subshell
-    kernel.client.shell_channel.send(message)
-    reply = kernel.wait(message["header"]["msg_id"])
+    reply = kernel.run_in(subshell, "await pid()")
 
     assert reply.status == "ok", reply
     assert reply.last != main
-    assert ask(kernel, "delete_subshell_request", subshell_id=subshell)["status"] == "ok"
+    assert kernel.ask("delete_subshell_request", subshell_id=subshell)["status"] == "ok"
     wait_until(lambda: reply.last not in [str(one.pid) for one in clean_server.backends(kernel.name)], 2)
     assert kernel.run("await pid()").last == main
     assert not clean_server.bad_goodbyes()
@@ -46,8 +37,6 @@ async def pid():
         return await session.scalar(text("select pg_backend_pid()"))
 """
 
-CELL = {"silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False, "stop_on_error": True}
-
 
 def comm(kernel: Kernel, body: str, subshell: str | None = None) -> str:
     """Have a synchronous comm callback (a button's handler is one) run `body`, and return what is left in `answer`."""
@@ -57,13 +46,8 @@ def comm(kernel: Kernel, body: str, subshell: str | None = None) -> str:
         "def opened(comm, message):\n    comm.on_msg(on_message)\n"
         "get_comm_manager().register_target('asyncdb_test', opened)"
     )
-    session = kernel.client.session
-    channel = kernel.client.shell_channel
-    channel.send(session.msg("comm_open", {"comm_id": "one", "target_name": "asyncdb_test", "data": {}}))
-    click = session.msg("comm_msg", {"comm_id": "one", "data": {}})
-    if subshell is not None:
-        click["header"]["subshell_id"] = subshell
-    channel.send(click)
+    kernel.send("comm_open", {"comm_id": "one", "target_name": "asyncdb_test", "data": {}})
+    kernel.send("comm_msg", {"comm_id": "one", "data": {}}, subshell)
     return wait_until(lambda: (answer := kernel.run("answer").last) and answer, 10)
 
 
@@ -85,11 +69,11 @@ def test_scenario_33_a_synchronous_callback_asks_the_database(kernel: Kernel, bo
 @pytest.mark.parametrize("body", [ASKS, STARTS_A_TASK], ids=["run", "task"])
 def test_scenario_33_a_callback_in_a_subshell_does_so_too(kernel: Kernel, body: str) -> None:
     """JupyterLab sends the messages of widgets there, so that a button works while a cell runs."""
-    subshell = ask(kernel, "create_subshell_request")["subshell_id"]
+    subshell = kernel.ask("create_subshell_request")["subshell_id"]
 
     assert comm(kernel, body, subshell).startswith("('asked', ")
 
-    assert ask(kernel, "delete_subshell_request", subshell_id=subshell)["status"] == "ok"
+    assert kernel.ask("delete_subshell_request", subshell_id=subshell)["status"] == "ok"
 
 
 def test_scenario_33_an_error_in_a_callback_is_seen(kernel: Kernel) -> None:
