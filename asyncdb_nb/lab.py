@@ -112,9 +112,12 @@ def _ends() -> list[signal.Signals]:
 
 
 def _stopper(app: ServerApp) -> Callable[[int, FrameType | None], None]:
+    loop: Any = app.io_loop
+
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second one ends this process at once, and the kernels follow
-        app.io_loop.add_callback(_stop, app)
+        # a signal alone does not wake a loop that waits
+        loop.asyncio_loop.call_soon_threadsafe(loop.add_callback, _stop, app)
 
     return stop
 

@@ -7,10 +7,12 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+import psutil
 from server_checks import TEST_SETTINGS, ServerWatch
 
 from asyncdb_nb.server import EmbeddedServer
@@ -60,6 +62,15 @@ class LabProcess:
         watch.query("select pg_reload_conf()")
         watch.mark()
         return watch
+
+    def wait_until_idle(self) -> None:
+        """Wait until it has nothing to do: no work for a quarter of a second."""
+        process = psutil.Process(self._process.pid)
+        since, worked = time.monotonic(), process.cpu_times()
+        while time.monotonic() - since < 0.25:
+            time.sleep(0.02)
+            if process.cpu_times() != worked:
+                since, worked = time.monotonic(), process.cpu_times()
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> Ended:
         """End it by a signal."""

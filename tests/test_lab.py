@@ -138,7 +138,7 @@ def test_a_lesson_runs_on_this_python_and_the_embedded_server_whatever_is_set_up
 
 
 def test_jupyterlab_asks_nothing_and_offers_one_kernel(learner: dict[str, str], tmp_path: Path) -> None:
-    """No news, no builds; names of files in full, and work that is saved often. SIGTERM ends it as Ctrl-C does."""
+    """No news, no builds; and work that is saved often. SIGTERM ends it as Ctrl-C does, also when it sleeps."""
     with LabProcess(
         "--port", str(free_port()), "--directory", "here", env=person(learner, tmp_path), cwd=tmp_path
     ) as lab:
@@ -150,6 +150,7 @@ def test_jupyterlab_asks_nothing_and_offers_one_kernel(learner: dict[str, str], 
         assert saving["default"] == 10
         assert list(ask(lab, "api/kernelspecs")["kernelspecs"]) == ["python3"]
         watch = lab.watch()
+        lab.wait_until_idle()
         ended = lab.stop(signal.SIGTERM)
 
     assert (ended.status, ended.errors) == (0, "")
