@@ -38,6 +38,7 @@ FRONTEND: dict[str, dict[str, Any]] = {
     "default_setting_overrides": {
         "@jupyterlab/docmanager-extension:plugin": {"autosaveInterval": 10},  # seconds, not 120: Ctrl-C loses little
         "@jupyterlab/filebrowser-extension:browser": {"showLastModifiedColumn": False},  # room for the lessons' names
+        "@jupyterlab/notebook-extension:tracker": {"codeCellConfig": {"lineNumbers": False, "lineWrap": True}},
     },
 }
 """What JupyterLab reads from files of these names; a user's own settings win over `default_setting_overrides`."""

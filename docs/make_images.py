@@ -73,7 +73,7 @@ def make_lab(path: Path) -> None:
         own = {f"JUPYTER_{name}_DIR": f"{home}/{name.lower()}" for name in ("CONFIG", "DATA", "RUNTIME")}
         with (
             LabProcess(env=clean | own | {"ASYNCDB_NB_HOME": home}, cwd=Path(home)) as lab,
-            opened(lab.address, width=1470, height=990) as notebook,
+            opened(lab.address, width=1320, height=1036) as notebook,
         ):
             notebook.choose("Run", "Run All Cells")
             expect(notebook.page.get_by_text("Not yet.", exact=True)).to_be_visible()
