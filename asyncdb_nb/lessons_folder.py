@@ -43,7 +43,7 @@ class LessonsFolder:
 
 
 def fill(directory: Path) -> LessonsFolder:
-    """Copy the lessons and their solutions into a folder, which is made if missing; what is there already is kept.
+    """Copy the lessons and their other notebooks into a folder, which is made if missing; what is there stays.
 
     Raises:
         LessonsFolderError: The folder cannot be made or written to, or is the one of the originals.
@@ -52,15 +52,16 @@ def fill(directory: Path) -> LessonsFolder:
     source, directory = originals(), directory.expanduser().absolute()
     if directory.resolve().is_relative_to(source.resolve()):
         raise LessonsFolderError(directory, "it holds the originals")
-    names = [path.relative_to(source) for path in sorted(source.rglob("[0-9][0-9]_*.ipynb"))]
-    lessons = [name for name in names if name.parent == Path() or name.parent == Path("solutions")]
+    names = [path.relative_to(source) for path in sorted(source.rglob("*.ipynb"))]
+    names = [name for name in names if not any(part.startswith(".") for part in name.parts)]  # JupyterLab's checkpoints
     try:
-        (directory / "solutions").mkdir(parents=True, exist_ok=True)
+        for folder in {directory / name.parent for name in names}:
+            folder.mkdir(parents=True, exist_ok=True)
         _add(directory / ".env", ENV)
-        added = [_add(directory / name, _without_results(source / name)) for name in lessons]
+        added = [_add(directory / name, _without_results(source / name)) for name in names]
     except OSError as error:
         raise LessonsFolderError(directory, error.strerror or str(error)) from error
-    return LessonsFolder(directory, lessons[0].name, sum(added), len(added) - sum(added))
+    return LessonsFolder(directory, min(source.glob("[0-9]*.ipynb")).name, sum(added), len(added) - sum(added))
 
 
 def _add(path: Path, text: str) -> bool:
