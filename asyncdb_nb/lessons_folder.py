@@ -55,7 +55,7 @@ def fill(directory: Path) -> LessonsFolder:
     names = [path.relative_to(source) for path in sorted(source.rglob("*.ipynb"))]
     names = [name for name in names if not any(part.startswith(".") for part in name.parts)]  # JupyterLab's checkpoints
     try:
-        for folder in {directory / name.parent for name in names}:
+        for folder in sorted({directory / name.parent for name in names}, reverse=True):
             folder.mkdir(parents=True, exist_ok=True)
         _add(directory / ".env", ENV)
         added = [_add(directory / name, _without_results(source / name)) for name in names]
