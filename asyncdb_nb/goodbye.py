@@ -134,7 +134,9 @@ def lost_its_place(context: ExceptionContext) -> BaseException | None:
 
 
 async def _all_said(ending: loops.Ending) -> None:
-    while tasks := _under_way.get(asyncio.get_running_loop()):
+    under_way = _under_way.get(asyncio.get_running_loop(), set())
+    # one that is done stays there when Ctrl-C came just before its callback
+    while tasks := [task for task in under_way if not task.done()]:
         for task in tasks:
             _limit(task)
         await asyncio.wait(tasks)

@@ -29,6 +29,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from enum import Enum
 from typing import Any, Protocol
 
+from asyncdb_nb import ctrl_c
+
 EXIT_SECONDS = 2.0  # jupyter_client sends SIGTERM 2.5 s after it has asked a kernel to shut down
 
 _watches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = weakref.WeakKeyDictionary()
@@ -43,6 +45,7 @@ class Ending(Enum):
 
     GENERATORS = "its asynchronous generators are being closed; other code may still run on it"
     CLOSE = "it is about to close; nothing will run on it afterwards"
+    INTERRUPT = "the same, because of Ctrl-C, so nobody had a chance to close what is open"
     EXIT = "the interpreter exits; nothing will run on it afterwards, and nobody had a chance to close it"
 
 
@@ -96,7 +99,8 @@ def drive(
     """Run `work()` to its end on a loop that is not running, from synchronous code.
 
     Somebody may call `loop.stop()` meanwhile (a kernel that shuts down does), so the loop is started again until the
-    work is done. When another loop runs in this thread, a helper thread does it.
+    work is done. Ctrl-C waits for that; a second one does not. When another loop runs in this thread, a helper thread
+    does it.
 
     Args:
         loop: A loop that is neither running nor closed.
@@ -118,7 +122,8 @@ def drive(
                     raise
 
     if asyncio._get_running_loop() is None:
-        go()
+        with ctrl_c.waiting():
+            go()
         return
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         pool.submit(go).result()
@@ -207,7 +212,7 @@ class _Watch:
                 return
             try:
                 if not loop.is_running() and not loop.is_closed() and self.pid == os.getpid() and self.cleanups:
-                    drive(loop, lambda: self.run(Ending.CLOSE))
+                    self._run_before_close(loop)
             finally:
                 if not loop.is_running():
                     with contextlib.suppress(AttributeError):
@@ -219,6 +224,13 @@ class _Watch:
                     original()
 
         loop.close = close  # type: ignore[method-assign]
+
+    def _run_before_close(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not ctrl_c.came():
+            drive(loop, lambda: self.run(Ending.CLOSE))
+            return
+        with contextlib.suppress(TimeoutError):  # a callback that Ctrl-C tore apart may be waited for in vain
+            drive(loop, lambda: self.run(Ending.INTERRUPT), EXIT_SECONDS)
 
     async def _wait_for_shutdown(self) -> AsyncGenerator[None, None]:
         try:

@@ -11,7 +11,7 @@ import asyncdb_nb
 
 LAYERS = """
 errors
-loops keepalive ping guard first_connect goodbye subpool pool
+ctrl_c loops keepalive ping guard first_connect goodbye subpool pool
 libpq target urls identity
 committing sessions
 dataframes.types dataframes.wire dataframes.native dataframes.columns

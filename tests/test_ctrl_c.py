@@ -1,0 +1,100 @@
+"""Ctrl-C ends a program with KeyboardInterrupt, whenever it comes, and connections still say goodbye."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+import pytest
+from server_checks import ServerWatch
+from sqlalchemy import text
+
+from asyncdb_nb import Database, loops
+
+
+@pytest.mark.parametrize(("presses", "finished"), [(1, ["finished"]), (2, [])], ids=["once", "twice"])
+def test_ctrl_c_waits_for_a_goodbye_and_a_second_one_does_not(presses: int, finished: list[str]) -> None:
+    happened = []
+
+    async def goodbye(ending: loops.Ending) -> None:
+        for _ in range(presses):
+            signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(0.01)
+        happened.append("finished")
+
+    async def register() -> None:
+        loops.before_close(asyncio.get_running_loop(), goodbye)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(register())
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.close()
+
+    assert happened == finished
+    assert loop.is_closed()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_is_not_replaced_by_a_warning(database_url: str, clean_server: ServerWatch) -> None:
+    """A session that is open then was not forgotten; warnings are errors here."""
+    loop = asyncio.new_event_loop()
+    session = Database(database_url).session()
+
+    async def leave_open() -> None:
+        await (await session.__aenter__()).execute(text("select 1"))
+
+    with pytest.raises(KeyboardInterrupt):
+        try:
+            loop.run_until_complete(leave_open())
+            raise KeyboardInterrupt
+        finally:
+            loop.close()
+
+    clean_server.assert_clean()
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 27))])
+def test_ctrl_c_at_random_moments_of_asyncio_run(database_url: str, run_script: Any, seed: int) -> None:
+    """Setting up and closing the loop included: nothing hangs, and no other error comes in its place."""
+    done = run_script(RANDOM, clean=False, env={"DATABASE_URL": database_url, "SEED": str(seed)})
+
+    assert done.stdout == "{'KeyboardInterrupt': 40}\n", done.stderr[-3000:]
+
+
+RANDOM = """
+import asyncio, collections, os, random, signal, threading, time
+from sqlalchemy import text
+from asyncdb_nb import Database
+
+db = Database()
+
+async def ask():
+    async with db.session() as session:
+        await session.execute(text("select 1"))
+
+async def main():
+    for _ in range(2):
+        await asyncio.gather(ask(), ask())
+
+def interrupt_after(seconds):
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGINT)
+
+asyncio.run(main())
+started = time.monotonic()
+asyncio.run(main())
+usual = time.monotonic() - started
+chance, ended = random.Random(int(os.environ["SEED"])), collections.Counter()
+for _ in range(40):
+    thread = threading.Thread(target=interrupt_after, args=[chance.uniform(0, usual)])
+    try:
+        thread.start()
+        asyncio.run(main())
+        time.sleep(10)  # it comes late
+    except BaseException as error:
+        ended[type(error).__name__] += 1
+    thread.join()
+print(dict(ended))
+"""
