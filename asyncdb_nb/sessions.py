@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransaction, async_sessionmaker
 
 from asyncdb_nb.committing import commit, tells
 from asyncdb_nb.errors import AsyncDBError, ConcurrentUseError, WrongLoopError
@@ -231,14 +231,37 @@ _METHODS = (
 def _one_task_at_a_time(session_class: Any) -> Any:
     """Subclass a session class so that its methods refuse a second task."""
     if session_class not in _subclasses:
-        methods = {name: _exclusive(getattr(session_class, name)) for name in _METHODS}
+        methods: dict[str, Any] = {name: _exclusive(getattr(session_class, name)) for name in _METHODS}
         methods["commit"] = _exclusive(_telling(session_class.commit))
+        methods["begin_nested"] = _beginning_alone(session_class.begin_nested)
         body = {"__module__": session_class.__module__, "__doc__": session_class.__doc__, **methods}
         _subclasses[session_class] = type(session_class.__name__, (session_class,), body)
     return _subclasses[session_class]
 
 
 _subclasses: weakref.WeakKeyDictionary[type, type] = weakref.WeakKeyDictionary()
+
+
+class _Savepoint(AsyncSessionTransaction):
+    """A savepoint that refuses to begin while another task uses the session."""
+
+    __slots__ = ()
+
+    async def start(self, is_ctxmanager: bool = False) -> AsyncSessionTransaction:
+        session: Any = self.session
+        begin = super().start
+        return await session._usage.exclusively(lambda: begin(is_ctxmanager))  # type: ignore[no-any-return]
+
+
+def _beginning_alone(method: Callable[[Any], AsyncSessionTransaction]) -> Callable[[Any], AsyncSessionTransaction]:
+    @wraps(method)
+    def begin_nested(self: Any) -> AsyncSessionTransaction:
+        savepoint = method(self)
+        if type(savepoint) is AsyncSessionTransaction:  # else the session class has its own
+            savepoint.__class__ = _Savepoint
+        return savepoint
+
+    return begin_nested
 
 
 def _telling(method: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any], Coroutine[Any, Any, None]]:

@@ -172,6 +172,24 @@ async def test_scenario_20_two_tasks_in_one_session_get_the_same_clear_error(eng
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+async def test_a_savepoint_does_not_begin_under_a_task_that_uses_its_session(engine: AsyncEngine, warm: bool) -> None:
+    await engine.dispose()
+    if warm:
+        await names(engine)
+
+    async with session_scope(engine) as session:
+        statement = asyncio.create_task(session.scalar(text("select 1 from pg_sleep(0.05)")))
+        await asyncio.sleep(0)
+        with pytest.raises(ConcurrentUseError):
+            async with session.begin_nested():
+                pass
+
+        assert await statement == 1
+        async with session.begin_nested():
+            assert await session.scalar(text("select 2")) == 2
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 @pytest.mark.parametrize("end", ["close", "aclose", "reset"])
 async def test_a_session_is_not_closed_under_a_task_that_uses_it(engine: AsyncEngine, warm: bool, end: str) -> None:
     await engine.dispose()
