@@ -49,7 +49,7 @@ class NotebookPage:
     def press(self, button: str) -> None:
         """Press a button of the notebook's toolbar: `run` (▶), `interrupt` (■), `insert` (+)."""
         toolbar = self.page.locator(".jp-NotebookPanel-toolbar")
-        toolbar.locator(f'[data-jp-item-name="{button}"] >> role=button').click()
+        toolbar.locator(f'[data-jp-item-name="{button}"] .jp-ToolbarButtonComponent').click()
 
     def choose(self, menu: str, item: str) -> None:
         """Choose from the menu bar."""
