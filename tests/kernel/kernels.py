@@ -45,7 +45,8 @@ class Kernel:
     def __init__(self, name: str, env: dict[str, str], *flags: str) -> None:
         self.name = name
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed by shutdown()
-        self.manager = KernelManager(transport="ipc")
+        self._folder = tempfile.TemporaryDirectory(prefix="adb-")  # of the sockets: else they are in the working one
+        self.manager = KernelManager(transport="ipc", ip=f"{self._folder.name}/kernel")
         self.manager._kernel_spec = KernelSpec(  # what a kernel.json holds
             argv=[sys.executable, *flags, "-m", "ipykernel_launcher", "-f", "{connection_file}"], language="python"
         )
@@ -159,6 +160,7 @@ class Kernel:
         self.client.stop_channels()
         self.output = self.log()
         self._log.close()
+        self._folder.cleanup()
         return seconds
 
     def restart(self) -> None:

@@ -52,6 +52,17 @@ def test_scenario_31_a_restart_during_a_query(busy: Kernel, clean_server: Server
     busy.start("await query()")
     wait_until(lambda: asleep(clean_server, "ending", 2))
 
+    busy.restart()
+
+    assert not clean_server.wait_for_backends(0, "ending", 2)
+    assert not clean_server.bad_goodbyes()
+    assert busy.run("1 + 1").last == "2"
+
+
+def test_scenario_31_a_shutdown_during_a_query(busy: Kernel, clean_server: ServerWatch) -> None:
+    busy.start("await query()")
+    wait_until(lambda: asleep(clean_server, "ending", 2))
+
     seconds = busy.shutdown()
 
     assert seconds < 2.4, "Jupyter would have sent SIGTERM after 2.5 seconds"

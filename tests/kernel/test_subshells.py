@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from kernels import Kernel, wait_until
 from server_checks import ServerWatch
@@ -84,24 +82,3 @@ def test_scenario_33_an_error_in_a_callback_is_seen(kernel: Kernel) -> None:
     )
 
     assert answer == "'ProgrammingError'"
-
-
-NESTED = """
-import nest_asyncio
-nest_asyncio.apply()
-"""
-
-
-def test_scenario_37_after_nest_asyncio_queries_work_as_ever(start_kernel: Any, clean_server: ServerWatch) -> None:
-    """Applied before the package is imported, by somebody else; Stop works too."""
-    kernel = start_kernel("nested")
-    kernel.run(NESTED)
-    kernel.run("import asyncio\nfrom sqlalchemy import text\nfrom asyncdb_nb import connect, run\ndb = await connect()")
-    kernel.run(PID)
-
-    assert kernel.run("await pid() > 0").last == "True"
-    assert kernel.run("run(pid()) > 0").last == "True"
-    assert kernel.run("asyncio.run(pid()) > 0").last == "True"
-    assert kernel.shutdown() < 2.4
-    assert not clean_server.wait_for_backends(0, "nested", 1)
-    assert not clean_server.bad_goodbyes()
