@@ -78,7 +78,7 @@ def frame(
         numeric=numeric,
         max_rows=max_rows,
         truncate=truncate,
-        unpack=lambda column: column.unpack(dtype_backend),
+        backend=dtype_backend,
     )
 
     async def read() -> pd.DataFrame:
@@ -106,7 +106,7 @@ def table(
         A Table, once awaited, of the Arrow types that the table of types names. Its schema's metadata has, under
         `b"asyncdb"`, what `frame.attrs` would have, as JSON.
     """
-    reading = Reading(session, statement, params, numeric=numeric, max_rows=max_rows, truncate=truncate, members=False)
+    reading = Reading(session, statement, params, numeric=numeric, max_rows=max_rows, truncate=truncate, arrow=True)
 
     async def read() -> pa.Table:
         import json
@@ -156,7 +156,7 @@ def frames(
         params,
         numeric=numeric,
         exclusive=exclusive,
-        unpack=lambda column: column.unpack(dtype_backend),
+        backend=dtype_backend,
     )
 
     async def part(started: float, columns: list[Column], count: int) -> pd.DataFrame:
@@ -180,7 +180,7 @@ def batches(
         >>> async for batch in batches(session, "select * from tasks"):
         ...     writer.write_batch(batch)
     """
-    reading = Reading(session, statement, params, numeric=numeric, exclusive=exclusive, members=False)
+    reading = Reading(session, statement, params, numeric=numeric, exclusive=exclusive, arrow=True)
 
     async def part(started: float, columns: list[Column], count: int) -> pa.RecordBatch:
         return assembly.to_batch(columns)

@@ -84,6 +84,12 @@ class Column:
         if self.array is not None and self.type.dtype(backend) == np.dtype(object):
             self.values, self.array = self.objects(), None
 
+    def pack(self) -> None:
+        """Make the Arrow array now, where its type is known, and let go of the Python objects it is made of."""
+        if self.type.kind != "python":
+            self.to_arrow()
+            self.values = None
+
     def to_pandas(self, backend: DtypeBackend = None) -> Any:
         """Give the values as an array or series of `type.dtype(backend)`, for one column of a frame."""
         import numpy as np
@@ -266,7 +272,7 @@ def _fitter(type_: ColumnType) -> Callable[[Any], Any] | None:
         case "date" | "timestamp" | "timestamptz" | "time":
             return _fit_temporal
         case "numeric":
-            return lambda value: f"{value:f}" if value.is_finite() else str(value)
+            return _fit_numeric
         case "interval":
             return _fit_interval
         case "uuid":
@@ -290,6 +296,11 @@ def _fit_decimal(value: Any) -> Any:
     if not value.is_finite():
         raise _UnfitError("NaN")
     return value
+
+
+def _fit_numeric(value: Any) -> str:
+    text = str(value)
+    return f"{value:f}" if "E" in text else text
 
 
 def _fit_temporal(value: Any) -> Any:

@@ -75,6 +75,7 @@ class Receiver:
         loads: What parses JSON text.
         make: What to make of a decoded batch, in the same thread.
         seen: Called with the rows and bytes so far, on the loop.
+        arrow: Whether Arrow arrays are wanted where there is a choice; else Python objects.
     """
 
     def __init__(
@@ -83,10 +84,12 @@ class Receiver:
         loads: Callable[[str], Any],
         make: Callable[[Batch], tuple[list[Column], int]],
         seen: Callable[[int, int], None] = lambda rows, size: None,
+        *,
+        arrow: bool = False,
     ) -> None:
         from asyncdb_nb.dataframes.decode import Decoder
 
-        self._decoder = Decoder(columns, loads)
+        self._decoder = Decoder(columns, loads, arrow=arrow)
         self._make = make
         self._seen = seen
         self._give: Give = _nowhere

@@ -192,7 +192,8 @@ class Capture:
         if query is None:
             return
         _set_description(cursor, [(column.name, column.type.oid, *[None] * 5) for column in columns])
-        receiver = Receiver(self.shape.copied(), self.shape.loads, self.shape.of_batch, self._seen)
+        shape = self.shape
+        receiver = Receiver(shape.copied(), shape.loads, shape.of_batch, self._seen, arrow=shape.wishes.arrow)
         if self._in_parts:
             self.stream = CopyStream(receiver, connection, query)
             return

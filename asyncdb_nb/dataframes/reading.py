@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.dataframes import rows
@@ -15,7 +15,7 @@ from asyncdb_nb.dataframes.execute import OPTION, Capture
 from asyncdb_nb.dataframes.progress import Progress
 from asyncdb_nb.dataframes.shape import Wishes
 from asyncdb_nb.dataframes.statements import Params, builds_entities, executable
-from asyncdb_nb.dataframes.types import NumericAs
+from asyncdb_nb.dataframes.types import DtypeBackend, NumericAs
 from asyncdb_nb.errors import FrameError, TooManyRowsError
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class Reading:
         numeric: "decimal" or "float".
         max_rows: The most rows to give; None for all.
         truncate: Whether to stop at `max_rows` rather than to refuse.
-        members: Whether an Enum column has its Python members; else its text.
-        unpack: What to do with each column that came by COPY, in a thread.
+        arrow: Whether the columns are for Arrow, where an Enum is its text; else for pandas, with its members.
+        backend: For pandas: the `dtype_backend`.
         exclusive: Whether nothing else is done in the session until all parts are read or `aclose` was awaited.
     """
 
@@ -54,8 +54,8 @@ class Reading:
         numeric: NumericAs = "decimal",
         max_rows: int | None = None,
         truncate: bool = False,
-        members: bool = True,
-        unpack: Callable[[Column], None] = lambda column: None,
+        arrow: bool = False,
+        backend: DtypeBackend = None,
         exclusive: bool = False,
     ) -> None:
         if numeric not in ("decimal", "float"):
@@ -70,7 +70,7 @@ class Reading:
         self._truncate = truncate
         self._progress = Progress(max_rows if truncate else None)
         self._capture = Capture(
-            Wishes(numeric == "float", members, unpack),
+            Wishes(numeric == "float", arrow, backend),
             limit=None if max_rows is None else max_rows + 1,
             in_parts=exclusive,
             seen=self._progress.seen,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from asyncdb_nb.dataframes.columns import Column, from_native, from_wire
 from asyncdb_nb.dataframes.prepared import Described
 from asyncdb_nb.dataframes.processing import Processing
-from asyncdb_nb.dataframes.types import ColumnType
+from asyncdb_nb.dataframes.types import ColumnType, DtypeBackend
 
 if TYPE_CHECKING:
     from asyncdb_nb.dataframes.decode import Batch
@@ -31,13 +31,13 @@ class Wishes:
 
     Attributes:
         as_float: Numeric as float64.
-        members: An Enum's members; else its text.
-        unpack: What to do with each column that came by COPY, in the thread that decodes.
+        arrow: For Arrow: an Enum as its text. Else for pandas, with its members.
+        backend: For pandas: the `dtype_backend`.
     """
 
     as_float: bool = False
-    members: bool = True
-    unpack: Callable[[Column], None] = lambda column: None
+    arrow: bool = False
+    backend: DtypeBackend = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Shape:
             for column, described, step in zip(batch.columns, self.columns, self.processing, strict=True)
         ]
         for column in columns:
-            self.wishes.unpack(column)
+            column.pack() if self.wishes.arrow else column.unpack(self.wishes.backend)
         return columns, batch.rows
 
     def _column(self, name: str, values: Sequence[Any], column: Described, step: Processing, exact: bool) -> Column:
@@ -110,5 +110,5 @@ class Shape:
         return Column(column.name, type_, values=[step.process(value) for value in column.objects()])
 
     def _type(self, column: Described, step: Processing) -> ColumnType:
-        type_ = step.type(column.type, members=self.wishes.members)
+        type_ = step.type(column.type, members=not self.wishes.arrow)
         return type_.as_float() if self.wishes.as_float else type_

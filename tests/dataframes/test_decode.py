@@ -258,9 +258,9 @@ def results(draw: st.DrawFn) -> tuple[list[str], list[list[bytes | None]]]:
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(results(), st.integers(1, 200), st.integers(1, 20), st.integers(1, 100), st.integers(0, 20))
+@given(results(), st.integers(1, 200), st.integers(1, 20), st.integers(1, 100), st.integers(0, 20), st.booleans())
 def test_any_result_in_any_parts(
-    result: tuple[list[str], list[list[bytes | None]]], size: int, many: int, span: int, crowded: int
+    result: tuple[list[str], list[list[bytes | None]]], size: int, many: int, span: int, crowded: int, arrow: bool
 ) -> None:
     """Random rows of random types, cut anywhere, walked together or one by one: what each value's own bytes say."""
     names, rows = result
@@ -273,7 +273,7 @@ def test_any_result_in_any_parts(
         patch.setattr(framing, "_SPAN_MIN", span)
         patch.setattr(walk, "_MANY", many)
         patch.setattr(walk, "_BLOCK", span)
-        got = _decoded(columns, _cut(copy_stream.stream(rows), size), len(rows))
+        got = _decoded(columns, _cut(copy_stream.stream(rows), size), len(rows), arrow=arrow)
 
     for n, (name, type_) in enumerate(columns):
         _assert_equal(got.columns[n], from_wire(name, type_, [row[n] for row in rows]))
@@ -361,8 +361,10 @@ def _cut(data: bytes, size: int) -> Iterator[bytes]:
     return (data[start : start + size] for start in range(0, len(data), size))
 
 
-def _decoded(columns: list[tuple[str, ColumnType]], parts: Iterable[bytes], rows: int | None = None) -> Batch:
-    decoder = Decoder(columns)
+def _decoded(
+    columns: list[tuple[str, ColumnType]], parts: Iterable[bytes], rows: int | None = None, *, arrow: bool = False
+) -> Batch:
+    decoder = Decoder(columns, arrow=arrow)
     batches = [batch for part in parts if (batch := decoder.feed([part])) is not None]
     batches.append(decoder.finish(rows))
     return Batch(assembly.joined([batch.columns for batch in batches]), sum(batch.rows for batch in batches))

@@ -51,6 +51,7 @@ class Decoder:
     Args:
         columns: Name and type of each column; every type `is_readable`.
         loads: What parses JSON text.
+        arrow: Whether Arrow arrays are wanted where there is a choice; else Python objects.
 
     Attributes:
         rows: How many rows were given out so far.
@@ -60,12 +61,19 @@ class Decoder:
         >>> batches = [batch for part in parts if (batch := decoder.feed([part]))] + [decoder.finish()]
     """
 
-    def __init__(self, columns: Sequence[tuple[str, ColumnType]], loads: Callable[[str], Any] = json.loads) -> None:
+    def __init__(
+        self,
+        columns: Sequence[tuple[str, ColumnType]],
+        loads: Callable[[str], Any] = json.loads,
+        *,
+        arrow: bool = False,
+    ) -> None:
         unreadable = [f"{name!r} ({type_.name})" for name, type_ in columns if not is_readable(type_)]
         if unreadable:
             raise ValueError(f"These columns have no binary form that is read here: {', '.join(unreadable)}.")
         self._columns = columns
         self._loads = loads
+        self._arrow = arrow
         self._finder = RowFinder([Field(name, width(type_)) for name, type_ in columns])
         self._parts: list[bytes] = []  # not decoded yet
         self._size = 0  # of them, in bytes
@@ -133,7 +141,7 @@ class Decoder:
 
     def _read(self, name: str, type_: ColumnType, values: Values) -> Column:
         try:
-            return read(name, type_, values, self._loads)
+            return read(name, type_, values, self._loads, arrow=self._arrow)
         except (FrameError, UnknownTypeError):
             raise
         except (ValueError, LookupError, ArithmeticError, StructError) as error:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, localcontext
+from operator import mul
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +29,8 @@ _GROUP_LIMIT = np.append(np.iinfo(np.int64).max // _POWERS - 1, 0)  # of a first
 _WITHOUT_LAST = np.stack([np.arange(10_000) // 10**digits for digits in range(5)])  # [digits, group]; division is slow
 _EXACT_IN_DOUBLE = 2**53
 _DOUBLE_POWERS = np.array([float(10**power) for power in range(23)])  # all exact
+_LARGEST_SCALE = 18
+_PLAIN_FROM = np.append(np.zeros(7, np.int64), _POWERS[1 : _LARGEST_SCALE - 5])  # [scale]; below Arrow writes 1E-7
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _one = wire.reader(column_type(1700))
 
@@ -36,9 +39,7 @@ def decimals(values: Values, type_: ColumnType, lossy: Counter[str]) -> pa.Array
     """Read `numeric(p, s)` as decimal128 or decimal256; NaN is NA and counted in `lossy`."""
     head = _heads(values)
     integers, fit = _integers(values, head, np.full(len(values), type_.scale, np.int64))
-    limbs = np.empty((len(values), 2 if type_.precision <= 38 else 4), np.int64)
-    limbs[:, 0] = integers
-    limbs[:, 1:] = (integers >> 63)[:, None]
+    limbs = _limbs(integers, 2 if type_.precision <= 38 else 4)
     if type_.precision < 19:
         fit &= np.abs(integers) < _POWERS[type_.precision]
     null = values.null | (head.sign & _SIGN_BITS == _NAN)
@@ -54,21 +55,36 @@ def decimals(values: Values, type_: ColumnType, lossy: Counter[str]) -> pa.Array
 
 def money(values: Values, type_: ColumnType) -> pa.Array:
     """Read money: a 64-bit number of the smallest unit."""
-    integers = values.fixed(">i8").astype(np.int64)
-    return array_of(type_.arrow(), np.stack([integers, integers >> 63], axis=1), values.null)
+    return array_of(type_.arrow(), _limbs(values.fixed(">i8").astype(np.int64), 2), values.null)
 
 
 def numbers(values: Values) -> list[Decimal | None]:
     """Read `numeric` of any precision as Python decimals that show as many digits as PostgreSQL does."""
     head = _heads(values)
     integers, fit = _integers(values, head, head.scale)
-    scaled = _EXACT.scaleb
-    found: list[Decimal | None] = [
-        scaled(Decimal(integer), -scale) for integer, scale in zip(integers.tolist(), head.scale.tolist(), strict=True)
-    ]
-    for row in np.flatnonzero(~fit).tolist():
-        found[row] = None if values.null[row] else _one(values.one(row))
-    return found
+    found = np.full(len(values), None, object)
+    found[fit] = np.fromiter(_scaled(integers[fit], head.scale[fit]), object)
+    for row in np.flatnonzero(~(fit | values.null)).tolist():
+        found[row] = _one(values.one(row))
+    listed: list[Decimal | None] = found.tolist()
+    return listed
+
+
+def texts(values: Values) -> pa.Array:
+    """Read `numeric` of any precision as the text that PostgreSQL writes."""
+    head = _heads(values)
+    integers, fit = _integers(values, head, head.scale)
+    fit &= head.scale <= _LARGEST_SCALE
+    fit &= np.abs(integers) >= _PLAIN_FROM.take(head.scale, mode="clip")
+    rows, parts = [np.flatnonzero(~(fit | values.null))], []
+    parts.append(pa.array([f"{_one(values.one(row)):f}" for row in rows[0].tolist()], pa.string()))
+    for scale in np.flatnonzero(np.bincount(head.scale[fit])).tolist():
+        rows.append(np.flatnonzero(fit & (head.scale == scale)))
+        limbs = _limbs(integers[rows[-1]], 2)
+        parts.append(array_of(pa.decimal128(38, scale), limbs, np.zeros(len(limbs), np.bool_)).cast(pa.string()))
+    places = np.zeros(len(values), np.int64)
+    places[np.concatenate(rows)] = np.arange(sum(map(len, rows)))
+    return pa.concat_arrays(parts).take(pa.array(places, mask=values.null))
 
 
 def floats(values: Values) -> pa.Array:
@@ -82,6 +98,24 @@ def floats(values: Values) -> pa.Array:
     for row in np.flatnonzero(~(fit | values.null)).tolist():
         found[row] = float(_one(values.one(row)))
     return array_of(pa.float64(), found, values.null)
+
+
+def _limbs(integers: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Widen integers to so many limbs of 64 bits, the lowest first, as Arrow's decimals have them."""
+    limbs = np.empty((len(integers), count), np.int64)
+    limbs[:, 0] = integers
+    limbs[:, 1:] = (integers >> 63)[:, None]
+    return limbs
+
+
+def _scaled(integers: NDArray[np.int64], scale: NDArray[np.int64]) -> list[Decimal]:
+    """Multiply each integer by 10 ** -`scale`; of all the ways to make a decimal the product is the quickest."""
+    units = {each: Decimal((0, (1,), -each)) for each in np.flatnonzero(np.bincount(scale)).tolist()}
+    with localcontext(_EXACT):
+        if len(units) == 1:
+            [unit] = units.values()
+            return [integer * unit for integer in integers.tolist()]
+        return list(map(mul, integers.tolist(), map(units.__getitem__, scale.tolist())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,17 @@ def is_readable(type_: ColumnType) -> bool:
     return type_.binary and all(part.kind != "python" for part in type_.parts())
 
 
-def read(name: str, type_: ColumnType, values: Values, loads: Callable[[str], Any] = json.loads) -> Column:
+def read(
+    name: str, type_: ColumnType, values: Values, loads: Callable[[str], Any] = json.loads, *, arrow: bool = False
+) -> Column:
     """Read a column.
+
+    Args:
+        name: The column's name.
+        type_: Its type.
+        values: Its values.
+        loads: What parses JSON text.
+        arrow: Whether Arrow arrays are wanted where there is a choice; else Python objects.
 
     Raises:
         ValueError: Bytes are not what a value of this type can be.
@@ -57,7 +66,11 @@ def read(name: str, type_: ColumnType, values: Values, loads: Callable[[str], An
         FrameError: A value is beyond what the type's line in the table of types says.
     """
     if type_.kind == "numeric":
-        return Column(name, type_, values=numeric.numbers(values))
+        return (
+            Column(name, type_, array=numeric.texts(values))
+            if arrow
+            else Column(name, type_, values=numeric.numbers(values))
+        )
     lossy: Counter[str] = Counter()
     try:
         array = _READERS[type_.kind](values, type_, lossy) if type_.kind in _READERS else None
