@@ -94,6 +94,7 @@ def _options(folder: LessonsFolder, port: int, browser: bool, token: str) -> lis
     kernels = f"{OnlyThisPython.__module__}.{OnlyThisPython.__qualname__}"
     options = [
         f"--ServerApp.root_dir={folder.directory}",
+        "--ServerApp.ip=localhost",
         f"--ServerApp.port={port}",
         f"--ServerApp.kernel_spec_manager_class={kernels}",
         f"--IdentityProvider.token={token}",  # ours, so that Jupyter does not print an address as well
