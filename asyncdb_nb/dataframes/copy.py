@@ -205,6 +205,9 @@ def _speaks_plainly(connection: Any, statement: str) -> bool:
 
 
 def _readable(columns: Sequence[Described]) -> bool:
+    """Say whether bytes alone give every column: an anonymous row can hold types that the server must be asked for."""
     from asyncdb_nb.dataframes.decode import is_readable
 
-    return all(is_readable(column.type) for column in columns)
+    return all(
+        is_readable(column.type) and all(part.kind != "record" for part in column.type.parts()) for column in columns
+    )

@@ -16,6 +16,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import event
@@ -23,6 +24,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine.cursor import CursorFetchStrategy
 from sqlalchemy.util import await_only, greenlet_spawn
 
+from asyncdb_nb.dataframes.catalog import column_types
 from asyncdb_nb.dataframes.copy import Part, Receiver, command
 from asyncdb_nb.dataframes.prepared import prepare
 from asyncdb_nb.dataframes.processing import declared, processed, processings
@@ -105,6 +107,15 @@ class Capture:
         assert self.stream is not None, "next() is for a stream"  # noqa: S101
         waiting = self.stream.next()
         return await greenlet_spawn(self._with_sqlalchemys_errors, lambda: await_only(waiting))
+
+    async def learn(self, oid: int) -> None:
+        """Ask the server what a type is that was found in an anonymous row."""
+        adapter = self._cursor._adapt_connection
+        async with adapter._execute_mutex:
+            asking = column_types(adapter._connection, [(oid, -1)])
+            [found] = await greenlet_spawn(self._with_sqlalchemys_errors, lambda: await_only(asking))
+        columns = [replace(column, type=column.type.knowing(oid, found)) for column in self.shape.columns]
+        self.shape = replace(self.shape, columns=columns)
 
     async def aclose(self) -> None:
         """Stop the stream, if there is one."""

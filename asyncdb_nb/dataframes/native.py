@@ -32,11 +32,11 @@ def converter(column: ColumnType) -> Converter | None:
         case kind if kind in PLAIN:
             return None
         case "array":
-            return partial(_array, _element(column))
+            return partial(_array, _element(_innermost(column)), _is_item(_innermost(column)))
         case "range":
             return partial(_range, _element(column))
         case "multirange":
-            return partial(_array, _element(column))
+            return partial(_array, _element(column), _is_scalar)
         case "composite":
             return partial(_composite, [(name, converter(field) or _same) for name, field in column.fields])
         case "money":
@@ -54,10 +54,29 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _array(element: Converter, values: Iterable[Any]) -> list[Any]:
+def _array(element: Converter, is_item: Callable[[Any], bool], values: Iterable[Any]) -> list[Any]:
     return [
-        None if value is None else _array(element, value) if type(value) is list else element(value) for value in values
+        None if value is None else element(value) if is_item(value) else _array(element, is_item, value)
+        for value in values
     ]
+
+
+def _innermost(column: ColumnType) -> ColumnType:
+    """Give the array inside arrays of arrays (int2vector[]), whose values are lists in lists just the same."""
+    while column.element is not None and column.element.kind == "array":
+        column = column.element
+    return column
+
+
+def _is_item(column: ColumnType) -> Callable[[Any], bool]:
+    """Give what tells an element from a row of elements: multiranges are lists too, but of ranges alone."""
+    if column.element is None or column.element.kind != "multirange":
+        return _is_scalar
+    return lambda value: all(item is not None and type(item) is not list for item in value)
+
+
+def _is_scalar(value: Any) -> bool:
+    return type(value) is not list
 
 
 def _range(bound: Converter, value: Any) -> Any:
@@ -118,7 +137,9 @@ def _uuid(value: Any) -> uuid.UUID:
 
 
 def _numeric(value: Any) -> Decimal:
-    return value if isinstance(value, Decimal) else Decimal(value)
+    number = value if isinstance(value, Decimal) else Decimal(value)
+    large = number.is_finite() and number.adjusted() > 28
+    return Decimal(f"{number:f}") if large else number  # asyncpg gives 9E+800; PostgreSQL writes all digits
 
 
 def _bits(value: Any) -> str:
@@ -132,7 +153,9 @@ def _char(value: Any) -> str:
 
 
 def _lsn(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value >> 32:X}/{value & 0xFFFFFFFF:X}"
+    if isinstance(value, str):
+        return value
+    return f"{value >> 32 & 0xFFFFFFFF:X}/{value & 0xFFFFFFFF:X}"  # asyncpg reads it as a signed number
 
 
 def _tid(value: Any) -> str:
@@ -170,6 +193,7 @@ _CONVERTERS: dict[str, Converter] = {
     "interval": _interval,
     "uuid": _uuid,
     "inet": str,
+    "macaddr": str,
     "bit": _bits,
     "pg_lsn": _lsn,
     "tid": _tid,

@@ -1,11 +1,12 @@
 """
-A prepared statement that tells its columns' types in full, and hands over the bytes of those that asyncpg would spoil.
+A prepared statement that tells its columns' types in full, and hands over what asyncpg would spoil as it was sent.
 
 PostgreSQL describes every column before the first row: its type and its modifier (the precision of a numeric). asyncpg
 receives that, uses it to choose decoders, and shows the type only. The description is the one list of seven-part tuples
 that a statement's state refers to; it is found there by its shape. A column whose decoder loses something (an
 interval's months, infinity) is described to asyncpg as bytea before it chooses, and so comes as the bytes that were
-sent, for this statement and column alone: no codec of the connection is touched, and parameters are encoded as ever.
+sent; one of a type without a binary form as unknown, and so as the text that PostgreSQL writes. That is for this
+statement and column alone: no codec of the connection is touched, and parameters are encoded as ever.
 
 Should an asyncpg come that keeps its description elsewhere, nothing is found: numeric columns are then without
 precision, and values are as asyncpg decodes them. A test says so.
@@ -23,7 +24,7 @@ from asyncdb_nb.dataframes.types import ColumnType
 
 Line = tuple[bytes, int, int, int, int, int, int]  # name, table, column, oid, size, typmod, format
 
-_BYTEA = 17
+_BYTEA, _UNKNOWN = 17, 705
 _EXACT_IN_ASYNCPG = frozenset(
     {"bool", "int2", "int4", "int8", "oid", "xid8", "float4", "float8", "numeric", "decimal", "text", "bytea"}
 )
@@ -62,16 +63,17 @@ async def prepare(
     """
     from asyncpg.prepared_stmt import PreparedStatement
 
-    state = await _describe(connection, query, name)
+    state = await _parse(connection, query, name or connection._get_unique_id("asyncdb"))
     try:
         description = _description(state)
+        columns = None if description is None else await _columns(connection, description, kept)
+        for position, column in enumerate(columns or ()):
+            if description is not None and column.name not in kept:
+                description[position] = _as_sent(description[position], column)
+        await _learn(connection, state._init_types())
+        _expect(state, description)
     except LookupError:
         return await _prepare_plainly(connection, query, name)
-    columns = None if description is None else await _columns(connection, description, kept)
-    for position, column in enumerate(columns or ()):
-        if description is not None and column.raw:
-            line = description[position]
-            description[position] = (*line[:3], _BYTEA, *line[4:])
     state._init_codecs()
     return PreparedStatement(connection, query, state), columns
 
@@ -83,23 +85,16 @@ async def describe(connection: Any, query: str) -> list[tuple[int, int]] | None:
         connection: An asyncpg connection that is free.
         query: SQL, which the server accepts as one statement; else this is the server's error.
     """
-    protocol = connection._protocol
-    state = await protocol.prepare("", query, None, record_class=protocol.get_record_class())
     try:
-        return [(line[3], line[5]) for line in _description(state) or ()]
+        return [(line[3], line[5]) for line in _description(await _parse(connection, query, "")) or ()]
     except LookupError:
         return None
 
 
-async def _describe(connection: Any, query: str, name: str | None) -> Any:
-    """Have the server parse and describe a statement, and asyncpg learn its types, but not yet choose decoders."""
+async def _parse(connection: Any, query: str, name: str) -> Any:
+    """Have the server parse and describe a statement; asyncpg has not looked at its types yet."""
     protocol = connection._protocol
-    state = await protocol.prepare(
-        name or connection._get_unique_id("asyncdb"), query, None, record_class=protocol.get_record_class()
-    )
-    if state._init_types():
-        await connection.prepare(query)
-    return state
+    return await protocol.prepare(name, query, None, record_class=protocol.get_record_class())
 
 
 def _description(state: Any) -> list[Line] | None:
@@ -109,12 +104,32 @@ def _description(state: Any) -> list[Line] | None:
         LookupError: It is not where asyncpg 0.30 to 0.32 has it: a list before the list of the parameters' oids.
     """
     lists = [found for found in gc.get_referents(state) if type(found) is list]
-    oids = [attribute.type.oid for attribute in state._get_attributes()]
-    if len(lists) == 1 and not oids:
-        return None
-    if len(lists) != 2 or [line[3] for line in lists[0]] != oids:
+    if not 1 <= len(lists) <= 2 or not all(type(oid) is int for oid in lists[-1]):
+        raise LookupError("asyncpg keeps the description of parameters elsewhere")
+    lines = lists[0] if len(lists) == 2 else None
+    if not all(type(line) is tuple and [type(part) for part in line] == [bytes, *[int] * 6] for line in lines or ()):
         raise LookupError("asyncpg keeps the description of columns elsewhere")
-    return lists[0]
+    return lines
+
+
+def _as_sent(line: Line, column: Described) -> Line:
+    """Describe a column as what asyncpg does not decode."""
+    if column.raw:
+        return (*line[:3], _BYTEA, *line[4:])
+    return (*line[:3], _UNKNOWN, *line[4:]) if column.type.kind == "text" and not column.type.binary else line
+
+
+async def _learn(connection: Any, oids: Collection[int]) -> None:
+    """Have asyncpg learn the types that it is to encode or decode itself, and only those: there are some it refuses."""
+    if oids:
+        types, _ = await connection._introspect_types(oids, None)
+        connection._protocol.get_settings().register_data_types(types)
+
+
+def _expect(state: Any, description: Sequence[Line] | None) -> None:
+    """See that asyncpg goes by a description that was changed."""
+    if [attribute.type.oid for attribute in state._get_attributes()] != [line[3] for line in description or ()]:
+        raise LookupError("asyncpg keeps the description of columns elsewhere")
 
 
 async def _columns(connection: Any, description: Sequence[Line], kept: Collection[str]) -> list[Described]:

@@ -15,7 +15,7 @@ from asyncdb_nb.dataframes.execute import OPTION, Capture
 from asyncdb_nb.dataframes.progress import Progress
 from asyncdb_nb.dataframes.shape import Wishes
 from asyncdb_nb.dataframes.statements import Params, builds_entities, executable
-from asyncdb_nb.dataframes.types import DtypeBackend, NumericAs
+from asyncdb_nb.dataframes.types import DtypeBackend, NumericAs, UnknownTypeError
 from asyncdb_nb.errors import FrameError, TooManyRowsError
 
 if TYPE_CHECKING:
@@ -177,8 +177,7 @@ class Reading:
             count += len(records)
             self._progress.seen(count)
             last = len(records) < wanted or count == most
-            small = last and not slices
-            slices.append(self._build(records) if small else await asyncio.to_thread(self._build, records))
+            slices.append(await self._made(records, beside=not last or bool(slices)))
         self._capture.remember(count)
         return joined(slices), count
 
@@ -203,9 +202,21 @@ class Reading:
     async def _built(self, records: Sequence[Any]) -> tuple[list[Column], int]:
         """Make columns of rows: many of them in a thread, in slices, so that the loop is free and a stop is one."""
         if len(records) <= _SLICE:
-            return self._build(records), len(records)
+            return await self._made(records), len(records)
         slices = [records[start : start + _SLICE] for start in range(0, len(records), _SLICE)]
-        return joined([await asyncio.to_thread(self._build, part) for part in slices]), len(records)
+        return joined([await self._made(part, beside=True) for part in slices]), len(records)
+
+    async def _made(self, records: Sequence[Any], *, beside: bool = False) -> list[Column]:
+        """Make columns of rows, in a thread if `beside`; types that anonymous rows turn out to hold are asked for."""
+        asked: set[int] = set()
+        while True:
+            try:
+                return await asyncio.to_thread(self._build, records) if beside else self._build(records)
+            except UnknownTypeError as unknown:
+                if unknown.oid in asked:
+                    raise
+                asked.add(unknown.oid)
+                await self._capture.learn(unknown.oid)
 
     def _exact(self) -> bool:
         """Say whether the capture has the rows: not when the ORM needs them."""

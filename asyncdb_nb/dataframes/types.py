@@ -134,6 +134,9 @@ RULES: dict[str, Rule] = {
         "Parsed; Arrow holds the text. JSON null is None, as NULL is.",
     ),
     "inet": Rule("inet, cidr", "string", "str", "string", ARROW, "As PostgreSQL writes it: 10.0.0.1, 10.0.0.0/8."),
+    "macaddr": Rule(
+        "macaddr, macaddr8", "string", "str", "string", ARROW, "As PostgreSQL writes it: 08:00:2b:01:02:03."
+    ),
     "bit": Rule("bit, bit varying", "string", "str", "string", ARROW, "Zeros and ones, as many as there are bits."),
     "pg_lsn": Rule("pg_lsn", "string", "str", "string", ARROW, "As PostgreSQL writes it: 16/B374D848."),
     "tid": Rule("tid", "string", "str", "string", ARROW, "As PostgreSQL writes it: (0,1)."),
@@ -167,7 +170,14 @@ RULES: dict[str, Rule] = {
         "sqlalchemy.dialects.postgresql.Range.",
     ),
     "multirange": Rule("any multirange", "list<range>", OBJECT, OBJECT, ARROW, "List of Range."),
-    "composite": Rule("row types", "struct<fields>", OBJECT, OBJECT, ARROW, "dict, field by field."),
+    "composite": Rule(
+        "row types",
+        "struct<fields>",
+        OBJECT,
+        OBJECT,
+        ARROW,
+        "dict, field by field. One with a field that has no binary form (tsvector, reg…) is text.",
+    ),
     "record": Rule(
         "record",
         "string",
@@ -217,7 +227,9 @@ _BUILT_IN: dict[str, tuple[str, int, int]] = {
     "float8": ("float8", 701, 1022),
     "unknown": ("text", 705, 0),
     "circle": ("floats", 718, 719),
+    "macaddr8": ("macaddr", 774, 775),
     "money": ("money", 790, 791),
+    "macaddr": ("macaddr", 829, 1040),
     "inet": ("inet", 869, 1041),
     "bpchar": ("text", 1042, 1014),
     "varchar": ("text", 1043, 1015),
@@ -230,6 +242,7 @@ _BUILT_IN: dict[str, tuple[str, int, int]] = {
     "bit": ("bit", 1560, 1561),
     "varbit": ("bit", 1562, 1563),
     "numeric": ("numeric", 1700, 1231),
+    "refcursor": ("text", 1790, 2201),
     "record": ("record", 2249, 2287),
     "void": ("void", 2278, 0),
     "uuid": ("uuid", 2950, 2951),
@@ -258,7 +271,7 @@ class ColumnType:
         precision: Decimal digits, of `decimal` and `money`; else 0.
         scale: Digits after the point, of `decimal` and `money`; else 0.
         element: The type inside an array, a range (its bound) or a multirange (its range).
-        fields: Names and types of a composite's fields.
+        fields: Names and types of a composite's fields; of a record, types that it was found to hold, by oid.
         binary: Whether the type has a binary form that is read here. One that has not comes as text, which COPY BINARY
             does not send.
     """
@@ -283,6 +296,12 @@ class ColumnType:
     def as_float(self) -> ColumnType:
         """Give the type that `numeric="float"` reads this one as: float64 for numbers of any precision, else itself."""
         return replace(self, kind="float", precision=0, scale=0) if self.kind in ("decimal", "numeric") else self
+
+    def knowing(self, oid: int, type_: ColumnType) -> ColumnType:
+        """Give this type with each anonymous row inside told what type `oid` is; an anonymous row has only the oid."""
+        if self.kind == "record":
+            return replace(self, fields=(*self.fields, (str(oid), type_)))
+        return self if self.element is None else replace(self, element=self.element.knowing(oid, type_))
 
     def parts(self) -> Iterator[ColumnType]:
         """Yield this type, and every type inside it."""
@@ -384,21 +403,26 @@ def _catalog_type(oid: int, typmod: int, catalog: Catalog, money_scale: int) -> 
         return inner(line.inside, line.typmod)
     if line.kind == "c":
         fields = tuple((name, inner(field, modifier)) for name, field, modifier in line.fields)
-        return _container(oid, line.name, "composite", fields=fields)
+        if all(field.binary for _, field in fields):
+            return ColumnType(oid, line.name, "composite", fields=fields)
+        return _as_text(line)
     if line.kind in ("r", "m"):
         return _container(oid, line.name, "range" if line.kind == "r" else "multirange", inner(line.inside))
     if line.kind == "b" and line.inside:
-        return _container(oid, line.name, "array", inner(line.inside, typmod))
+        element = inner(line.inside, typmod)
+        is_row = line.inside in catalog and catalog[line.inside].kind == "c"
+        return _as_text(line) if is_row and not element.binary else _container(oid, line.name, "array", element)
     if line.name == "hstore":
         return ColumnType(oid, line.name, "hstore")
-    return ColumnType(oid, line.name, "text", binary=line.kind == "e" or line.name == "citext")
+    return ColumnType(oid, line.name, "text") if line.kind == "e" or line.name == "citext" else _as_text(line)
 
 
-def _container(
-    oid: int, name: str, kind: str, element: ColumnType | None = None, fields: tuple[tuple[str, ColumnType], ...] = ()
-) -> ColumnType:
-    binary = all(part.binary for part in ([element] if element else []) + [field for _, field in fields])
-    return ColumnType(oid, name, kind, element=element, fields=fields, binary=binary)
+def _as_text(line: CatalogType) -> ColumnType:
+    return ColumnType(line.oid, line.name, "text", binary=False)
+
+
+def _container(oid: int, name: str, kind: str, element: ColumnType) -> ColumnType:
+    return ColumnType(oid, name, kind, element=element, binary=element.binary)
 
 
 def _numeric(known: ColumnType, typmod: int) -> ColumnType:

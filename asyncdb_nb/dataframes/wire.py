@@ -21,7 +21,8 @@ from math import prod
 from struct import Struct
 from typing import Any
 
-from asyncdb_nb.dataframes.types import ColumnType, column_type
+from asyncdb_nb.dataframes.types import ColumnType, UnknownTypeError, column_type
+from asyncdb_nb.errors import FrameError
 
 Reader = Callable[[bytes], Any]
 
@@ -61,7 +62,7 @@ def reader(column: ColumnType, loads: Callable[[str], Any] = json.loads) -> Read
             readers = [reader(field, loads) for _, field in column.fields]
             return partial(_composite, names, readers)
         case "record":
-            return partial(_record, loads)
+            return partial(_record, column, loads)
         case "money":
             return lambda data: Decimal(_INT8.unpack(data)[0]).scaleb(-column.scale)
         case kind:
@@ -148,8 +149,26 @@ def _composite(names: list[str], readers: list[Reader], data: bytes) -> dict[str
     return {name: None if item is None else read(item) for name, read, item in zip(names, readers, values, strict=True)}
 
 
-def _record(loads: Callable[[str], Any], data: bytes) -> tuple[Any, ...]:
-    return tuple(None if item is None else reader(column_type(oid), loads)(item) for oid, item in _fields(data))
+def _record(record: ColumnType, loads: Callable[[str], Any], data: bytes) -> tuple[Any, ...]:
+    return tuple(
+        None if item is None else reader(_type_inside(record, oid), loads)(item) for oid, item in _fields(data)
+    )
+
+
+def _type_inside(record: ColumnType, oid: int) -> ColumnType:
+    """Give the type of a value in an anonymous row, which says its oid and no more."""
+    known = dict(record.fields)
+    found = known.get(str(oid)) or column_type(oid)
+    if not found.binary:
+        raise FrameError(
+            f"An anonymous row holds a {found.name}, whose binary form is not read here. "
+            "Cast it in the statement: `row(value::text)`."
+        )
+    if str(oid) not in known and any(part.kind == "money" for part in found.parts()):
+        raise UnknownTypeError(oid)  # how many digits it has is the server's to say
+    for inside, type_ in record.fields:
+        found = found.knowing(int(inside), type_)
+    return found
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes | None]]:
@@ -308,6 +327,7 @@ _SCALARS: dict[str, Reader] = {
     "interval": lambda data: offset(*interval_parts(data)),
     "uuid": lambda data: uuid.UUID(bytes=data),
     "inet": _inet,
+    "macaddr": lambda data: data.hex(":"),
     "bit": _bits,
     "pg_lsn": _lsn,
     "tid": _tid,

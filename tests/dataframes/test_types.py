@@ -15,13 +15,14 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from asyncdb_nb import frame, table
+from asyncdb_nb import FrameError, frame, table
 from asyncdb_nb.dataframes.types import RULES, column_type, markdown
 
 OWN_TYPES = """
 create type mood as enum ('calm', 'tense');
 create type inner_row as (day date, label text);
 create type outer_row as (id bigint, inside inner_row, days date[]);
+create type text_row as (id int, words tsvector);
 create type spans as range (subtype = interval);
 create domain price as numeric(8, 3);
 create domain many as int[];
@@ -81,6 +82,10 @@ CASES = [
     ("inet", "10.0.0.1/8", "10.0.0.1/8", "str"),
     ("cidr", "::1/128", "::1/128", "str"),
     ("macaddr", "08:00:2b:01:02:03", "08:00:2b:01:02:03", "str"),
+    ("macaddr8", "08:00:2b:01:02:03:04:05", "08:00:2b:01:02:03:04:05", "str"),
+    ("macaddr[]", "{{08:00:2b:01:02:03}}", [["08:00:2b:01:02:03"]], "object"),
+    ("refcursor", "cursor", "cursor", "str"),
+    ("pg_snapshot", "10:20:10,14", "10:20:10,14", "str"),
     ("bit(10)", "1010101010", "1010101010", "str"),
     ("varbit", "101", "101", "str"),
     ("pg_lsn", "16/B374D848", "16/B374D848", "str"),
@@ -119,6 +124,8 @@ CASES = [
         "object",
     ),
     ("inner_row[]", '{"(,a)"}', [{"day": None, "label": "a"}], "object"),
+    ("text_row", '(1,"b a")', "(1,\"'a' 'b'\")", "str"),
+    ("text_row[]", '{"(1,)"}', '{"(1,)"}', "str"),
 ]  # fmt: skip
 
 # SQL type, a literal that the dtype cannot hold, what the frame says of it
@@ -190,6 +197,32 @@ async def test_an_anonymous_row_is_a_tuple(session: AsyncSession) -> None:
     got = await frame(session, "select row(1, 'x', '1 mon'::interval, null) as r")
 
     assert got["r"].tolist() == [(1, "x", pd.DateOffset(months=1, days=0, microseconds=0), None)]
+
+
+async def test_an_anonymous_row_of_types_that_are_not_built_in(types: AsyncSession) -> None:
+    """They are only known when the rows are there; the server is asked, and the statement runs once."""
+    await types.execute(text("create temp sequence frame_rows"))
+    mixed = (
+        "row('calm'::mood, array['(2024-02-29,x)'::inner_row], row('1.5'::price), '2.50'::money, nextval('frame_rows'))"
+    )
+
+    got = await frame(types, f"select {mixed} as r from generate_series(1, 2)")
+
+    assert got["r"].tolist() == [
+        ("calm", [{"day": FEB, "label": "x"}], (Decimal("1.500"),), Decimal("2.50"), n) for n in (1, 2)
+    ]
+    assert got.attrs["asyncdb"]["path"] == "rows"
+    with pytest.raises(FrameError, match=r"holds a tsvector.*::text"):
+        await frame(types, "select row('a'::tsvector) as r")
+    assert len(await frame(types, "select 1 as a")) == 1
+
+
+async def test_the_catalog_itself_is_a_frame(session: AsyncSession) -> None:
+    """asyncpg refuses its anyarray columns."""
+    stats = await frame(session, "select most_common_vals, n_distinct from pg_stats where false")
+
+    assert [str(dtype) for dtype in stats.dtypes] == ["str", "float32"]
+    assert (await frame(session, "select '{a,b}'::name[]::text as a, s from pg_statistic s limit 1")).shape[1] == 2
 
 
 async def test_numeric_float_is_the_nearest_double_and_said_to_be(session: AsyncSession) -> None:
