@@ -20,6 +20,7 @@ import atexit
 import concurrent.futures.thread  # its exit hook must be registered before ours, so that it runs after ours
 import contextlib
 import ctypes
+import inspect
 import itertools
 import os
 import threading
@@ -270,7 +271,9 @@ def _finish_elsewhere(loop: asyncio.AbstractEventLoop, watch: _Watch, seconds: f
     deadline = time.monotonic() + seconds
     while not future.done() and not loop.is_closed() and time.monotonic() < deadline:
         concurrent.futures.wait([future], 0.05)
-    if future.done() and not future.cancelled():  # `asyncio.run` cancels it when that loop ends by itself
+    if inspect.getcoroutinestate(work) == inspect.CORO_CREATED and loop.is_closed():  # it has ended before this began
+        work.close()
+    elif future.done() and not future.cancelled():  # `asyncio.run` cancels it when that loop ends by itself
         future.result()
 
 
