@@ -18,6 +18,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.dataframes import native, wire
+from asyncdb_nb.dataframes.memory import give_back
 from asyncdb_nb.dataframes.types import ColumnType, DtypeBackend
 from asyncdb_nb.errors import FrameError
 
@@ -186,7 +187,9 @@ def to_frame(columns: Sequence[Column], rows: int, backend: DtypeBackend = None)
     arrays = {}
     for position, column in enumerate(columns):
         arrays[position] = column.to_pandas(backend)
+        size = 0 if column.array is None else column.array.nbytes
         column.array = column.values = None
+        give_back(size)
     frame = pd.DataFrame(arrays, index=pd.RangeIndex(rows), copy=False)
     frame.columns = pd.Index([column.name for column in columns])
     return frame

@@ -30,7 +30,7 @@ T = TypeVar("T")
 Part = tuple[list[Column], int]  # columns, and how many rows they have
 Give = Callable[[Part], Awaitable[None]]
 
-_CHUNK = 4 * 2**20  # bytes that are decoded at a time: what numpy works on stays near the processor's cache
+_CHUNK = 2 * 2**20  # bytes that are decoded at a time: what numpy works on stays near the processor's cache
 _QUIET = 0.05  # seconds without data, after which the server is busy with something else than sending
 
 
