@@ -58,8 +58,11 @@ def is_watched() -> bool:
     """Say whether someone sees what is written: in a kernel, or at a terminal."""
     if os.environ.get("TQDM_DISABLE"):  # tqdm's own switch, which its bar for notebooks does not heed
         return False
-    in_kernel = "ipykernel" in sys.modules and getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return bool(in_kernel) or (sys.stderr is not None and sys.stderr.isatty())
+    return _in_kernel() or (sys.stderr is not None and sys.stderr.isatty())
+
+
+def _in_kernel() -> bool:
+    return bool("ipykernel" in sys.modules and getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)())
 
 
 def _bar(total: int | None) -> Any:
@@ -68,4 +71,6 @@ def _bar(total: int | None) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tqdm's own: that ipywidgets is missing, and that it falls back to text
         from tqdm.auto import tqdm
-    return tqdm(total=total, unit=" rows", unit_scale=True, leave=False, mininterval=0)  # `_PAUSE` is the interval
+    file = sys.stdout if _in_kernel() else sys.stderr  # what a kernel writes to stderr, Jupyter shows as an error
+    interval = 0  # `_PAUSE` is ours
+    return tqdm(total=total, unit=" rows", unit_scale=True, leave=False, mininterval=interval, file=file)
