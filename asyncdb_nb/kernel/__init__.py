@@ -4,8 +4,8 @@ What notebooks need around the engine: Stop, tidy cells, clean ends, magics.
     %load_ext asyncdb_nb          # all of it
     await connect()               # the same without the magics, in any IPython
 
-Everything goes through public hooks of IPython, asyncio and `signal`, and `%unload_ext asyncdb_nb` takes it off again, once
-`%load_ext` was typed: IPython unloads only what it loaded itself.
+Everything goes through public hooks of IPython, asyncio and `signal`, and `%unload_ext asyncdb_nb` takes it off again
+once `%load_ext` was typed: IPython unloads only what it loaded itself.
 """
 
 from __future__ import annotations
