@@ -215,7 +215,7 @@ def losses(columns: Sequence[Column]) -> dict[str, str]:
     """Say by column which values are NA because the type cannot hold them, and which are rounded."""
     said: dict[str, str] = {}
     for column in columns:
-        reasons = [f"{reason} ({count:,})" for reason, count in column.lossy.items() if count]
+        reasons = [f"{reason} ({count:,})" for reason, count in sorted(column.lossy.items()) if count]
         if column.type.kind == "float":
             reasons.append("numeric read as the nearest float64")
         if reasons:

@@ -17,7 +17,7 @@ from functools import cache, partial
 from typing import Any
 
 from asyncdb_nb.dataframes.types import ColumnType
-from asyncdb_nb.dataframes.wire import offset, timetz_text
+from asyncdb_nb.dataframes.wire import offset, snapshot_text, timetz_text
 
 Converter = Callable[[Any], Any]
 
@@ -196,6 +196,7 @@ _CONVERTERS: dict[str, Converter] = {
     "macaddr": str,
     "bit": _bits,
     "pg_lsn": _lsn,
+    "snapshot": lambda value: value if isinstance(value, str) else snapshot_text(*value),
     "tid": _tid,
     "floats": _floats,
     "path": _path,

@@ -139,6 +139,7 @@ RULES: dict[str, Rule] = {
     ),
     "bit": Rule("bit, bit varying", "string", "str", "string", ARROW, "Zeros and ones, as many as there are bits."),
     "pg_lsn": Rule("pg_lsn", "string", "str", "string", ARROW, "As PostgreSQL writes it: 16/B374D848."),
+    "snapshot": Rule("pg_snapshot", "string", "str", "string", ARROW, "As PostgreSQL writes it: 10:20:10,14."),
     "tid": Rule("tid", "string", "str", "string", ARROW, "As PostgreSQL writes it: (0,1)."),
     "floats": Rule(
         "point, line, lseg, box, circle, polygon",
@@ -246,8 +247,10 @@ _BUILT_IN: dict[str, tuple[str, int, int]] = {
     "record": ("record", 2249, 2287),
     "void": ("void", 2278, 0),
     "uuid": ("uuid", 2950, 2951),
+    "txid_snapshot": ("snapshot", 2970, 2949),
     "pg_lsn": ("pg_lsn", 3220, 3221),
     "jsonb": ("json", 3802, 3807),
+    "pg_snapshot": ("snapshot", 5038, 5039),
     "xid8": ("xid8", 5069, 271),
 }
 _BUILT_IN_RANGES = {  # range → (subtype, oid, array, multirange, its array)

@@ -14,7 +14,7 @@ import datetime as dt
 import ipaddress
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from functools import partial
 from math import prod
@@ -295,6 +295,16 @@ def _lsn(data: bytes) -> str:
     return f"{value >> 32:X}/{value & 0xFFFFFFFF:X}"
 
 
+def _snapshot(data: bytes) -> str:
+    first, last, *between = [_UINT8.unpack_from(data, position)[0] for position in range(4, len(data), 8)]
+    return snapshot_text(first, last, between)
+
+
+def snapshot_text(first: int, last: int, between: Iterable[int]) -> str:
+    """Write a snapshot as PostgreSQL does: its oldest transaction, the next one, and those that run between."""
+    return f"{first}:{last}:{','.join(map(str, between))}"
+
+
 def _tid(data: bytes) -> str:
     return f"({_UINT4.unpack_from(data)[0]},{int.from_bytes(data[4:6])})"
 
@@ -330,6 +340,7 @@ _SCALARS: dict[str, Reader] = {
     "macaddr": lambda data: data.hex(":"),
     "bit": _bits,
     "pg_lsn": _lsn,
+    "snapshot": _snapshot,
     "tid": _tid,
     "floats": _floats,
     "path": _path,

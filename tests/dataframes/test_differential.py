@@ -29,7 +29,6 @@ ASYNCPG_ERRORS = [
     ("date|time|row|ts", r"\bBC\b|\d{5,}-\d\d-\d\d", "a year before 1 or after 9999 is an error"),
     ("time", "24:00", "24:00 is an error"),
     ("record", "", "its values are of asyncpg's own classes"),
-    ("snapshot", "", "it is a tuple"),
 ]
 BACKENDS: list[Literal["numpy_nullable", "pyarrow"] | None] = [None, "numpy_nullable", "pyarrow"]
 
