@@ -30,7 +30,7 @@ from asyncdb_nb.connecting import make_engine, without_frames
 from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError
 from asyncdb_nb.portrait import portrait
 from asyncdb_nb.registry import Registry
-from asyncdb_nb.sessions import session_scope
+from asyncdb_nb.sessions import reading_scope, session_scope
 from asyncdb_nb.stale import is_stale, read_fresh
 from asyncdb_nb.target import EMBEDDED, EXAMPLE, Target
 from asyncdb_nb.urls import complete, parse, resolve
@@ -135,11 +135,7 @@ class Database:
             >>> async with db.session(readonly=True, timeout=5) as session:
             ...     workflows = (await session.scalars(select(Workflow))).all()
         """
-        maker = self._sessionmaker
-        if isinstance(maker, type) and issubclass(maker, Session):
-            options.setdefault("sync_session_class", maker)
-            maker = None
-        return session_scope(self, readonly=readonly, timeout=timeout, sessionmaker=maker, **options)
+        return self._scope(session_scope, readonly=readonly, timeout=timeout, **options)
 
     def frame(self, statement: Any, params: Any = None, **options: Any) -> Coroutine[Any, Any, pd.DataFrame]:
         """Read a statement into a DataFrame, in a short read-only transaction of its own; nothing stays open.
@@ -221,9 +217,16 @@ class Database:
 
         return self._pending(f"describe({name!r})", describe)
 
+    def _scope(self, kind: type[session_scope], **options: Any) -> session_scope:
+        maker = self._sessionmaker
+        if isinstance(maker, type) and issubclass(maker, Session):
+            options.setdefault("sync_session_class", maker)
+            maker = None
+        return kind(self, sessionmaker=maker, **options)
+
     def _read(self, reader: Any, statement: Any, params: Any, options: dict[str, Any]) -> Callable[[], Any]:
         async def read() -> Any:
-            async with self.session(readonly=True) as session:
+            async with self._scope(reading_scope, readonly=True) as session:
                 return await reader(session, statement, params, **options)
 
         return lambda: read_fresh(read)
@@ -235,7 +238,7 @@ class Database:
         for attempt in (1, 2):
             try:
                 async with (
-                    self.session(readonly=True) as session,
+                    self._scope(reading_scope, readonly=True) as session,
                     aclosing(reader(session, statement, params, exclusive=True, **options)) as parts,
                 ):
                     async for part in parts:

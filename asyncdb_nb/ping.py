@@ -4,6 +4,9 @@ Give the ping before a checkout (`pool_pre_ping`) an end.
 A ping asks whether a connection that was idle still works. When its server is frozen, or the network swallows what is
 sent, no answer ever comes, and the checkout would wait for it for ever. After a few seconds that is answer enough: the
 connection is given up, and the pool opens another.
+
+SQLAlchemy pings asyncpg with a prepared statement, and for the sake of PgBouncer in a transaction: three round trips. A
+query in the simple protocol prepares nothing, and so needs no transaction and one round trip.
 """
 
 from __future__ import annotations
@@ -13,9 +16,10 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 from sqlalchemy.util import await_only, greenlet_spawn
 
-SECONDS = 5.0  # for one or three round trips, which take milliseconds
+SECONDS = 5.0  # for a round trip, which takes milliseconds
 
 
 def bounded(ping: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -23,7 +27,10 @@ def bounded(ping: Callable[[Any], None]) -> Callable[[Any], None]:
 
     async def answered(adapter: Any) -> None:
         async with asyncio.timeout(SECONDS):
-            await greenlet_spawn(ping, adapter)
+            if isinstance(adapter, AsyncAdapt_asyncpg_connection):
+                await adapter.driver_connection.execute("SELECT")
+            else:
+                await greenlet_spawn(ping, adapter)
 
     @wraps(ping)
     def bounded_ping(adapter: Any) -> None:

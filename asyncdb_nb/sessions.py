@@ -18,7 +18,9 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import event, text
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransaction, async_sessionmaker
+from sqlalchemy.util import await_only
 
 from asyncdb_nb.committing import commit, tells
 from asyncdb_nb.errors import AsyncDBError, ConcurrentUseError, WrongLoopError
@@ -120,6 +122,26 @@ class session_scope:  # noqa: N801  used like the function that it replaces
             raise AsyncDBError(f"readonly and timeout need PostgreSQL; this engine speaks {connection.dialect.name}.")
         calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in self._settings.items())
         connection.execute(text(f"SELECT {calls}"))
+
+
+class reading_scope(session_scope):  # noqa: N801  as above
+    """A read-only scope for a single query, begun in one round trip.
+
+    The query takes its transaction's snapshot before it can do anything, so that `BEGIN READ ONLY` is enough for it.
+    """
+
+    def _begin(self, session: Any, transaction: Any, connection: Any) -> None:
+        adapter = connection.connection.dbapi_connection
+        if not isinstance(adapter, AsyncAdapt_asyncpg_connection) or adapter.autocommit:
+            super()._begin(session, transaction, connection)
+            return
+        readonly, adapter.readonly = adapter.readonly, True
+        try:
+            await_only(adapter._start_transaction())
+        except Exception as error:
+            connection._handle_dbapi_exception(error, "BEGIN READ ONLY", None, None, None)
+        finally:
+            adapter.readonly = readonly
 
 
 def do_first(session: AsyncSession, work: Callable[[AsyncSession], Coroutine[Any, Any, None]]) -> None:
