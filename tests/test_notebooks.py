@@ -1,4 +1,4 @@
-"""The lessons and their solutions: their stored outputs are true, and their form is the house's."""
+"""The lessons, their solutions and the alternatives: their stored outputs are true, and their form is the house's."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 SOLUTIONS = sorted((ROOT / "notebooks/solutions").glob("*.ipynb"))
+ALTERNATIVES = sorted((ROOT / "notebooks/alternatives").glob("*.ipynb"))
 OPENING = ("**What you'll do**", "**What you'll learn**", "**What you'll need**")
 CLOSING = ("## On your own", "## In practice")
+DEFINES = re.compile(r"^(?:async def |def |class |@|\w+ = \"\"\"$)", re.MULTILINE)
 NOT_FOR_EVER = re.compile(r"0x[0-9a-f]{6,}|/home/|/root/|/tmp/|/usr/|site-packages|\d\d:\d\d:\d\d\.\d{6}")
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+each_alternative = pytest.mark.parametrize("path", ALTERNATIVES, ids=lambda path: path.stem)
 each_file = pytest.mark.parametrize(
-    "path", NOTEBOOKS + SOLUTIONS, ids=lambda path: str(path.relative_to(ROOT / "notebooks").with_suffix(""))
+    "path", NOTEBOOKS + SOLUTIONS + ALTERNATIVES, ids=lambda path: str(path.relative_to(ROOT / "notebooks").with_suffix(""))
 )
 
 
@@ -36,7 +39,7 @@ def exercises(path: Path) -> list[Any]:
 
 @pytest.mark.timeout(300)  # a kernel for each notebook, on a machine that may be busy
 @pytest.mark.parametrize("turn", ["first", "again"])
-@pytest.mark.parametrize("paths", [NOTEBOOKS, SOLUTIONS], ids=["lessons", "solutions"])
+@pytest.mark.parametrize("paths", [NOTEBOOKS, SOLUTIONS, ALTERNATIVES], ids=["lessons", "solutions", "alternatives"])
 def test_stored_outputs_are_what_the_cells_show(
     paths: list[Path], turn: str, learner: dict[str, str], tmp_path: Path
 ) -> None:
@@ -92,6 +95,27 @@ def test_every_exercise_has_a_solution_that_passes_its_check(path: Path) -> None
 def test_every_solution_belongs_to_a_lesson() -> None:
     """Nothing is left behind when a lesson gets another name."""
     assert {path.name for path in SOLUTIONS} == {path.name for path in NOTEBOOKS}
+
+
+@each_alternative
+def test_an_alternative_opens_like_a_lesson_and_ends_in_practice(path: Path) -> None:
+    """It has no exercises, but says what it is for, and closes with the fine print."""
+    text = [cell.source for cell in cells(path, "markdown")]
+
+    assert text[0].startswith("# ")
+    assert [part for part in OPENING if part in text[0]] == list(OPENING)
+    assert text[-1].startswith("## In practice")
+
+
+@each_alternative
+def test_the_cells_of_an_alternative_are_few_and_short(path: Path) -> None:
+    """One step a cell; what is defined to be measured is shown whole, in ten lines."""
+    code = cells(path, "code")
+
+    assert 8 <= len(code) <= 34
+    assert code[0].source.startswith("%xmode Minimal\n")
+    for cell in code:
+        assert len(cell.source.splitlines()) <= (10 if DEFINES.search(cell.source) else 3), cell.source
 
 
 @each_file
