@@ -131,10 +131,10 @@ class reading_scope(session_scope):  # noqa: N801  as above
     """
 
     def _begin(self, session: Any, transaction: Any, connection: Any) -> None:
-        adapter = connection.connection.dbapi_connection
-        if not isinstance(adapter, AsyncAdapt_asyncpg_connection) or adapter.autocommit:
+        if not isinstance(connection.connection.dbapi_connection, AsyncAdapt_asyncpg_connection):
             super()._begin(session, transaction, connection)
             return
+        adapter: Any = connection.connection.dbapi_connection
         readonly, adapter.readonly = adapter.readonly, True
         try:
             await_only(adapter._start_transaction())
