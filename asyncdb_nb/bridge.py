@@ -83,9 +83,10 @@ class _Portal:
         try:
             self.loop.call_soon_threadsafe(call.start)  # in a copy of this thread's context
             wait([call.outcome])
-        except BaseException:  # KeyboardInterrupt: nothing of this call may go on behind the caller's back
+        except BaseException as error:  # KeyboardInterrupt: nothing of this call may go on behind the caller's back
             self.loop.call_soon_threadsafe(call.cancel)
             wait([call.outcome], CANCEL_SECONDS)
+            call.tell(error)
             raise
         try:
             return call.outcome.result()
@@ -135,6 +136,12 @@ class _Call(Generic[T]):
             self.outcome.set_exception(error)
         finally:
             del self  # as in `_Portal.call`
+
+    def tell(self, error: BaseException) -> None:
+        """Pass on what the cancelled coroutine noted: whether a transaction was rolled back."""
+        cancelled = self.outcome.exception() if self.outcome.done() else None
+        for note in getattr(cancelled, "__notes__", ()):
+            error.add_note(note)
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():  # before its first step, so that `_settle` had no say

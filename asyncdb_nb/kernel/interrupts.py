@@ -7,7 +7,8 @@ nothing happens until the loop wakes for another reason, most often the end of t
 while a cell awaits, SIGINT comes here: the loop is woken, the task is cancelled, and cancellation does the rest.
 
 A second Stop, for a cell that swallowed the first, cancels again; if the cell is in synchronous code, which no
-cancellation reaches, it raises KeyboardInterrupt there. Synchronous cells are left to Python, which serves them well.
+cancellation reaches, it raises KeyboardInterrupt there. Synchronous cells are left to Python, which serves them well;
+only what `run()` waited for is told in one line, too.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import linecache
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from asyncdb_nb.bridge import run
 from asyncdb_nb.loops import exiting
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.2  # how often the loop is woken where a signal cannot do it
 SHOWN = 70  # characters of the stopped line
+
+_OURS = (asyncio.CancelledError, KeyboardInterrupt)  # what Stop raises in a cell
 
 wakes_by_tick = os.name == "nt"
 """On Windows a signal does not interrupt a waiting loop, so the loop is woken from time to time while a cell awaits."""
@@ -62,6 +67,7 @@ class Interrupts:
         self._shell = shell
         self._in_kernel = hasattr(shell, "kernel")
         self._cell: AwaitingCell | None = None
+        self._started = time.monotonic()
         self._handler = self._on_sigint  # one object, so that it is recognised
 
     def install(self) -> None:
@@ -69,7 +75,7 @@ class Interrupts:
         self._shell.events.register("pre_run_cell", self._begin)
         self._shell.events.register("post_run_cell", self._end)
         if not self._shell.custom_exceptions:  # else somebody shows errors in their own way
-            self._shell.set_custom_exc((asyncio.CancelledError,), _show(self))  # type: ignore[no-untyped-call]
+            self._shell.set_custom_exc(_OURS, _show(self))  # type: ignore[no-untyped-call]
         self._begin(None)
 
     def uninstall(self) -> None:
@@ -77,13 +83,14 @@ class Interrupts:
         self._end(None)
         self._shell.events.unregister("pre_run_cell", self._begin)
         self._shell.events.unregister("post_run_cell", self._end)
-        if self._shell.custom_exceptions == (asyncio.CancelledError,):
+        if self._shell.custom_exceptions == _OURS:
             self._shell.set_custom_exc((), None)  # type: ignore[no-untyped-call]
 
     def _begin(self, info: Any) -> None:
         if threading.current_thread() is not threading.main_thread():  # a subshell: signals do not reach it
             return
         self._cell = None
+        self._started = time.monotonic()
         loop = asyncio._get_running_loop()
         previous = signal.getsignal(signal.SIGINT)
         if loop is None or not callable(previous) or previous is self._handler:
@@ -127,12 +134,18 @@ class Interrupts:
         """Say in one line what was stopped; `None` when the running cell was not."""
         if exiting():
             return "Stopped, because the kernel ends."  # a traceback would take a second that is needed for goodbyes
-        cell = self._cell
-        if cell is None or cell.stopped is None:
+        seconds = self._seconds(error, traceback)
+        if seconds is None:
             return None
         where = _line_of_cell(traceback, self._shell.user_ns)
         notes = " ".join(getattr(error, "__notes__", []))
-        return f"Stopped after {cell.stopped - cell.started:.1f} s{where}. {notes}".rstrip()
+        return f"Stopped after {seconds:.1f} s{where}. {notes}".rstrip()
+
+    def _seconds(self, error: BaseException, traceback: TracebackType | None) -> float | None:
+        if isinstance(error, KeyboardInterrupt):
+            return time.monotonic() - self._started if _waited_in_run(traceback) else None
+        cell = self._cell
+        return None if cell is None or cell.stopped is None else cell.stopped - cell.started
 
 
 def _show(interrupts: Interrupts) -> Callable[..., None]:
@@ -155,6 +168,12 @@ def _line_of_cell(traceback: TracebackType | None, namespace: dict[str, Any]) ->
     source = linecache.getline(code.co_filename, traceback.tb_lineno).strip()
     shortened = source if len(source) <= SHOWN else f"{source[: SHOWN - 1]}…"
     return f" in line {traceback.tb_lineno}: {shortened}"
+
+
+def _waited_in_run(traceback: TracebackType | None) -> bool:
+    while traceback is not None and traceback.tb_frame.f_code is not run.__code__:
+        traceback = traceback.tb_next
+    return traceback is not None
 
 
 def _is_running(code: CodeType, frame: FrameType | None) -> bool:

@@ -204,7 +204,9 @@ def test_scenario_25_a_synchronous_cell_is_interrupted_as_ever(stop: Stop, kerne
 
     kernel.interrupt()
 
-    assert kernel.wait(sent, 1).error == "KeyboardInterrupt"
+    reply = kernel.wait(sent, 1)
+    assert reply.error == "KeyboardInterrupt"
+    assert "Traceback" in reply.last
 
 
 def test_scenario_26_stop_ends_what_synchronous_code_waits_for(stop: Stop) -> None:
@@ -212,6 +214,8 @@ def test_scenario_26_stop_ends_what_synchronous_code_waits_for(stop: Stop) -> No
 
     assert seconds < 0.5
     assert reply.error == "KeyboardInterrupt"
+    assert reply.last.startswith("Stopped after ")
+    assert reply.last.endswith(' s in line 1: run(db.frame("select pg_sleep(30)")). The transaction was rolled back.')
 
 
 def test_scenario_27_stop_ends_a_frame_that_is_being_built(
