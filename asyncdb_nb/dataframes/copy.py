@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from asyncdb_nb.dataframes.catalog import column_types
 from asyncdb_nb.dataframes.columns import Column
 from asyncdb_nb.dataframes.literals import literals
 from asyncdb_nb.dataframes.prepared import Described, describe
@@ -31,6 +32,7 @@ Part = tuple[list[Column], int]  # columns, and how many rows they have
 Give = Callable[[Part], Awaitable[None]]
 
 _CHUNK = 2 * 2**20  # bytes that are decoded at a time: what numpy works on stays near the processor's cache
+_FIRST_OWN_OID = 16_384  # of types that are not PostgreSQL's own
 _QUIET = 0.05  # seconds without data, after which the server is busy with something else than sending
 
 
@@ -56,8 +58,11 @@ async def command(
         The query to copy; None when COPY does not take it, or would not give exactly the same.
     """
     tokens = query_tokens(statement) if _speaks_plainly(connection, statement) and _readable(columns) else None
-    values = literals(parameters, [type_.oid for type_ in prepared.get_parameters()])
-    if tokens is None or values is None:
+    if tokens is None:
+        return None
+    types = prepared.get_parameters()
+    values = literals(parameters, types, await _enums(connection, types))
+    if values is None:
         return None
     text = inlined(tokens, values)
     if text is not None and limit is not None:
@@ -202,6 +207,12 @@ def _speaks_plainly(connection: Any, statement: str) -> bool:
         and settings.server_encoding != "SQL_ASCII"
         and (settings.standard_conforming_strings == "on" or "\\" not in statement)
     )
+
+
+async def _enums(connection: Any, types: Sequence[Any]) -> set[int]:
+    """Say which of the parameters' types are enums: their labels are text, which asyncpg sends as it is."""
+    own = [type_.oid for type_ in types if type_.oid >= _FIRST_OWN_OID]
+    return {type_.oid for type_ in await column_types(connection, [(oid, -1) for oid in own]) if type_.is_enum}
 
 
 def _readable(columns: Sequence[Described]) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -21,29 +21,37 @@ Writer = Callable[[Any], str | None]
 _NULL_ITEM = "NULL"
 
 
-def literals(values: Sequence[Any], oids: Sequence[int]) -> list[str] | None:
+def literals(values: Sequence[Any], types: Sequence[Any], enums: Collection[int] = ()) -> list[str] | None:
     """Write values as literals.
 
     Args:
         values: As asyncpg would be given them.
-        oids: The type of each parameter.
+        types: The type of each parameter, as asyncpg describes it: with `oid`, `schema` and `name`.
+        enums: Oids that are known to be enums.
 
     Returns:
         A literal in parentheses with its type for each; None when there is no exact one for some value, or when there
         are not as many values as parameters.
     """
-    if len(values) != len(oids):
+    if len(values) != len(types):
         return None
-    written = [_literal(value, oid) for value, oid in zip(values, oids, strict=True)]
+    written = [_literal(value, type_, enums) for value, type_ in zip(values, types, strict=True)]
     return None if None in written else [text for text in written if text is not None]
 
 
-def _literal(value: Any, oid: int) -> str | None:
-    name, write = _WRITERS.get(oid, ("", None))
+def _literal(value: Any, type_: Any, enums: Collection[int]) -> str | None:
+    name, write = _WRITERS.get(type_.oid, ("", None))
+    name = f"pg_catalog.{name}"
+    if type_.oid in enums:
+        name, write = f"{_identifier(type_.schema)}.{_identifier(type_.name)}", _text
     if write is None:
         return None
     text = "NULL" if value is None else _quoted(write(value))
-    return None if text is None else f"({text}::pg_catalog.{name})"
+    return None if text is None else f"({text}::{name})"
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _quoted(text: str | None) -> str | None:
@@ -113,6 +121,17 @@ def _timestamptz(value: Any) -> str | None:
     return None if naive is None else naive.isoformat(" ") + "+00"
 
 
+def _time(value: Any) -> str | None:
+    return value.isoformat() if type(value) is dt.time and value.tzinfo is None else None
+
+
+def _interval(value: Any) -> str | None:
+    """Write days and seconds each with a sign: IntervalStyle `sql_standard` would carry the first one's over."""
+    if type(value) is not dt.timedelta:
+        return None
+    return f"{value.days:+d} days +{value.seconds}.{value.microseconds:06d} seconds"
+
+
 def _array(write: Writer) -> Writer:
     def write_all(values: Any) -> str | None:
         if type(values) not in (list, tuple):
@@ -145,6 +164,8 @@ _SCALARS: dict[int, tuple[str, int, Writer]] = {
     1082: ("date", 1182, _date),
     1114: ('"timestamp"', 1115, _timestamp),
     1184: ("timestamptz", 1185, _timestamptz),
+    1083: ('"time"', 1183, _time),
+    1186: ('"interval"', 1187, _interval),
 }
 _WRITERS: dict[int, tuple[str, Writer]] = {
     oid: entry

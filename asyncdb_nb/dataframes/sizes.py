@@ -3,6 +3,9 @@ Remember which statements gave few rows, because for those the plain way is quic
 
 COPY needs a description of its own in each transaction, where a prepared statement needs one in its life. For a result
 of some hundred rows that is what counts, and how many rows a statement gives is best told by its last run.
+
+Such a statement is fetched whole, also when it suddenly gives many rows, once: to ask for a limited number at a time
+would take the parallel plans away from every GROUP BY over a large table (ExecutePlan in execMain.c).
 """
 
 from __future__ import annotations

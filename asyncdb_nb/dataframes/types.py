@@ -287,6 +287,7 @@ class ColumnType:
     element: ColumnType | None = None
     fields: tuple[tuple[str, ColumnType], ...] = ()
     binary: bool = True
+    is_enum: bool = False
 
     def arrow(self) -> pa.DataType:
         """Give the Arrow type."""
@@ -417,7 +418,9 @@ def _catalog_type(oid: int, typmod: int, catalog: Catalog, money_scale: int) -> 
         return _as_text(line) if is_row and not element.binary else _container(oid, line.name, "array", element)
     if line.name == "hstore":
         return ColumnType(oid, line.name, "hstore")
-    return ColumnType(oid, line.name, "text") if line.kind == "e" or line.name == "citext" else _as_text(line)
+    if line.kind == "e" or line.name == "citext":
+        return ColumnType(oid, line.name, "text", is_enum=line.kind == "e")
+    return _as_text(line)
 
 
 def _as_text(line: CatalogType) -> ColumnType:

@@ -108,7 +108,8 @@ VALUES = [
     Decimal("NaN"), b"\x00'\\", uuid.UUID(int=5), dt.date(2024, 2, 29), dt.date.max, dt.date.min,
     dt.datetime(2024, 2, 29, 1, 2, 3, 4), dt.datetime.max, dt.datetime(1, 1, 1),
     dt.datetime(2024, 2, 29, tzinfo=dt.timezone(dt.timedelta(hours=-5))), dt.time(1, 2),
-    dt.timedelta(days=1, seconds=-5), [1, None], [], ["a\"b", "\\", "NULL", None, "", "{x}", "'"],
+    dt.timedelta(days=1, seconds=-5), dt.timedelta(days=-3, microseconds=1), dt.timedelta.min,
+    dt.time(23, 59, 59, 999999), dt.time(1, tzinfo=dt.UTC), [dt.timedelta(-1), None], [1, None], [], ["a\"b", "\\", "NULL", None, "", "{x}", "'"],
     [True], [2.5], [dt.date(2024, 1, 1)], [[1, 2], [3, 4]],
 ]  # fmt: skip
 
@@ -140,6 +141,32 @@ async def test_binds_of_every_type_are_the_same_by_both_ways(session: AsyncSessi
         else:
             pd.testing.assert_frame_equal(copied, plain)
     assert "copy" in paths
+
+
+@pytest.mark.parametrize("value", [dt.timedelta(days=-1, seconds=5), dt.time(1, 2)])
+async def test_binds_that_are_times_go_by_copy(session: AsyncSession, value: Any) -> None:
+    bind = bindparam("v", value)
+
+    got = await frame(session, select((bind == bind).label("same")))
+
+    assert got.attrs["asyncdb"]["path"] == "copy"
+    assert got["same"].all()
+
+
+@pytest.mark.parametrize("label", ["calm", 'o\'so "tense"', "$1"])
+async def test_enum_binds_go_by_copy(session: AsyncSession, path: str, label: str) -> None:
+    """Their type is found by name, whatever the name."""
+    await session.execute(text("""create type "Mood $1 ""s" as enum ('calm', 'o''so "tense"', '$1')"""))
+    await session.execute(text('create domain mild as "Mood $1 ""s"'))
+    statement = """select s.* from (values ('calm'), (:label ::"Mood $1 ""s")) s(mood) where mood = :label"""
+
+    got = await frame(session, statement, {"label": label})
+
+    assert set(got["mood"]) == {label}
+    assert got.attrs["asyncdb"]["path"] == path
+    assert (await frame(session, "select :a ::mild as a", {"a": "calm"})).attrs["asyncdb"]["path"] == "rows"  # a domain
+    with pytest.raises(DBAPIError):
+        await frame(session, statement, {"label": "'||version()||'"})
 
 
 async def _either(session: AsyncSession, statement: Any, *, few: bool) -> pd.DataFrame | str:
