@@ -55,12 +55,16 @@ def test_ctrl_c_is_not_replaced_by_a_warning(database_url: str, clean_server: Se
     clean_server.assert_clean()
 
 
+@pytest.mark.keeps_connections  # none is kept, but Ctrl-C in a callback of asyncio's can cost a goodbye
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 27))])
-def test_ctrl_c_at_random_moments_of_asyncio_run(database_url: str, run_script: Any, seed: int) -> None:
+def test_ctrl_c_at_random_moments_of_asyncio_run(
+    database_url: str, clean_server: ServerWatch, run_script: Any, seed: int
+) -> None:
     """Setting up and closing the loop included: nothing hangs, and no other error comes in its place."""
     done = run_script(RANDOM, clean=False, env={"DATABASE_URL": database_url, "SEED": str(seed)})
 
     assert done.stdout == "{'KeyboardInterrupt': 40}\n", done.stderr[-3000:]
+    assert not clean_server.wait_for_backends(0, "asyncdb_nb: script.py")
 
 
 RANDOM = """
