@@ -31,6 +31,7 @@ from asyncdb_nb.dataframes.processing import declared, processed, processings
 from asyncdb_nb.dataframes.shape import Shape, Wishes
 from asyncdb_nb.dataframes.sizes import FEW, gave_few, remember
 from asyncdb_nb.dataframes.sql_text import query_tokens
+from asyncdb_nb.dataframes.statements import as_sent
 from asyncdb_nb.dataframes.streaming import CopyStream
 from asyncdb_nb.errors import FrameError
 
@@ -129,6 +130,7 @@ class Capture:
 
     def run(self, cursor: Any, statement: str, parameters: Any, context: DefaultExecutionContext) -> None:
         """Execute in the driver's place; inside SQLAlchemy's greenlet."""
+        statement = as_sent(statement)
         if self.executions:
             raise FrameError(TWICE)
         self.statement, self._context, self._cursor = statement, context, cursor

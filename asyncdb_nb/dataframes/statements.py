@@ -22,6 +22,7 @@ from asyncdb_nb.errors import FrameError
 Params = Mapping[str, Any] | None
 
 _BIND = re.compile(r"(?<![:\w\\]):([A-Za-z_]\w*)(?=(::)?)")
+_KEPT = "%\0("  # SQLAlchemy takes %(x)s for a bind that it has rendered itself; PostgreSQL takes no \0
 _NO_BIND = re.compile(r"(?<![:\w\\]):(?=\d)")  # text() would take '{"x":1}' for a bind named 1
 
 
@@ -59,8 +60,17 @@ def descriptions(statement: Any) -> Sequence[Mapping[str, Any]]:
     )
 
 
+def as_sent(statement: str) -> str:
+    """Take out of compiled SQL what kept SQLAlchemy from taking a `%(` of the user's for one of its own."""
+    return statement.replace(_KEPT, "%(")
+
+
 def _as_typed(statement: str) -> Executable:
-    return text(statement.replace(":", r"\:"))
+    return _text(statement.replace(":", r"\:"))
+
+
+def _text(statement: str) -> Executable:
+    return text(statement.replace("%(", _KEPT))
 
 
 def _with_binds(statement: str, params: Mapping[str, Any]) -> Executable:
@@ -71,7 +81,7 @@ def _with_binds(statement: str, params: Mapping[str, Any]) -> Executable:
             rf"or write \:{missing[0]} where a colon is meant."
         )
     apart = _BIND.sub(lambda bind: f":{bind[1]} " if bind[2] else bind[0], statement)  # text() knows no `:name::int`
-    return text(_NO_BIND.sub(r"\:", apart))
+    return _text(_NO_BIND.sub(r"\:", apart))
 
 
 def _with_columns(statement: Select[Any]) -> Select[Any]:

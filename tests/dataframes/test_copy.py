@@ -109,7 +109,8 @@ VALUES = [
     dt.datetime(2024, 2, 29, 1, 2, 3, 4), dt.datetime.max, dt.datetime(1, 1, 1),
     dt.datetime(2024, 2, 29, tzinfo=dt.timezone(dt.timedelta(hours=-5))), dt.time(1, 2),
     dt.timedelta(days=1, seconds=-5), dt.timedelta(days=-3, microseconds=1), dt.timedelta.min,
-    dt.time(23, 59, 59, 999999), dt.time(1, tzinfo=dt.UTC), [dt.timedelta(-1), None], [1, None], [], ["a\"b", "\\", "NULL", None, "", "{x}", "'"],
+    dt.time(23, 59, 59, 999999), dt.time(1, tzinfo=dt.UTC),
+    [dt.timedelta(-1), None], [1, None], [], ["a\"b", "\\", "NULL", None, "", "{x}", "'"],
     [True], [2.5], [dt.date(2024, 1, 1)], [[1, 2], [3, 4]],
 ]  # fmt: skip
 

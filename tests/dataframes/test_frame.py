@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import sqlalchemy
 from models import Job, Level, Owner
 from sqlalchemy import DDL, event, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, ProgrammingError
@@ -51,11 +50,7 @@ async def test_scenario_38_dtypes_come_from_the_types_alone(session: AsyncSessio
         ("select '{\"x\":1}'::jsonb as v", {"x": 1}),
         ("select '12'::int as v", 12),
         ("select ':name %s 100%%' as v", ":name %s 100%%"),
-        pytest.param(
-            "select '%(x)s' as v",
-            "%(x)s",
-            marks=pytest.mark.skipif(sqlalchemy.__version__ < "2.1", reason="SQLAlchemy 2.0 takes %(x)s for a bind"),
-        ),
+        ("select '%(x)s' as v", "%(x)s"),
         (r"select 'a\:b' as v", r"a\:b"),
         ("select (array[1,2,3])[2:3] as v", [2, 3]),
         ("select 1 as v -- a comment: with a colon", 1),
@@ -72,9 +67,11 @@ async def test_scenario_41_text_without_params_runs_as_typed(session: AsyncSessi
 
 
 async def test_scenario_41_with_params_a_name_is_a_bind_and_the_rest_as_typed(session: AsyncSession) -> None:
-    got = await frame(session, r"""select :n::int as n, '{"x":1}' as j, '12:30'::time as t, 'a\:b' as e""", {"n": 5})
+    statement = r"""select :n::int as n, '{"x":1}' as j, '12:30'::time as t, 'a\:b' as e, '%(n)s%%' as p"""
 
-    assert got.iloc[0].tolist() == [5, '{"x":1}', dt.time(12, 30), "a:b"]
+    got = await frame(session, statement, {"n": 5})
+
+    assert got.iloc[0].tolist() == [5, '{"x":1}', dt.time(12, 30), "a:b", "%(n)s%%"]
 
 
 async def test_a_bind_without_a_value_is_named(session: AsyncSession) -> None:
