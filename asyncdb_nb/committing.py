@@ -107,5 +107,7 @@ def _outcome(sending: asyncio.Task[None] | None) -> str:
             return COMMITTED
         case DBAPIError(connection_invalidated=True):
             return UNKNOWN
+        case DBAPIError(orig=BaseException(__cause__=said) as adapted):  # SQLAlchemy 2.0 puts a class before the text
+            return f"{NOT_COMMITTED} The server said: {said or adapted}"
         case error:
-            return f"{NOT_COMMITTED} The server said: {getattr(error, 'orig', None) or error}"
+            return f"{NOT_COMMITTED} The server said: {error}"
