@@ -14,7 +14,7 @@ errors
 ctrl_c loops keepalive ping guard first_connect goodbye subpool pool
 libpq target urls identity
 committing sessions
-dataframes.types dataframes.wire dataframes.native dataframes.memory dataframes.columns
+dataframes.types dataframes.wire dataframes.array_text dataframes.native dataframes.memory dataframes.columns
 dataframes.decode.layout dataframes.decode.chain dataframes.decode.cells dataframes.decode.walk
 dataframes.decode.framing dataframes.decode.values dataframes.decode.text dataframes.decode.numeric
 dataframes.decode.readers dataframes.decode

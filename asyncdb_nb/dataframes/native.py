@@ -16,6 +16,7 @@ from decimal import Decimal
 from functools import cache, partial
 from typing import Any
 
+from asyncdb_nb.dataframes.array_text import array_items
 from asyncdb_nb.dataframes.types import ColumnType
 from asyncdb_nb.dataframes.wire import offset, snapshot_text, timetz_text
 
@@ -31,6 +32,8 @@ def converter(column: ColumnType) -> Converter | None:
     match column.kind:
         case kind if kind in PLAIN:
             return None
+        case "array" if not column.binary:
+            return partial(_written_array, _element(column))
         case "array":
             return partial(_array, _element(_innermost(column)), _is_item(_innermost(column)))
         case "range":
@@ -59,6 +62,10 @@ def _array(element: Converter, is_item: Callable[[Any], bool], values: Iterable[
         None if value is None else element(value) if is_item(value) else _array(element, is_item, value)
         for value in values
     ]
+
+
+def _written_array(element: Converter, values: str | Iterable[Any]) -> list[Any]:
+    return _array(element, _is_scalar, array_items(values) if isinstance(values, str) else values)
 
 
 def _innermost(column: ColumnType) -> ColumnType:

@@ -116,7 +116,8 @@ def _as_sent(line: Line, column: Described) -> Line:
     """Describe a column as what asyncpg does not decode."""
     if column.raw:
         return (*line[:3], _BYTEA, *line[4:])
-    return (*line[:3], _UNKNOWN, *line[4:]) if column.type.kind == "text" and not column.type.binary else line
+    written = column.type.kind in ("text", "array") and not column.type.binary
+    return (*line[:3], _UNKNOWN, *line[4:]) if written else line
 
 
 async def _learn(connection: Any, oids: Collection[int]) -> None:

@@ -30,7 +30,8 @@ _MORE = {
     "row_domain": ['(2024-02-29,"x y")'],
     "spans": ["[1 mon,2 mons)", "(,)"],
     "spans_multirange": ["{[1 mon,2 mons),[4 mons,)}"],
-    "tsquery": ["a & !b"],
+    "tsquery": ["a & !b", ""],
+    "tsvector": ["b a", ""],
     "varchar": ["", "x"],
     "xid": ["4294967295"],
 }
