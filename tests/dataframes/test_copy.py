@@ -110,6 +110,7 @@ VALUES = [
     dt.datetime(2024, 2, 29, tzinfo=dt.timezone(dt.timedelta(hours=-5))), dt.time(1, 2),
     dt.timedelta(days=1, seconds=-5), dt.timedelta(days=-3, microseconds=1), dt.timedelta.min,
     dt.time(23, 59, 59, 999999), dt.time(1, tzinfo=dt.UTC),
+    dt.datetime.max.replace(tzinfo=dt.timezone(dt.timedelta(hours=-5))), dt.datetime.min.replace(tzinfo=dt.UTC),
     [dt.timedelta(-1), None], [1, None], [], ["a\"b", "\\", "NULL", None, "", "{x}", "'"],
     [True], [2.5], [dt.date(2024, 1, 1)], [[1, 2], [3, 4]],
 ]  # fmt: skip
@@ -154,6 +155,28 @@ async def test_binds_that_are_times_go_by_copy(session: AsyncSession, value: Any
     assert got["same"].all()
 
 
+@pytest.mark.parametrize("value", [['a"b', "\\", "NULL", "null", None, "", "{x}", "'", " a ", ",", '\\"'], [], [None]])
+async def test_binds_that_are_arrays_go_by_copy(session: AsyncSession, path: str, value: list[str | None]) -> None:
+    got = await frame(session, "select :v ::text[] as v", {"v": value})
+
+    assert got["v"].tolist() == [value]
+    assert got.attrs["asyncdb"]["path"] == path
+
+
+async def test_a_backslash_that_may_escape_is_left_to_the_server(session: AsyncSession) -> None:
+    await session.execute(text("set local standard_conforming_strings = off"))
+
+    got = await frame(session, r"select 'a\'' as v, :n ::int as n --'", {"n": 1})
+
+    assert (got["v"].tolist(), got["n"].tolist(), got.attrs["asyncdb"]["path"]) == (["a'"], [1], "rows")
+
+
+async def test_without_a_transaction_there_is_no_copy(engine: AsyncEngine) -> None:
+    """Nothing would keep a table from changing between its description and its rows."""
+    async with AsyncSession(engine.execution_options(isolation_level="AUTOCOMMIT")) as session:
+        assert (await frame(session, "select 1 as a")).attrs["asyncdb"]["path"] == "rows"
+
+
 @pytest.mark.parametrize("label", ["calm", 'o\'so "tense"', "$1"])
 async def test_enum_binds_go_by_copy(session: AsyncSession, path: str, label: str) -> None:
     """Their type is found by name, whatever the name."""
@@ -166,6 +189,11 @@ async def test_enum_binds_go_by_copy(session: AsyncSession, path: str, label: st
     assert set(got["mood"]) == {label}
     assert got.attrs["asyncdb"]["path"] == path
     assert (await frame(session, "select :a ::mild as a", {"a": "calm"})).attrs["asyncdb"]["path"] == "rows"  # a domain
+    await session.execute(text("create type mood_row as (a int)"))
+    async with session.begin_nested() as savepoint:
+        with pytest.raises(DBAPIError, match="invalid input for query argument"):
+            await frame(session, "select (:a ::mood_row).a", {"a": "(1)"})  # a text is no row to asyncpg
+        await savepoint.rollback()
     with pytest.raises(DBAPIError):
         await frame(session, statement, {"label": "'||version()||'"})
 

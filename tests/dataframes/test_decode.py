@@ -34,6 +34,7 @@ OIDS = {
     "bool": 16, "int2": 21, "int4": 23, "int8": 20, "oid": 26, "float4": 700, "float8": 701, "text": 25, "bytea": 17,
     "char": 18, "uuid": 2950, "date": 1082, "time": 1083, "timetz": 1266, "timestamptz": 1184, "interval": 1186,
     "numeric": 1700, "money": 790, "jsonb": 3802, "int4[]": 1007,
+    "text[]": 1009,
 }  # fmt: skip
 TYPES = {name: column_type(oid) for name, oid in OIDS.items()} | {
     "numeric(12,2)": column_type(1700, (12 << 16 | 2) + 4),
@@ -173,6 +174,8 @@ def test_a_corrupt_byte_raises_or_is_inside_one_value() -> None:
         ("int4[]", pack("!iiIii", 1, 0, 23, 2, 1) + pack("!ii", 4, 1)),
         ("int4[]", pack("!iiIii", 1, 0, 23, 1, 1) + pack("!ii", 4, 1) + b"\0"),
         ("int4[]", b"\0\0"),
+        ("text[]", pack("!iiIii", 1, 0, 25, 1, 1) + pack("!i", 9) + b"a"),
+        ("text[]", pack("!iiIii", 1, 0, 25, 1, 1) + pack("!i", -2) + b"a"),
     ],
 )
 def test_bytes_that_no_value_has_raise(name: str, value: bytes) -> None:

@@ -272,7 +272,7 @@ async def test_max_rows_refuses_or_cuts_short(session: AsyncSession) -> None:
     cut = await frame(session, many, max_rows=10, truncate=True)
     whole = await frame(session, many, max_rows=1000)
 
-    assert (len(cut), cut.attrs["asyncdb"]["truncated"]) == (10, True)
+    assert (len(cut), cut.attrs["asyncdb"]["rows"], cut.attrs["asyncdb"]["truncated"]) == (10, 10, True)
     assert (len(whole), whole.attrs["asyncdb"]["truncated"]) == (1000, False)
 
 
