@@ -24,7 +24,9 @@ NOT_FOR_EVER = re.compile(r"0x[0-9a-f]{6,}|/home/|/root/|/tmp/|/usr/|site-packag
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 each_alternative = pytest.mark.parametrize("path", ALTERNATIVES, ids=lambda path: path.stem)
 each_file = pytest.mark.parametrize(
-    "path", NOTEBOOKS + SOLUTIONS + ALTERNATIVES, ids=lambda path: str(path.relative_to(ROOT / "notebooks").with_suffix(""))
+    "path",
+    NOTEBOOKS + SOLUTIONS + ALTERNATIVES,
+    ids=lambda path: str(path.relative_to(ROOT / "notebooks").with_suffix("")),
 )
 
 
