@@ -28,6 +28,7 @@ _BYTEA, _UNKNOWN = 17, 705
 _EXACT_IN_ASYNCPG = frozenset(
     {"bool", "int2", "int4", "int8", "oid", "xid8", "float4", "float8", "numeric", "decimal", "text", "bytea"}
 )
+_TEXT_IN_BINARY = frozenset({19, 25, 1042, 1043})  # name, text, char(n), varchar: in arrays, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,5 +154,8 @@ async def _prepare_plainly(connection: Any, query: str, name: str | None) -> tup
 
 
 def _needs_bytes(type_: ColumnType) -> bool:
-    plain = type_.element if type_.kind == "array" and type_.element else type_
-    return type_.binary and plain.kind not in _EXACT_IN_ASYNCPG
+    if type_.kind == "array" and type_.element:
+        if type_.element.kind == "text" and type_.element.oid not in _TEXT_IN_BINARY:
+            return type_.binary  # asyncpg asks for text, where an empty element ends the process; see `array_text`
+        return type_.binary and type_.element.kind not in _EXACT_IN_ASYNCPG
+    return type_.binary and type_.kind not in _EXACT_IN_ASYNCPG

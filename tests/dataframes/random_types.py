@@ -94,7 +94,7 @@ _GENERATED: dict[str, st.SearchStrategy[str]] = {
     "macaddr": st.binary(min_size=6, max_size=6).map(lambda data: data.hex(":")),
     "macaddr8": st.binary(min_size=8, max_size=8).map(lambda data: data.hex(":")),
     "money": _DECIMALS.map(str),
-    "mood": st.sampled_from(["calm", "tense"]),
+    "mood": st.sampled_from(["calm", "tense", ""]),
     "numeric": st.decimals(-(10**60), 10**60).map(str)
     | st.sampled_from(["NaN", "-Infinity", "1e-300", "9e800", "0.00"]),
     "numeric(12,2)": _DECIMALS.map(str) | st.just("NaN"),

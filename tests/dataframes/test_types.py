@@ -19,7 +19,7 @@ from asyncdb_nb import FrameError, frame, table
 from asyncdb_nb.dataframes.types import RULES, column_type, markdown
 
 OWN_TYPES = """
-create type mood as enum ('calm', 'tense');
+create type mood as enum ('calm', 'tense', '');
 create type inner_row as (day date, label text);
 create type outer_row as (id bigint, inside inner_row, days date[]);
 create type text_row as (id int, words tsvector);
@@ -111,6 +111,7 @@ CASES = [
     ("point[]", '{"(1,2)"}', [[1.0, 2.0]], "object"),
     ("many", "{1,2}", [1, 2], "object"),
     ("mood[]", "{calm}", ["calm"], "object"),
+    ("mood[]", '{{""},{NULL}}', [[""], [None]], "object"),
     ("int2vector", "1 2", [1, 2], "object"),
     ("int4range", "[1,5)", Range(1, 5, bounds="[)"), "object"),
     ("int4range", "empty", Range(empty=True), "object"),
