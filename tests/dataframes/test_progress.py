@@ -55,3 +55,18 @@ def test_there_is_no_bar_where_tqdm_is_switched_off(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TQDM_DISABLE", "1")
 
     assert not progress.is_watched()
+
+
+def test_the_bar_counts_each_row_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "is_watched", lambda: True)
+    monkeypatch.setattr(progress, "_PATIENCE", 0)
+    monkeypatch.setattr(progress, "_PAUSE", 0)
+    shown = progress.Progress()
+
+    for rows in (1_000, 2_000, 3_000):
+        shown.seen(rows)
+    count = shown._bar.n
+    shown.close()
+
+    assert count == 3_000
+    assert capsys.readouterr().err

@@ -12,10 +12,13 @@ import pytest
 from models import Base, Job, Level, Owner
 from pydantic import BaseModel
 from sqlalchemy import make_url, select, text
+from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import load_only, selectinload
 
 from asyncdb_nb import FrameError, to_frame
+from asyncdb_nb.dataframes.columns import from_native
+from asyncdb_nb.dataframes.types import column_type
 
 
 @dataclasses.dataclass
@@ -184,3 +187,21 @@ async def test_what_asyncpg_spoiled_is_told(session: AsyncSession) -> None:
     assert got["i"].tolist()[0].kwds["days"] == 30
     from_result = to_frame(await session.execute(text(r"select 'infinity'\:\:timestamptz as t")))
     assert from_result["t"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("oid", "value", "shown"),
+    [
+        (3220, -(2**32), "FFFFFFFF/0"),
+        (1700, Decimal("9E+80"), Decimal("9" + "0" * 80)),
+        (6157, [[Range(1, 2)], []], [[Range(1, 2)], []]),
+        (6157, [[[Range(1, 2)]], [None]], [[[Range(1, 2)]], [None]]),
+        (5038, (10, 20, (10, 14)), "10:20:10,14"),
+    ],
+    ids=["pg_lsn", "numeric", "multirange[]", "multirange[][]", "pg_snapshot"],
+)
+def test_what_asyncpg_gives_in_a_form_of_its_own_is_brought_to_ours(oid: int, value: Any, shown: Any) -> None:
+    """It reads pg_lsn as a signed number, leaves zeros out, and has lists for both arrays and multiranges."""
+    [got] = from_native("x", column_type(oid), [value]).objects()
+
+    assert repr(got) == repr(shown)
