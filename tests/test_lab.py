@@ -168,7 +168,8 @@ def test_it_works_from_an_installed_wheel(learner: dict[str, str], tmp_path: Pat
         told = kernel.execute("import asyncdb_nb", user_expressions=where, reply=True, timeout=60)["content"]
         kernel.stop_channels()
         watch = lab.watch()
-        ended = lab.stop(signal.SIGHUP)
+        hung_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # which a process under nohup inherits
+        ended = lab.stop(signal.SIGHUP if hung_up else signal.SIGTERM)
 
     assert str(tmp_path / "venv") in told["user_expressions"]["package"]["data"]["text/plain"]
     assert notebooks(tmp_path / "asyncdb-nb-lessons") == notebooks(originals())
