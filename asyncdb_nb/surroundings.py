@@ -15,6 +15,8 @@ from ipykernel.kernelspec import RESOURCES
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpec, KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
 
+from asyncdb_nb.unattended import OwnSockets
+
 
 async def prepare_sample() -> None:
     """Start the embedded server, or join it, and load the sample workflows if they are not there yet.
@@ -44,7 +46,7 @@ def this_python() -> KernelSpec:
     return KernelSpec(argv=command, display_name="Python 3", language="python", resource_dir=RESOURCES)
 
 
-class ThisPythonManager(AsyncKernelManager):
+class ThisPythonManager(OwnSockets, AsyncKernelManager):
     """A kernel manager whose kernel is the running interpreter, for nbclient."""
 
     @property

@@ -19,9 +19,9 @@ from typing import Any
 from asyncdb_nb.errors import MissingExtraError
 from asyncdb_nb.lessons import Lesson
 from asyncdb_nb.surroundings import ThisPythonManager, environment, prepare_sample
+from asyncdb_nb.unattended import NO_BARS
 
 CELL_SECONDS = 120
-NO_BARS = {"TQDM_DISABLE": "1"}  # nobody watches, and the copies would keep their traces
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,12 @@ workflows.columns workflows.csvfile workflows.events workflows.assembly workflow
 workflows.questions workflows.repository workflows
 recording listening palette lanes timeline
 doctor.finding doctor.environment doctor.server doctor
+unattended
 kernel.ending kernel.hints kernel.hygiene kernel.interrupts kernel.awaiting kernel.completions kernel.magics kernel
 pytest_plugin.options pytest_plugin.origin pytest_plugin.leak pytest_plugin.lent pytest_plugin.watch pytest_plugin.hooks
 pytest_plugin.keeper pytest_plugin.schema pytest_plugin.clones pytest_plugin.truncate pytest_plugin.rollback
-pytest_plugin.stagehand pytest_plugin.fixtures pytest_plugin.cure pytest_plugin.header pytest_plugin
+pytest_plugin.stagehand pytest_plugin.fixtures pytest_plugin.cure pytest_plugin.header pytest_plugin.nbval
+pytest_plugin
 lessons surroundings tour lessons_folder lab
 cli
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncdb_nb.pytest_plugin import header, options
+from asyncdb_nb.pytest_plugin import header, nbval, options
 from asyncdb_nb.pytest_plugin.fixtures import _asyncdb_stagehand, asyncdb, asyncdb_schema, asyncdb_session, asyncdb_url
 
 __all__ = ["_asyncdb_stagehand", "asyncdb", "asyncdb_schema", "asyncdb_session", "asyncdb_url"]
@@ -21,8 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
     """Cure engines before the first of them is made."""
+    nbval.refuse_without_nbval(args)
     if options.cure(early_config):
         from asyncdb_nb.pytest_plugin.cure import Cure
 
@@ -33,6 +34,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Check them, and begin to watch where the suite asks for it."""
     options.check(config)
+    nbval.begin(config)
     if options.leaks(config) not in (None, "off"):
         _watch(config)
 

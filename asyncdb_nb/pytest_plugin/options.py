@@ -30,6 +30,7 @@ def add(parser: pytest.Parser) -> None:
     parser.addini("asyncdb_scope", f"How long one clean state lasts: {', '.join(SCOPES)}.", default="function")
     parser.addini("asyncdb_leaks", "The default of --asyncdb-leaks.", default="")
     parser.addini("asyncdb_cure", "As --asyncdb-cure, for good.", type="bool", default=False)
+    parser.addini("asyncdb_nbval", "Whether nbval's kernels end with a goodbye.", type="bool", default=True)
 
 
 def check(config: pytest.Config) -> None:
