@@ -80,7 +80,7 @@ def _refuse_scattered_cells(config: pytest.Config) -> None:
 def _replace_the_manager() -> Callable[[], None]:
     """Return what undoes it."""
     from jupyter_client.manager import KernelManager
-    from nbval import kernel  # type: ignore[import-untyped]
+    from nbval import kernel
 
     from asyncdb_nb.unattended import NO_BARS, OwnSockets
 
