@@ -44,7 +44,8 @@ TEXTS = ", ".join(f"repeat(md5((g + {n})::text), 1 + (g % 4)::int) as t{n}" for 
 WIDE = ", ".join(f"(g + {n})::int4 as i{n}, g / {n + 1}.0::float8 as f{n}, 'v' || g % 97 as s{n}, "
                  f"timestamp '2024-01-01' + g * interval '1 s' as d{n}" for n in range(10))  # fmt: skip
 NULLS = ", ".join(
-    f"case when g % 3 = 0 then null else {column} end as {column}" for column in ("id", "name", "cost", "ok")
+    f"(case when g % 3 = 0 then null else {column} end)::{type_} as {column}"  # `case` drops a numeric's precision
+    for column, type_ in {"id": "int4", "name": "text", "cost": "numeric(12, 2)", "ok": "bool"}.items()
 )
 LOOKALIKES = (
     "10::int4 as a, 10::int4 as b, (10::int8 << 32 | 4) as c, '\\x000a00000004'::bytea as d, (655360)::int4 as e"
@@ -57,6 +58,8 @@ TABLES = {
     "100k × 40 wide": f"select {WIDE} from generate_series(1::int8, 100000) g",
     "1M × 4 with NULLs": f"select {NULLS} from ({MIXED.format(rows=1_000_000)}) g(id, workflow_id, status, name, "
     "started_at, finished_at, duration, retries, ok, cost), lateral (select id as g) n",
+    "1M × 2 of any precision": "select g::numeric / 8 as a, (g * 1.25)::numeric as b "
+    "from generate_series(1, 1000000) g",
     "1M × 5 look-alikes": f"select {LOOKALIKES} from generate_series(1::int8, 1000000) g",
 }
 SMALL = {"100 rows": 100, "1 row": 1}
