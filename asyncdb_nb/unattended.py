@@ -11,15 +11,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from typing import TYPE_CHECKING
 
+from jupyter_client.connect import ConnectionFileMixin
 from jupyter_client.localinterfaces import localhost
 from traitlets import default
-
-if TYPE_CHECKING:
-    from jupyter_client.connect import ConnectionFileMixin
-else:
-    ConnectionFileMixin = object
 
 NO_BARS = {"TQDM_DISABLE": "1"}
 """For a kernel's environment: progress bars, which a slow machine may show, never have the same figures."""
@@ -34,11 +29,9 @@ class OwnSockets(ConnectionFileMixin):
     def _files_where_there_are_any(self) -> str:
         return "ipc" if os.name == "posix" else "tcp"
 
-    @default("ip")
-    def _in_a_folder(self) -> str:
+    def _ip_default(self) -> str:  # by name, as the base class does it: that is stronger than a decorator
         if self.transport != "ipc":
-            address: str = localhost()
-            return address
+            return str(localhost())
         self._folder = tempfile.mkdtemp(prefix="adb-")  # short: the path of a socket has 107 letters at most
         return f"{self._folder}/kernel"
 
