@@ -28,11 +28,12 @@ LAST_CELLS = {
     "a cell that fails": "1 / 0",
     "a query that takes too long": "await query()",
 }
+NBVAL = "-m pytest --nbval-lax --nbval-cell-timeout=4 -q -p no:asyncio -p no:cacheprovider -c /dev/null notebook.ipynb"
 GRACEFUL = {
     "nbclient": "-m jupyter execute --timeout=4 notebook.ipynb",
     "papermill": "-m papermill --no-progress-bar --execution-timeout 4 --kernel python3 notebook.ipynb out.ipynb",
+    "nbval": NBVAL,  # by the plugin
 }
-NBVAL = "-m pytest --nbval-lax --nbval-cell-timeout=4 -q -p no:asyncio -p no:cacheprovider -c /dev/null notebook.ipynb"
 
 Runner = Callable[[str, str], subprocess.CompletedProcess[str]]
 
@@ -70,9 +71,9 @@ def test_a_program_that_shuts_its_kernel_down(
 
 @pytest.mark.keeps_connections
 @pytest.mark.parametrize("last", ["everything open", "a query that takes too long"])
-def test_scenario_31_nbval_kills_its_kernel(run_notebook: Runner, clean_server: ServerWatch, last: str) -> None:
+def test_scenario_31_nbval_alone_kills_its_kernel(run_notebook: Runner, clean_server: ServerWatch, last: str) -> None:
     """Nothing of ours can run then: the server looks every second whether its client still lives."""
-    done = run_notebook(NBVAL, LAST_CELLS[last])
+    done = run_notebook(f"{NBVAL} -o asyncdb_nbval=false", LAST_CELLS[last])
 
     assert (done.returncode == 0) is (last == "everything open"), done.stdout + done.stderr
     assert not clean_server.wait_for_backends(0, NAME, 2)

@@ -1,0 +1,118 @@
+"""A user's notebooks under nbval: their outputs are compared, and their kernels leave nothing on the server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+from server_checks import ServerWatch
+from suites import PLUGINS
+
+from asyncdb_nb.pytest_plugin import nbval
+from asyncdb_nb.pytest_plugin.nbval import HEADER
+from asyncdb_nb.server import EmbeddedServer
+
+pytestmark = pytest.mark.usefixtures("clean_server")
+
+STABLE = {
+    "from asyncdb_nb import connect\ndb = await connect()": "",
+    "print((await db.frame('select 42 as answer'))['answer'].to_list())": "[42]\n",
+}
+KEPT_STABLE = {
+    "import os\nprint(os.environ.get('TQDM_DISABLE'))": "1\n",
+    "print(object())": "<object object at 0x7f1234567890>\n",
+    "print('(Background on this error at: https://sqlalche.me/e/21/f405)')": (
+        "(Background on this error at: https://sqlalche.me/e/20/f405)\n"
+    ),
+    "print('(sqlalchemy.dialects.postgresql.asyncpg.Error) division')": (
+        "(sqlalchemy.dialects.postgresql.asyncpg.Error) <class 'asyncpg.exceptions.DivisionByZeroError'>: division\n"
+    ),
+    "print('DETAIL: Process 71 waits for ShareLock on transaction 735; blocked by process 72.')": (
+        "DETAIL: Process 5 waits for ShareLock on transaction 9; blocked by process 6.\n"
+    ),
+}
+
+RunNotebooks = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def run_notebooks(pytester: pytest.Pytester, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> RunNotebooks:
+    """Run a folder of notebooks by nbval: `run_notebooks(*options, cells, cells, …)`, each with its stored outputs."""
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_ADDOPTS", "TQDM_DISABLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DATABASE_URL", server.url)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+    def run(*options: str, notebooks: list[dict[str, str]]) -> pytest.RunResult:
+        for number, cells in enumerate(notebooks):
+            nbformat.write(notebook(cells), Path(pytester.path, f"report_{number}.ipynb"))
+        pytester.makeini("[pytest]")
+        command = ("-m", "pytest", "-p", "no:cacheprovider", *PLUGINS, "-p", "nbval.plugin", "--nbval-current-env")
+        return pytester.run(sys.executable, *command, *options, timeout=100)
+
+    return run
+
+
+def notebook(cells: dict[str, str]) -> nbformat.NotebookNode:
+    return new_notebook(
+        cells=[
+            new_code_cell(code, execution_count=1, outputs=[new_output("stream", text=shown)] if shown else [])
+            for code, shown in cells.items()
+        ]
+    )
+
+
+@pytest.mark.parametrize("how", ["--nbval", "--nbval-lax"])
+def test_notebooks_pass_and_say_goodbye(run_notebooks: RunNotebooks, clean_server: ServerWatch, how: str) -> None:
+    """What differs by its nature is not compared; nothing is left, and nothing has vanished."""
+    result = run_notebooks(how, notebooks=[STABLE | KEPT_STABLE])
+
+    result.assert_outcomes(passed=7)
+    result.stdout.fnmatch_lines([HEADER])
+    assert result.errlines == []
+    assert not clean_server.backends()
+    assert not clean_server.bad_goodbyes()
+
+
+@pytest.mark.keeps_connections
+def test_turned_off_it_leaves_nbval_as_it_is(run_notebooks: RunNotebooks, clean_server: ServerWatch) -> None:
+    """Then each of the outputs differs, and the connection vanishes."""
+    result = run_notebooks("--nbval", "-o", "asyncdb_nbval=false", notebooks=[STABLE | KEPT_STABLE])
+
+    result.assert_outcomes(passed=2, failed=5)
+    result.stdout.no_fnmatch_line(HEADER)
+    clean_server.wait_for_backends(0)
+    assert clean_server.bad_goodbyes()
+
+
+def test_an_output_that_is_wrong_is_found(run_notebooks: RunNotebooks) -> None:
+    """What is left out of the comparison is no more than it says."""
+    result = run_notebooks("--nbval", notebooks=[STABLE | {"print(0x7f1234567890, 'Process 71')": "1 Process 72\n"}])
+
+    result.assert_outcomes(passed=2, failed=1)
+
+
+def test_two_workers_run_a_notebook_each(run_notebooks: RunNotebooks, clean_server: ServerWatch) -> None:
+    """The cells of a notebook stay together; spreading them is refused with what to type."""
+    refused = run_notebooks("--nbval", "-n", "2", notebooks=[STABLE, STABLE])
+    result = run_notebooks("--nbval", "-n", "2", "--dist", "loadfile", notebooks=[STABLE, STABLE])
+
+    refused.stderr.fnmatch_lines(["ERROR: --nbval with --dist load *: `--dist loadfile`."])
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines([HEADER])
+    assert not clean_server.backends()
+    assert not clean_server.bad_goodbyes()
+
+
+def test_without_nbval_the_option_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nbval, "find_spec", lambda name: None)
+
+    nbval.refuse_without_nbval(["-q", "notebooks/"])
+    with pytest.raises(
+        pytest.UsageError, match=r"--nbval-lax: nbval is not installed\. Install it: `pip install nbval`"
+    ):
+        nbval.refuse_without_nbval(["-q", "--nbval-lax"])
