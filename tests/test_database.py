@@ -360,7 +360,7 @@ async def test_a_server_that_refuses_the_check_is_asked_without_it_and_remembere
 @pytest.mark.parametrize(
     ("session_name", "argv", "expected"),
     [
-        ("/home/me/work/analysis.ipynb", "ipykernel_launcher.py", "asyncdb_nb: analysis.ipynb"),
+        ("/analyses/2024/analysis.ipynb", "ipykernel_launcher.py", "asyncdb_nb: analysis.ipynb"),
         ("", "/usr/lib/python3/ipykernel_launcher.py", "asyncdb_nb: notebook"),
         ("", "jobs/nightly.py", "asyncdb_nb: nightly.py"),
         ("", "/lib/python3/pytest/__main__.py", "asyncdb_nb: pytest"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -171,15 +172,21 @@ async def test_scenario_20_two_tasks_in_one_session_get_the_same_clear_error(eng
             await asyncio.gather(pause(0.05, session), pause(0.05, session))
 
 
-@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
-async def test_a_savepoint_does_not_begin_under_a_task_that_uses_its_session(engine: AsyncEngine, warm: bool) -> None:
+@asynccontextmanager
+async def in_use(engine: AsyncEngine, warm: bool) -> AsyncIterator[tuple[AsyncSession, asyncio.Task[Any]]]:
+    """A session, on a new connection or a warm one, and a task that has just begun a statement in it."""
     await engine.dispose()
     if warm:
         await names(engine)
-
     async with session_scope(engine) as session:
         statement = asyncio.create_task(session.scalar(text("select 1 from pg_sleep(0.05)")))
         await asyncio.sleep(0)
+        yield session, statement
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+async def test_a_savepoint_does_not_begin_under_a_task_that_uses_its_session(engine: AsyncEngine, warm: bool) -> None:
+    async with in_use(engine, warm) as (session, statement):
         with pytest.raises(ConcurrentUseError):
             async with session.begin_nested():
                 pass
@@ -192,13 +199,7 @@ async def test_a_savepoint_does_not_begin_under_a_task_that_uses_its_session(eng
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 @pytest.mark.parametrize("end", ["close", "aclose", "reset"])
 async def test_a_session_is_not_closed_under_a_task_that_uses_it(engine: AsyncEngine, warm: bool, end: str) -> None:
-    await engine.dispose()
-    if warm:
-        await names(engine)
-
-    async with session_scope(engine) as session:
-        statement = asyncio.create_task(session.scalar(text("select 1 from pg_sleep(0.05)")))
-        await asyncio.sleep(0)
+    async with in_use(engine, warm) as (session, statement):
         with pytest.raises(ConcurrentUseError):
             await getattr(session, end)()
 

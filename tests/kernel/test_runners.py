@@ -59,8 +59,8 @@ def test_a_program_that_shuts_its_kernel_down(
     run_notebook: Runner, clean_server: ServerWatch, program: str, last: str
 ) -> None:
     """The kernel says every goodbye before the program itself has ended."""
-    if find_spec(program) is None:
-        pytest.skip(f"{program} is not installed")
+    if find_spec(program) is None:  # papermill brings much that nothing else here needs, so no extra installs it
+        pytest.skip(f"{program} is not installed: `pip install {program}` to test with it, too")
 
     done = run_notebook(GRACEFUL[program], LAST_CELLS[last])
 

@@ -344,7 +344,7 @@ def use_in_child(db):
     thread.join(10)
     return bool(done)
 
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python 3.12: a fork beside threads, on purpose
 @pytest.mark.parametrize("isolation", [
     pytest.param(name, marks=pytest.mark.asyncdb(isolation=name)) for name in ("rollback", "clone")
 ])
