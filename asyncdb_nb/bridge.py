@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from asyncdb_nb.errors import NestedLoopError, NotACoroutineError
 from asyncdb_nb.loops import never_finalize
+from asyncdb_nb.standstill import until_done
 
 T = TypeVar("T")
 
@@ -61,7 +62,8 @@ def run(coroutine: Coroutine[Any, Any, T], *, nested: bool = False) -> T:
         raise NotACoroutineError(coroutine)
     if nested:
         return _run_nested(coroutine)
-    return _portal().call(coroutine)
+    with until_done():
+        return _portal().call(coroutine)
 
 
 class _Portal:

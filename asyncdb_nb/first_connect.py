@@ -16,7 +16,8 @@ from typing import TypeVar
 from sqlalchemy.util import await_only
 
 from asyncdb_nb.errors import AsyncDBError
-from asyncdb_nb.loops import describe
+from asyncdb_nb.loops import describe, name
+from asyncdb_nb.standstill import waits_for_us
 
 STOPPED_SECONDS = 1.0  # how long the loop of the first connect may stand still before those who wait are told
 
@@ -40,13 +41,19 @@ class FirstConnect:
         """Return `connect()`, or raise what it raises, when it is this caller's turn.
 
         Raises:
-            AsyncDBError: The loop whose turn it is has been stopped meanwhile, so that turn has no end.
+            AsyncDBError: The loop whose turn it is has been stopped meanwhile, or stands still in a `run()` that waits
+                for this caller, so that turn has no end.
         """
         while not self._done:
             with self._lock:
                 if self._busy_on is None:
                     self._busy_on = asyncio.get_running_loop()
                     break
+                if waits_for_us(self._busy_on):
+                    raise AsyncDBError(
+                        f"The first connection of this engine is being opened on {name(self._busy_on)}, which stands "
+                        "still until run() returns. Let a first query end there before: `await db.frame(...)`."
+                    )
                 turn: Future[None] = Future()
                 self._waiting.append(turn)
             await_only(self._wait_for(turn))

@@ -23,6 +23,7 @@ from sqlalchemy.pool.base import _ConnectionRecord
 from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb import loops
+from asyncdb_nb.custody import Custody
 from asyncdb_nb.errors import LeakWarning
 from asyncdb_nb.first_connect import FirstConnect
 from asyncdb_nb.guard import guard, home_of
@@ -64,6 +65,7 @@ class SubPool(AsyncAdaptedQueuePool):
         self._idle_timeout = idle_timeout
         self._records: weakref.WeakSet[Any] = weakref.WeakSet()
         self._waiting: set[asyncio.Task[Any] | None] = set()  # that wait for a connection, or open one
+        self._custody = Custody(self, loop, parent._dialect)
         self._registered = False  # with the loop, for as long as there is something to close
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reaper: asyncio.TimerHandle | None = None
@@ -114,12 +116,13 @@ class SubPool(AsyncAdaptedQueuePool):
         connections = self._pool.maxsize + self._overflow
         if self.retiring and not connections and not self._tasks:
             self._registered = False
-            loops.forget(self.loop, self.finish)
+            self._custody.end()
 
     def _do_get(self) -> ConnectionPoolEntry:
         task = current_task()
         record: Any = self._pool.get_nowait() if self._pool.qsize() else self._wait_or_connect(task)
         record.owner = task
+        self._custody.give(record.dbapi_connection)
         return record  # type: ignore[no-any-return]
 
     def _wait_or_connect(self, task: asyncio.Task[Any] | None) -> ConnectionPoolEntry:
@@ -134,7 +137,7 @@ class SubPool(AsyncAdaptedQueuePool):
     def _create_connection(self) -> ConnectionPoolEntry:
         if not self._registered:
             self._registered = True
-            loops.before_close(self.loop, self.finish)
+            self._custody.begin()
         record = self._new_record()
         try:
             self._first_connect(record.get_connection)
@@ -166,11 +169,12 @@ class SubPool(AsyncAdaptedQueuePool):
         elif self.retiring:
             self._retire(record)
         else:
+            self._custody.take(record.dbapi_connection)
             AsyncAdaptedQueuePool._do_return_conn(self, record)
             if self._idle_timeout is not None:
                 record.idle_since = monotonic()
                 if self._reaper is None:
-                    self._reaper = self.loop.call_later(self._idle_timeout, self._reap)
+                    self._reap_after(self._idle_timeout)
 
     def _retire(self, record: Any) -> None:
         if self._waiting:  # somebody may be waiting for it
@@ -184,6 +188,7 @@ class SubPool(AsyncAdaptedQueuePool):
 
     def _close_connection(self, connection: DBAPIConnection, *, terminate: bool = False) -> None:
         if home_of(connection) in (None, _get_running_loop()):
+            self._custody.give(connection)
             # terminate() says goodbye as well, but waits two seconds at most
             super()._close_connection(
                 connection, terminate=terminate or (self.retiring and self._dialect.has_terminate)
@@ -195,6 +200,9 @@ class SubPool(AsyncAdaptedQueuePool):
         self, connection: PoolProxiedConnection, exception: BaseException | None = None, _checkin: bool = True
     ) -> None:
         self._parent._invalidate(connection, exception, _checkin)
+
+    def _reap_after(self, seconds: float) -> None:
+        self._reaper = self.loop.call_later(seconds, _reap, weakref.ref(self))  # a timer shall not keep it alive
 
     def _reap(self) -> None:
         """Take the connections that have been idle for too long out of the queue, and close them."""
@@ -210,7 +218,7 @@ class SubPool(AsyncAdaptedQueuePool):
             self._inc_overflow()
         if fresh:
             oldest = min(record.idle_since for record in fresh)
-            self._reaper = self.loop.call_later(oldest - oldest_allowed, self._reap)
+            self._reap_after(oldest - oldest_allowed)
         if stale:
             self.spawn(functools.partial(_each, lambda record: record.close(), stale))
 
@@ -250,6 +258,12 @@ class SubPool(AsyncAdaptedQueuePool):
             LeakWarning,
             stacklevel=2,
         )
+
+
+def _reap(reference: weakref.ref[SubPool]) -> None:
+    subpool = reference()
+    if subpool is not None:
+        subpool._reap()
 
 
 async def _each(action: Callable[[Any], None], records: list[Any]) -> None:

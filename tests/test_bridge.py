@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from asyncdb_nb import run
+from asyncdb_nb import AsyncDBError, Database, run
 from asyncdb_nb.errors import NestedLoopError, NotACoroutineError
 
 SLEEPING = "select pid from pg_stat_activity where query like '%pg_sleep(30)' and wait_event = 'PgSleep'"
@@ -221,7 +221,7 @@ def test_nested_runs_on_the_loop_that_is_running(run_script) -> None:
     """Asked for by name, the coroutine may use what belongs to the caller's loop. A process of its own: it patches."""
     run_script("""
 import asyncio
-from asyncdb_nb import run
+from asyncdb_nb import AsyncDBError, Database, run
 
 async def main():
     here = asyncio.get_running_loop()
@@ -240,7 +240,7 @@ def test_importing_or_using_run_patches_nothing(run_script) -> None:
     """nest_asyncio is not even imported before it is asked for."""
     run_script("""
 import asyncio, sys
-from asyncdb_nb import run
+from asyncdb_nb import AsyncDBError, Database, run
 run(asyncio.sleep(0))
 assert "nest_asyncio" not in sys.modules and not hasattr(asyncio, "_nest_patched")
 """)
@@ -250,7 +250,7 @@ def test_at_exit_the_portal_ends_like_asyncio_run(run_script) -> None:
     """Tasks are cancelled, asynchronous generators closed, and the loop too: no warning under -W error."""
     done = run_script("""
 import asyncio
-from asyncdb_nb import run
+from asyncdb_nb import AsyncDBError, Database, run
 
 async def background():
     try:
@@ -302,7 +302,7 @@ def test_a_forked_child_gets_a_portal_of_its_own(run_script) -> None:
     """Child and parent both go on, and the child leaves the parent's loop alone."""
     done = run_script("""
 import asyncio, os, sys, warnings
-from asyncdb_nb import run
+from asyncdb_nb import AsyncDBError, Database, run
 
 async def pid():
     await asyncio.sleep(0.001)
@@ -321,3 +321,17 @@ print("both")
 """)
 
     assert done.stdout.splitlines()[-1] == "both"
+
+
+async def test_a_first_connect_that_run_itself_blocks_is_an_error_at_once(database_url: str) -> None:
+    """Each would wait for the other: the portal for its turn, this loop for the portal."""
+    async with Database(database_url) as db:
+        first = asyncio.create_task(db.frame("select 1 as one"))
+        while not db.engine.pool._first_connect._busy_on:  # type: ignore[attr-defined]
+            await asyncio.sleep(0)
+
+        with pytest.raises(AsyncDBError, match=r"event loop \d+, which stands still until run\(\) returns"):
+            run(db.frame("select 2 as two"))
+
+        assert len(await first) == 1
+        assert len(run(db.frame("select 2 as two"))) == 1

@@ -11,7 +11,7 @@ import asyncdb_nb
 
 LAYERS = """
 errors
-ctrl_c loops keepalive ping guard first_connect goodbye subpool pool
+ctrl_c loops standstill keepalive ping guard first_connect goodbye custody subpool pool
 libpq target urls identity
 committing sessions
 dataframes.types dataframes.wire dataframes.array_text dataframes.native dataframes.memory dataframes.columns

@@ -349,6 +349,71 @@ def test_a_connection_that_another_thread_drops_goes_home(make_engine: EngineMak
     assert asyncio.run(main()) == 1
 
 
+# --- an engine that nobody holds any more -----------------------------------------------------------------------------
+
+
+async def used_and_dropped(make_engine: EngineMaker, **options: Any) -> Callable[[], Any]:
+    """Open two connections, forget the engine without `dispose()`, and return a weak reference to its pool."""
+    engine = make_engine(**options)
+    async with engine.connect(), engine.connect():
+        pass
+    return weakref.ref(engine.pool)
+
+
+async def until_gone(watch: ServerWatch) -> None:
+    async with asyncio.timeout(2):
+        while watch.backends("test_pool"):
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("options", [{}, {"idle_timeout": 60}], ids=str)
+async def test_a_dropped_engine_closes_its_idle_connections(
+    make_engine: EngineMaker, clean_server: ServerWatch, options: dict[str, Any]
+) -> None:
+    pool = await used_and_dropped(make_engine, **options)
+
+    gc.collect()
+
+    assert pool() is None
+    await until_gone(clean_server)
+
+
+async def test_the_garbage_collector_of_another_thread_has_them_closed_on_their_loop(
+    make_engine: EngineMaker, clean_server: ServerWatch
+) -> None:
+    pool = await used_and_dropped(make_engine)
+
+    await asyncio.to_thread(gc.collect)
+
+    assert pool() is None
+    await until_gone(clean_server)
+
+
+def test_a_stopped_loop_closes_them_when_it_closes(make_engine: EngineMaker, clean_server: ServerWatch) -> None:
+    with asyncio.Runner() as runner:
+        pool = runner.run(used_and_dropped(make_engine))
+        gc.collect()
+        assert pool() is None
+
+    assert not clean_server.wait_for_backends(0, "test_pool", 1)
+
+
+async def test_connections_in_use_outlive_a_dropped_engine(make_engine: EngineMaker) -> None:
+    engine = make_engine()
+    connection = await engine.connect()
+    detached = await engine.connect()
+    detached.sync_connection.detach()  # type: ignore[union-attr]
+    await engine.dispose()
+
+    del engine
+    gc.collect()
+    await asyncio.sleep(0.05)
+
+    for used in (connection, detached):
+        assert await used.scalar(text("select 1")) == 1
+        await used.close()
+
+
 # --- SQLAlchemy's own semantics, for each loop ------------------------------------------------------------------------
 
 

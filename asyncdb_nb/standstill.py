@@ -1,0 +1,44 @@
+"""
+Know which event loops stand still until the running code comes to its end.
+
+A synchronous function that waits for a coroutine on another loop blocks the loop of its own thread. Code that is waited
+for in this way must not wait for that loop in turn: neither would ever go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass
+class _Standstill:
+    loop: asyncio.AbstractEventLoop
+    over: bool = False  # a task that the awaited code began may live on
+
+
+_above: ContextVar[tuple[_Standstill, ...]] = ContextVar("asyncdb_nb standstills", default=())
+
+
+@contextmanager
+def until_done() -> Iterator[None]:
+    """Say that the running loop, if any, stands still in this block, to code that runs in a copy of its context."""
+    loop = asyncio._get_running_loop()
+    if loop is None:
+        yield
+        return
+    standstill = _Standstill(loop)
+    token = _above.set((*_above.get(), standstill))
+    try:
+        yield
+    finally:
+        standstill.over = True
+        _above.reset(token)
+
+
+def waits_for_us(loop: asyncio.AbstractEventLoop | None) -> bool:
+    """Tell whether a loop stands still until the code that asks has come to its end."""
+    return any(standstill.loop is loop and not standstill.over for standstill in _above.get())
