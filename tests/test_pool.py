@@ -400,6 +400,8 @@ def test_a_stopped_loop_closes_them_when_it_closes(make_engine: EngineMaker, cle
 
 async def test_connections_in_use_outlive_a_dropped_engine(make_engine: EngineMaker) -> None:
     engine = make_engine()
+    async with engine.connect(), engine.connect():
+        pass
     connection = await engine.connect()
     detached = await engine.connect()
     detached.sync_connection.detach()  # type: ignore[union-attr]
