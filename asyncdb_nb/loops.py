@@ -33,6 +33,7 @@ from typing import Any, Protocol
 from asyncdb_nb import ctrl_c
 
 EXIT_SECONDS = 2.0  # jupyter_client sends SIGTERM 2.5 s after it has asked a kernel to shut down
+STOPPED_SECONDS = 0.1  # after which a loop of another thread will not go on
 
 _watches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = weakref.WeakKeyDictionary()
 _numbers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = weakref.WeakKeyDictionary()
@@ -250,31 +251,50 @@ def _finish_loops(of_this_thread: bool) -> None:
         if loop.is_closed() or not watch.cleanups:
             continue
         if of_this_thread and (loop.is_running() or watch.thread != threading.get_ident()):
-            continue  # its thread may still be at work; the second hook comes after such threads have ended
+            continue  # its thread may still be at work; the second hook comes after all but daemon threads have ended
         seconds = max(deadline - time.monotonic(), 0.1)
-        if loop.is_running():
-            _finish_elsewhere(loop, watch, seconds)
-        else:
+        if _stands_still(loop, watch):
             with contextlib.suppress(TimeoutError):
                 drive(loop, lambda watch=watch: watch.run(Ending.EXIT), seconds)  # type: ignore[misc]
+        else:
+            _finish_elsewhere(loop, watch, seconds)
         watch.cleanups.clear()
+
+
+def _stands_still(loop: asyncio.AbstractEventLoop, watch: _Watch) -> bool:
+    """Tell whether nobody runs a loop. A daemon thread may still be at work, and stop its loop for moments only."""
+    end = time.monotonic() + STOPPED_SECONDS
+    while not (loop.is_running() or loop.is_closed()):
+        elsewhere = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+        if watch.thread not in elsewhere or time.monotonic() > end:
+            return True
+        time.sleep(0.001)
+    return False
 
 
 def _finish_elsewhere(loop: asyncio.AbstractEventLoop, watch: _Watch, seconds: float) -> None:
     """Have a loop that runs in another thread clean up, and wait for it unless that loop ends first."""
     work = watch.run(Ending.EXIT)
+    tasks: list[asyncio.Task[None]] = []
+    ended = threading.Event()
+
+    def begin() -> None:
+        tasks.append(loop.create_task(work))
+        tasks[0].add_done_callback(lambda _: ended.set())
+
     try:
-        future = asyncio.run_coroutine_threadsafe(work, loop)
+        loop.call_soon_threadsafe(begin)
     except RuntimeError:  # it has closed just now
         work.close()
         return
     deadline = time.monotonic() + seconds
-    while not future.done() and not loop.is_closed() and time.monotonic() < deadline:
-        concurrent.futures.wait([future], 0.05)
+    while not ended.is_set() and not loop.is_closed() and time.monotonic() < deadline:
+        ended.wait(0.05)
     if inspect.getcoroutinestate(work) == inspect.CORO_CREATED and loop.is_closed():  # it has ended before this began
+        never_finalize(tasks)  # asyncio complains of a pending task that is destroyed
         work.close()
-    elif future.done() and not future.cancelled():  # `asyncio.run` cancels it when that loop ends by itself
-        future.result()
+    elif ended.is_set() and not tasks[0].cancelled():  # `asyncio.run` cancels it when that loop ends by itself
+        tasks[0].result()
 
 
 def _all_watches() -> list[tuple[asyncio.AbstractEventLoop, _Watch]]:
