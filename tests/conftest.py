@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from scenario_count import ScenarioCount
 from server_checks import TEST_SETTINGS, ServerWatch
 
 from asyncdb_nb.server import EmbeddedServer
@@ -31,6 +32,7 @@ WATCH = pytest.StashKey[ServerWatch]()
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "soak: takes minutes, and runs only when asked for: `pytest -m soak`")
     config.addinivalue_line("markers", "keeps_connections: connections outlive this test on purpose; do not check")
+    config.pluginmanager.register(ScenarioCount())
 
 
 @pytest.fixture(scope="session")
