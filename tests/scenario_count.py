@@ -13,7 +13,7 @@ import re
 import pytest
 
 NUMBERS = range(1, 43)
-_NAME = re.compile(r"test_scenario((?:_(?:and_)?\d\d[a-z]?)+)_")
+_NAME = re.compile(r"(?:^|::)test_scenario((?:_(?:and_)?\d\d[a-z]?)+)_")
 
 
 class ScenarioCount:
@@ -45,7 +45,7 @@ class ScenarioCount:
 
 def numbers_in(nodeid: str) -> set[int]:
     """Return the scenarios that a test shows."""
-    found = _NAME.search(nodeid)
+    found = _NAME.search(nodeid.partition("[")[0])
     return {int(number) for number in re.findall(r"\d\d", found[1])} if found else set()
 
 

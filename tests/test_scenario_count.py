@@ -15,7 +15,7 @@ from scenario_count import NUMBERS, ScenarioCount, numbers_in
         ("test_scenario_42a_terminated_backends", {42}),
         ("test_scenario_06_and_07_loops_that_end", {6, 7}),
         ("test_scenario_06_07_and_14_loops_that_end", {6, 7, 14}),
-        ("test_the_count[test_no_scenario_23]", set()),
+        ("tests/a.py::test_another[test_scenario_23_a]", set()),
     ],
 )
 def test_a_name_has_its_numbers(name: str, numbers: set[int]) -> None:
