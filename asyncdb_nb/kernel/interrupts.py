@@ -6,15 +6,17 @@ nothing happens until the loop wakes for another reason, most often the end of t
 (ipykernel#881). In the IPython terminal, SIGINT breaks out of the loop and leaves the task and its query behind. So
 while a cell awaits, SIGINT comes here: the loop is woken, the task is cancelled, and cancellation does the rest.
 
-A second Stop, for a cell that swallowed the first, cancels again; if the cell is in synchronous code, which no
-cancellation reaches, it raises KeyboardInterrupt there. Synchronous cells are left to Python, which serves them well;
-only what `run()` waited for is told in one line, too.
+No cancellation reaches a cell that is in a long calculation, in the body of its `async for`, say. After half a second
+KeyboardInterrupt is raised there, but not in a library that speaks to the server, nor in another task; a second Stop
+raises it at once. A second Stop also cancels again, for a cell that swallowed the first.
+
+Synchronous cells are left to Python, which serves them well; only what `run()` waited for is told in one line, too.
 """
 
 from __future__ import annotations
 
+import _thread
 import asyncio
-import linecache
 import os
 import signal
 import threading
@@ -25,13 +27,14 @@ from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.bridge import run
+from asyncdb_nb.kernel import whereabouts
 from asyncdb_nb.loops import exiting
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 TICK_SECONDS = 0.2  # how often the loop is woken where a signal cannot do it
-SHOWN = 70  # characters of the stopped line
+INSIST_SECONDS = 0.5  # how long a stopped cell may keep the loop busy before KeyboardInterrupt ends what it does
 
 _OURS = (asyncio.CancelledError, KeyboardInterrupt)  # what Stop raises in a cell
 
@@ -49,6 +52,7 @@ class AwaitingCell:
     previous: Callable[[int, FrameType | None], Any]
     stopped: float | None = None
     loop_has_turned: bool = False
+    insists: bool = False
 
     def cancel(self) -> None:
         """Cancel the cell's task, as the loop's own callback."""
@@ -69,6 +73,7 @@ class Interrupts:
         self._cell: AwaitingCell | None = None
         self._started = time.monotonic()
         self._handler = self._on_sigint  # one object, so that it is recognised
+        self._code: CodeType = shell.run_code.__func__.__code__  # type: ignore[attr-defined]
 
     def install(self) -> None:
         """Serve every cell from now on, the running one included."""
@@ -114,17 +119,34 @@ class Interrupts:
         if cell is None:
             signal.default_int_handler(number, frame)
             return
+        if cell.insists:
+            cell.insists = False
+            if self._is_calculating(cell, frame) and whereabouts.is_in_own_code(self._shell.user_ns, frame):
+                signal.default_int_handler(number, frame)
+            return
         if cell.stopped is None:
             cell.stopped = cell.loop.time()
             if self._in_kernel:
                 cell.previous(number, frame)  # the kernel's own way to cancel the cell
             else:
                 cell.loop.call_soon_threadsafe(cell.cancel)
-        elif not cell.loop_has_turned and _is_running(self._shell.run_code.__func__.__code__, frame):  # type: ignore[attr-defined]
+        elif self._is_calculating(cell, frame):
             signal.default_int_handler(number, frame)
         else:
             cell.loop.call_soon_threadsafe(cell.cancel)
+        cell.loop_has_turned = False
         cell.loop.call_soon_threadsafe(cell.turn)  # wakes the loop
+        _thread.start_new_thread(self._insist, (cell,))  # not `Thread`, whose lock the interrupted code may hold
+
+    def _is_calculating(self, cell: AwaitingCell, frame: FrameType | None) -> bool:
+        return not cell.loop_has_turned and whereabouts.is_running(self._code, frame)
+
+    def _insist(self, cell: AwaitingCell) -> None:
+        """Send the signal once more if the cell does not let the loop turn: it is in a long calculation."""
+        time.sleep(INSIST_SECONDS)
+        if self._cell is cell and not cell.loop_has_turned:
+            cell.insists = True
+            _interrupt_main_thread()
 
     def _tick(self, cell: AwaitingCell) -> None:
         if self._cell is cell:
@@ -137,15 +159,16 @@ class Interrupts:
         seconds = self._seconds(error, traceback)
         if seconds is None:
             return None
-        where = _line_of_cell(traceback, self._shell.user_ns)
+        where = whereabouts.line_of_cell(traceback, self._shell.user_ns)
         notes = " ".join(getattr(error, "__notes__", []))
         return f"Stopped after {seconds:.1f} s{where}. {notes}".rstrip()
 
     def _seconds(self, error: BaseException, traceback: TracebackType | None) -> float | None:
-        if isinstance(error, KeyboardInterrupt):
-            return time.monotonic() - self._started if _waited_in_run(traceback) else None
         cell = self._cell
-        return None if cell is None or cell.stopped is None else cell.stopped - cell.started
+        if cell is not None and cell.stopped is not None:
+            return cell.stopped - cell.started
+        waited_in_run = isinstance(error, KeyboardInterrupt) and whereabouts.passed(run.__code__, traceback)
+        return time.monotonic() - self._started if waited_in_run else None
 
 
 def _show(interrupts: Interrupts) -> Callable[..., None]:
@@ -158,26 +181,9 @@ def _show(interrupts: Interrupts) -> Callable[..., None]:
     return show
 
 
-def _line_of_cell(traceback: TracebackType | None, namespace: dict[str, Any]) -> str:
-    """Find the cell's own line in a traceback."""
-    while traceback is not None and traceback.tb_frame.f_globals is not namespace:
-        traceback = traceback.tb_next
-    if traceback is None:
-        return ""
-    code: CodeType = traceback.tb_frame.f_code
-    source = linecache.getline(code.co_filename, traceback.tb_lineno).strip()
-    shortened = source if len(source) <= SHOWN else f"{source[: SHOWN - 1]}…"
-    return f" in line {traceback.tb_lineno}: {shortened}"
-
-
-def _waited_in_run(traceback: TracebackType | None) -> bool:
-    while traceback is not None and traceback.tb_frame.f_code is not run.__code__:
-        traceback = traceback.tb_next
-    return traceback is not None
-
-
-def _is_running(code: CodeType, frame: FrameType | None) -> bool:
-    """Tell whether code is on the stack: the cell itself is running, not another task or a greenlet of a library."""
-    while frame is not None and frame.f_code is not code:
-        frame = frame.f_back
-    return frame is not None
+def _interrupt_main_thread() -> None:
+    """Send SIGINT to the main thread; where threads can be named, that ends a `time.sleep` there, too."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()

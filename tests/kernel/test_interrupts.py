@@ -129,6 +129,52 @@ def test_a_second_stop_ends_synchronous_code_in_an_awaiting_cell(kernel: Kernel)
     assert kernel.wait(sent, 2).error == "KeyboardInterrupt"
 
 
+CALCULATES = """
+def calculate():
+    print("here", flush=True)
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "async for part in db.frames('select 1 as one'):\n    calculate()",
+        "async with db.engine.begin() as connection:\n    await connection.run_sync(lambda _: calculate())",
+        "await asyncio.sleep(0)\nprint('here', flush=True)\ntime.sleep(10)",
+    ],
+    ids=["frames", "run_sync", "sleep"],
+)
+def test_stop_ends_a_calculation_between_two_awaits(stop: Stop, kernel: Kernel, code: str) -> None:
+    sent = kernel.start(CALCULATES + code)
+    kernel.hear_output(sent)
+
+    stopped = time.monotonic()
+    kernel.interrupt()
+
+    reply = kernel.wait(sent)
+    assert time.monotonic() - stopped < 1
+    assert len(reply.last.splitlines()) == 1
+    assert reply.last.startswith("Stopped after ")
+
+
+def test_stop_lets_another_task_end_its_calculation(kernel: Kernel) -> None:
+    """KeyboardInterrupt in a task ends the kernel."""
+    sent = kernel.start(
+        "async def calculates():\n    print('here', flush=True)\n    end = time.monotonic() + 1.2\n"
+        "    while time.monotonic() < end:\n        pass\n    return 'went on'\n"
+        "task = asyncio.create_task(calculates())\nawait asyncio.sleep(20)"
+    )
+    kernel.hear_output(sent)
+
+    kernel.interrupt()
+
+    assert kernel.wait(sent, 3).error == "CancelledError"
+    assert kernel.run("await task").last == "'went on'"
+
+
 @pytest.mark.parametrize("milliseconds", [1, 5, 20])
 def test_stop_while_connecting_leaves_nothing_half_open(
     stop: Stop, kernel: Kernel, clean_server: ServerWatch, milliseconds: int

@@ -86,8 +86,10 @@ def test_stop_stops_it(kernel: Kernel, clean_server: ServerWatch) -> None:
     stopped = time.monotonic()
     kernel.interrupt()
 
-    assert kernel.wait(sent).error == "CancelledError"
+    reply = kernel.wait(sent)
     assert time.monotonic() - stopped < 1
+    assert reply.error == "CancelledError"
+    assert reply.last.endswith(" s in line 1: %%asql. The transaction was rolled back.")
 
 
 def test_a_background_task_goes_on_meanwhile(kernel: Kernel) -> None:

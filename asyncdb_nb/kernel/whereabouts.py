@@ -1,0 +1,71 @@
+"""Find out from the stack, or from a traceback, what a cell is doing."""
+
+from __future__ import annotations
+
+import linecache
+import re
+from collections.abc import Iterator
+from types import CodeType, FrameType, TracebackType
+from typing import Any
+
+from greenlet import getcurrent  # type: ignore[import-untyped]
+
+SHOWN = 70  # characters of a line
+
+_LIBRARIES = ("asyncdb_nb.", "asyncpg.", "sqlalchemy.")  # in which a KeyboardInterrupt would break a connection
+
+_MAGIC = re.compile(r"(?:await )?get_ipython\(\)\.run_(?:(cell)|line)_magic\('(\w+)', '((?:[^'\\]|\\.)*)'(?(1).*|\))")
+
+
+def is_running(code: CodeType, frame: FrameType | None) -> bool:
+    """Tell whether code is on the stack: the cell itself is running, and not another task."""
+    return any(each.f_code is code for each in _stack(frame))
+
+
+def is_in_own_code(namespace: dict[str, Any], frame: FrameType | None) -> bool:
+    """Tell whether the running code was called by a cell, and not by a library that speaks to the server for it."""
+    for each in _stack(frame):
+        if each.f_globals is namespace:
+            return True
+        if f"{each.f_globals.get('__name__')}.".startswith(_LIBRARIES):
+            return False
+    return False
+
+
+def passed(code: CodeType, traceback: TracebackType | None) -> bool:
+    """Tell whether an error passed through code."""
+    return any(each.tb_frame.f_code is code for each in _steps(traceback))
+
+
+def line_of_cell(traceback: TracebackType | None, namespace: dict[str, Any]) -> str:
+    """Name the cell's own line in a traceback, as part of a sentence; '' if it is not there."""
+    for each in _steps(traceback):
+        if each.tb_frame.f_globals is namespace:
+            source = _as_typed(linecache.getline(each.tb_frame.f_code.co_filename, each.tb_lineno).strip())
+            shortened = source if len(source) <= SHOWN else f"{source[: SHOWN - 1]}…"
+            return f" in line {each.tb_lineno}: {shortened}"
+    return ""
+
+
+def _stack(frame: FrameType | None) -> Iterator[FrameType]:
+    """Go from a frame outward, also from a greenlet (SQLAlchemy's `run_sync`) to what waits for it."""
+    current: Any = getcurrent()
+    while True:
+        while frame is not None:
+            yield frame
+            frame = frame.f_back
+        current = current.parent
+        if current is None:
+            return
+        frame = current.gr_frame
+
+
+def _steps(traceback: TracebackType | None) -> Iterator[TracebackType]:
+    while traceback is not None:
+        yield traceback
+        traceback = traceback.tb_next
+
+
+def _as_typed(source: str) -> str:
+    """Write a magic as it stood in the cell, before IPython made Python of it."""
+    return _MAGIC.sub(lambda magic: f"{'%%' if magic[1] else '%'}{magic[2]} {magic[3]}".rstrip(), source)
