@@ -2,12 +2,15 @@
 Close every connection when a kernel is told to end by SIGTERM, which otherwise ends a process without a word.
 
 SIGTERM comes from supervisors, and from Jupyter when a kernel does not shut down within 2.5 seconds (in asyncio debug
-mode it never does). Shutdown, restart and `exit()` need nothing here: the exit hook of `loops.py` serves them.
+mode it never does). Shutdown, restart and `exit()` need nothing of that: the exit hook of `loops.py` serves them. It
+ends the cell that runs, too, whose reply the kernel then logs as an error: its sockets are closed already, and nobody
+waits for it. That is kept out of the log.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import threading
@@ -24,17 +27,22 @@ class Ending:
     """SIGTERM, in one process. A handler that is there already stays."""
 
     def __init__(self, shell: InteractiveShell) -> None:
-        self._in_kernel = hasattr(shell, "kernel")
+        self._kernel: Any = getattr(shell, "kernel", None)
         self._handler = self._on_sigterm
 
     def install(self) -> None:
-        """Handle SIGTERM, in a kernel."""
-        if self._in_kernel and _in_main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        """Handle SIGTERM, in a kernel, and keep its log clean."""
+        if self._kernel is None:
+            return
+        _logger(self._kernel).addFilter(_is_of_interest)
+        if _in_main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             self._loop = asyncio.get_running_loop()
             signal.signal(signal.SIGTERM, self._handler)
 
     def uninstall(self) -> None:
-        """Let SIGTERM end the process at once again."""
+        """Let SIGTERM end the process at once again, and the kernel log what it likes."""
+        if self._kernel is not None:
+            _logger(self._kernel).removeFilter(_is_of_interest)
         if _in_main_thread() and signal.getsignal(signal.SIGTERM) is self._handler:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -56,6 +64,16 @@ class Ending:
 def _die(*_: Any) -> None:
     """End by the signal itself, so that the parent sees what ended this process."""
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _logger(kernel: Any) -> logging.Logger:
+    return getattr(kernel.log, "logger", kernel.log)  # type: ignore[no-any-return]  # it may be an adapter
+
+
+def _is_of_interest(record: logging.LogRecord) -> bool:
+    """Tell whether a kernel's log entry is more than a reply that came too late; a logging filter."""
+    error = record.exc_info and record.exc_info[1]
+    return not (loops.exiting() and type(error).__name__ == "ZMQError")
 
 
 def _in_main_thread() -> bool:

@@ -57,6 +57,7 @@ def test_scenario_31_a_restart_during_a_query(busy: Kernel, clean_server: Server
     assert not clean_server.wait_for_backends(0, "ending", 2)
     assert not clean_server.bad_goodbyes()
     assert busy.run("1 + 1").last == "2"
+    assert busy.log() == ""
 
 
 def test_scenario_31_a_shutdown_during_a_query(busy: Kernel, clean_server: ServerWatch) -> None:
@@ -66,6 +67,7 @@ def test_scenario_31_a_shutdown_during_a_query(busy: Kernel, clean_server: Serve
     seconds = busy.shutdown()
 
     assert seconds < 2.4, "Jupyter would have sent SIGTERM after 2.5 seconds"
+    assert busy.output == ""
     assert not clean_server.wait_for_backends(0, "ending", 2)
 
 
