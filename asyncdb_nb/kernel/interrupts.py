@@ -53,6 +53,7 @@ class AwaitingCell:
     stopped: float | None = None
     loop_has_turned: bool = False
     insists: bool = False
+    over: bool = False
 
     def cancel(self) -> None:
         """Cancel the cell's task, as the loop's own callback."""
@@ -72,6 +73,7 @@ class Interrupts:
         self._in_kernel = hasattr(shell, "kernel")
         self._cell: AwaitingCell | None = None
         self._started = time.monotonic()
+        self._insisting = threading.Lock()
         self._handler = self._on_sigint  # one object, so that it is recognised
         self._code: CodeType = shell.run_code.__func__.__code__  # type: ignore[attr-defined]
 
@@ -110,6 +112,8 @@ class Interrupts:
     def _end(self, result: Any) -> None:
         if self._cell is None or threading.current_thread() is not threading.main_thread():
             return
+        with self._insisting:
+            self._cell.over = True  # a signal of ours that came before this line still finds our handler
         if signal.getsignal(signal.SIGINT) is self._handler:
             signal.signal(signal.SIGINT, self._cell.previous)
         self._cell = None
@@ -144,9 +148,10 @@ class Interrupts:
     def _insist(self, cell: AwaitingCell) -> None:
         """Send the signal once more if the cell does not let the loop turn: it is in a long calculation."""
         time.sleep(INSIST_SECONDS)
-        if self._cell is cell and not cell.loop_has_turned:
-            cell.insists = True
-            _interrupt_main_thread()
+        with self._insisting:
+            if not cell.over and not cell.loop_has_turned:
+                cell.insists = True
+                _interrupt_main_thread()
 
     def _tick(self, cell: AwaitingCell) -> None:
         if self._cell is cell:
