@@ -42,7 +42,8 @@ async def test_load_under_random_faults(
     await asyncio.gather(*workers)
 
     kept = {number for (number,) in victim.query("select i from load")}
-    print(f"longest: {load.slowest:.1f} s; {len(load.committed)} committed, {len(load.unknown)} unknown, {load.failed} failed;", dict(faults.done))  # noqa: T201
+    ends = f"{len(load.committed)} committed, {len(load.unknown)} unknown, {load.failed} failed"
+    print(f"longest: {load.slowest:.1f} s; {ends};", dict(faults.done))  # noqa: T201
     assert load.slowest < LONGEST
     assert load.committed <= kept <= load.committed | load.unknown
 
