@@ -136,6 +136,12 @@ def exiting() -> bool:
     return _exiting
 
 
+def closing(loop: asyncio.AbstractEventLoop) -> bool:
+    """Tell whether a loop is about to close, and runs only for its cleanups."""
+    watch = _watches.get(loop)
+    return watch is not None and watch.closing
+
+
 async def finish_all() -> None:
     """Do now what the exit of the interpreter does for every running loop, from a coroutine on one of them.
 
@@ -169,6 +175,7 @@ class _Watch:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.cleanups: list[Cleanup] = []
+        self.closing = False
         self.pid = os.getpid()
         self.thread = threading.get_ident()
         self._loop = weakref.ref(loop)
@@ -228,6 +235,7 @@ class _Watch:
         loop.close = close  # type: ignore[method-assign]
 
     def _run_before_close(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.closing = True
         if not ctrl_c.came():
             drive(loop, lambda: self.run(Ending.CLOSE))
             return

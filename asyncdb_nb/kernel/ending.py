@@ -5,6 +5,9 @@ SIGTERM comes from supervisors, and from Jupyter when a kernel does not shut dow
 mode it never does). Shutdown, restart and `exit()` need nothing of that: the exit hook of `loops.py` serves them. It
 ends the cell that runs, too, whose reply the kernel then logs as an error: its sockets are closed already, and nobody
 waits for it. That is kept out of the log.
+
+A cell that runs in a subshell ends with it, and must not fail then: ipykernel would abort what is queued behind it, for
+which it needs a lock of the very thread that waits for the end of the subshell.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ class Ending:
     """SIGTERM, in one process. A handler that is there already stays."""
 
     def __init__(self, shell: InteractiveShell) -> None:
+        self._events: Any = shell.events
         self._kernel: Any = getattr(shell, "kernel", None)
         self._handler = self._on_sigterm
 
@@ -35,6 +39,7 @@ class Ending:
         if self._kernel is None:
             return
         _logger(self._kernel).addFilter(_is_of_interest)
+        self._events.register("post_run_cell", _forgive)
         if _in_main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             self._loop = asyncio.get_running_loop()
             signal.signal(signal.SIGTERM, self._handler)
@@ -43,6 +48,7 @@ class Ending:
         """Let SIGTERM end the process at once again, and the kernel log what it likes."""
         if self._kernel is not None:
             _logger(self._kernel).removeFilter(_is_of_interest)
+            self._events.unregister("post_run_cell", _forgive)
         if _in_main_thread() and signal.getsignal(signal.SIGTERM) is self._handler:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -71,9 +77,18 @@ def _logger(kernel: Any) -> logging.Logger:
 
 
 def _is_of_interest(record: logging.LogRecord) -> bool:
-    """Tell whether a kernel's log entry is more than a reply that came too late; a logging filter."""
+    """Tell whether a kernel's log entry is more than a reply that came after its sockets were closed; a filter."""
+    from zmq import ENOTSOCK, ZMQError
+
     error = record.exc_info and record.exc_info[1]
-    return not (loops.exiting() and type(error).__name__ == "ZMQError")
+    return not (isinstance(error, ZMQError) and error.errno == ENOTSOCK)
+
+
+def _forgive(result: Any) -> None:
+    """Let the cell of a subshell that is being closed count as one that did not fail."""
+    loop = asyncio._get_running_loop()
+    if result is not None and loop is not None and not _in_main_thread() and loops.closing(loop):
+        result.error_in_exec = None
 
 
 def _in_main_thread() -> bool:

@@ -9,6 +9,8 @@ import pytest
 from kernels import SET_UP, Kernel, KernelMaker, asleep, wait_until
 from server_checks import ServerWatch
 
+ipykernel = pytest.importorskip("ipykernel")
+
 IN_USE = """
 idle = [await db.session().__aenter__() for _ in range(2)]
 for session in idle:
@@ -112,6 +114,29 @@ def test_sigterm_ends_a_kernel_that_is_in_synchronous_code(busy: Kernel, clean_s
 
     busy.wait_for_end(3)
     assert not clean_server.wait_for_backends(0, "ending", 2)  # by the server's own look, as after SIGKILL
+
+
+@pytest.mark.skipif(ipykernel.version_info < (7,), reason="ipykernel 6 has no subshells")
+@pytest.mark.parametrize("end", ["shutdown", "restart", "exit", "sigterm"])
+def test_the_end_of_a_kernel_whose_subshell_is_in_a_query(busy: Kernel, clean_server: ServerWatch, end: str) -> None:
+    subshell = busy.ask("create_subshell_request")["subshell_id"]
+    cell = {"code": "await query()", "silent": False, "store_history": True, "stop_on_error": True}
+    busy.send("execute_request", cell | {"user_expressions": {}, "allow_stdin": False}, subshell)
+    wait_until(lambda: asleep(clean_server, "ending", 2))
+
+    if end == "restart":
+        busy.restart()
+    elif end == "exit":
+        busy.start("exit()")
+        busy.wait_for_end()
+    elif end == "sigterm":
+        os.kill(busy.pid, signal.SIGTERM)
+        busy.wait_for_end()
+    else:
+        assert busy.shutdown() < 2.4
+
+    assert not clean_server.wait_for_backends(0, "ending", 2)
+    assert not clean_server.bad_goodbyes()
 
 
 def test_debug_mode_in_which_a_kernel_cannot_shut_down(start_kernel: KernelMaker, clean_server: ServerWatch) -> None:
