@@ -161,6 +161,20 @@ async def finish_all() -> None:
             await asyncio.gather(*pending)
 
 
+def finish_now(but: asyncio.AbstractEventLoop | None = None) -> None:
+    """Do the same from synchronous code: when the interpreter exits, or a signal has come. Takes `EXIT_SECONDS` or so.
+
+    Args:
+        but: A loop that is served in another way.
+    """
+    global _exiting
+    _exiting = True
+    deadline = time.monotonic() + EXIT_SECONDS
+    for loop, watch in _all_watches():
+        if loop is not but:
+            _finish(loop, watch, deadline)
+
+
 def never_finalize(inherited: object) -> None:
     """Keep an object alive beyond the end of the interpreter, so that no finalizer ever runs for what it holds.
 
@@ -250,23 +264,26 @@ class _Watch:
                 await self.run(Ending.GENERATORS)
 
 
-def _finish_loops(of_this_thread: bool) -> None:
-    """Run what is left when the interpreter exits, within `EXIT_SECONDS`."""
+def _finish_own() -> None:
+    """Run what is left on the stopped loops of this thread; others may still be at work on theirs."""
     global _exiting
     _exiting = True
     deadline = time.monotonic() + EXIT_SECONDS
     for loop, watch in _all_watches():
-        if loop.is_closed() or not watch.cleanups:
-            continue
-        if of_this_thread and (loop.is_running() or watch.thread != threading.get_ident()):
-            continue  # its thread may still be at work; the second hook comes after all but daemon threads have ended
-        seconds = max(deadline - time.monotonic(), 0.1)
-        if _stands_still(loop, watch):
-            with contextlib.suppress(TimeoutError):
-                drive(loop, lambda watch=watch: watch.run(Ending.EXIT), seconds)  # type: ignore[misc]
-        else:
-            _finish_elsewhere(loop, watch, seconds)
-        watch.cleanups.clear()
+        if watch.thread == threading.get_ident() and not loop.is_running():
+            _finish(loop, watch, deadline)
+
+
+def _finish(loop: asyncio.AbstractEventLoop, watch: _Watch, deadline: float) -> None:
+    if loop.is_closed() or not watch.cleanups:
+        return
+    seconds = max(deadline - time.monotonic(), 0.1)
+    if _stands_still(loop, watch):
+        with contextlib.suppress(TimeoutError):
+            drive(loop, lambda: watch.run(Ending.EXIT), seconds)
+    else:
+        _finish_elsewhere(loop, watch, seconds)
+    watch.cleanups.clear()
 
 
 def _stands_still(loop: asyncio.AbstractEventLoop, watch: _Watch) -> bool:
@@ -321,7 +338,7 @@ def _leave_to_parent() -> None:
 
 # The threading hook runs before the executors shut down, so that a CancelRequest to a host *name* still finds its way;
 # it is private to CPython, and atexit does the same a little later.
-getattr(threading, "_register_atexit", atexit.register)(_finish_loops, True)
-atexit.register(_finish_loops, False)
+getattr(threading, "_register_atexit", atexit.register)(_finish_own)
+atexit.register(finish_now)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_to_parent)

@@ -56,10 +56,14 @@ class Ending:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
         if self._loop.is_running():
             self._loop.call_soon_threadsafe(self._close)
+            threading.Thread(
+                target=loops.finish_now, args=[self._loop], daemon=True
+            ).start()  # `run()` may hold the loop
             last_resort = threading.Timer(loops.EXIT_SECONDS, os._exit, [128 + number])  # a cell may hold the loop
             last_resort.daemon = True
             last_resort.start()
-        else:
+        else:  # a shutdown waits for a subshell that is held by `run()`, say
+            loops.finish_now()
             _die()
 
     def _close(self) -> None:

@@ -105,6 +105,17 @@ def test_sigterm_during_a_query(busy: Kernel, clean_server: ServerWatch) -> None
     assert not clean_server.wait_for_backends(0, "ending", 1)
 
 
+def test_sigterm_while_run_waits(busy: Kernel, clean_server: ServerWatch) -> None:
+    """It holds the kernel's loop, and waits for a query on another."""
+    busy.start("run(query())")
+    wait_until(lambda: asleep(clean_server, "ending", 2))
+
+    os.kill(busy.pid, signal.SIGTERM)
+    busy.wait_for_end(2.5)
+
+    assert not clean_server.wait_for_backends(0, "ending", 1)
+
+
 @pytest.mark.keeps_connections
 def test_sigterm_ends_a_kernel_that_is_in_synchronous_code(busy: Kernel, clean_server: ServerWatch) -> None:
     sent = busy.start("print('here', flush=True)\ntime.sleep(30)")
@@ -117,10 +128,14 @@ def test_sigterm_ends_a_kernel_that_is_in_synchronous_code(busy: Kernel, clean_s
 
 
 @pytest.mark.skipif(ipykernel.version_info < (7,), reason="ipykernel 6 has no subshells")
+@pytest.mark.parametrize("code", ["await query()", "run(query())"], ids=["await", "run"])
 @pytest.mark.parametrize("end", ["shutdown", "restart", "exit", "sigterm"])
-def test_the_end_of_a_kernel_whose_subshell_is_in_a_query(busy: Kernel, clean_server: ServerWatch, end: str) -> None:
+def test_the_end_of_a_kernel_whose_subshell_is_in_a_query(
+    busy: Kernel, clean_server: ServerWatch, end: str, code: str
+) -> None:
+    """In synchronous code, it holds the kernel up until Jupyter sends SIGTERM."""
     subshell = busy.ask("create_subshell_request")["subshell_id"]
-    cell = {"code": "await query()", "silent": False, "store_history": True, "stop_on_error": True}
+    cell = {"code": code, "silent": False, "store_history": True, "stop_on_error": True}
     busy.send("execute_request", cell | {"user_expressions": {}, "allow_stdin": False}, subshell)
     wait_until(lambda: asleep(clean_server, "ending", 2))
 
@@ -133,7 +148,7 @@ def test_the_end_of_a_kernel_whose_subshell_is_in_a_query(busy: Kernel, clean_se
         os.kill(busy.pid, signal.SIGTERM)
         busy.wait_for_end()
     else:
-        assert busy.shutdown() < 2.4
+        assert busy.shutdown() < (2.4 if code == "await query()" else 4)
 
     assert not clean_server.wait_for_backends(0, "ending", 2)
     assert not clean_server.bad_goodbyes()
