@@ -56,10 +56,9 @@ class Ending:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
         if self._loop.is_running():
             self._loop.call_soon_threadsafe(self._close)
-            threading.Thread(
-                target=loops.finish_now, args=[self._loop], daemon=True
-            ).start()  # `run()` may hold the loop
-            last_resort = threading.Timer(loops.EXIT_SECONDS, os._exit, [128 + number])  # a cell may hold the loop
+            # a cell may hold the loop: in `run()`, whose own loop is closed here, or in something that never ends
+            threading.Thread(target=loops.finish_now, args=[self._loop], daemon=True).start()
+            last_resort = threading.Timer(loops.EXIT_SECONDS, os._exit, [128 + number])
             last_resort.daemon = True
             last_resort.start()
         else:  # a shutdown waits for a subshell that is held by `run()`, say
