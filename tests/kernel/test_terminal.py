@@ -69,6 +69,19 @@ def test_a_synchronous_line_is_interrupted_as_ever(terminal: pexpect.spawn) -> N
     end(terminal)
 
 
+def test_ctrl_c_ends_a_calculation_in_an_awaiting_line(terminal: pexpect.spawn) -> None:
+    ask(terminal, "import asyncio, time")
+    terminal.sendline("await asyncio.sleep(0); print('he' + 're'); time.sleep(30)")
+    terminal.expect("here")
+
+    terminal.sendintr()
+
+    terminal.expect(PROMPT, timeout=2)
+    assert "Stopped after " in terminal.before
+    assert "'well'" in ask(terminal, "await asyncio.sleep(0, 'well')")
+    end(terminal)
+
+
 def test_sql_works_and_the_end_leaves_nothing(terminal: pexpect.spawn, clean_server: ServerWatch) -> None:
     ask(terminal, "%load_ext asyncdb_nb")
     ask(terminal, "df = %asql select 7 as seven")
