@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
@@ -294,6 +296,43 @@ async def hold():
 held = threading.Event()
 loop = asyncio.new_event_loop()
 loop.run_until_complete(one())
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+@pytest.mark.keeps_connections
+@pytest.mark.parametrize("milliseconds", range(50, 400, 7))
+def test_daemon_threads_that_open_loops_while_the_interpreter_exits(database_url: str, milliseconds: int) -> None:
+    """They are frozen in the middle of it: no goodbye can be expected of them, but no hang and no traceback."""
+    code = DAEMONS.format(url=database_url, seconds=milliseconds / 1000)
+
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=20
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+DAEMONS = """
+import asyncio, contextlib, logging, threading, time
+from asyncdb_nb import Database
+
+db = Database({url!r})
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # not that a busy machine is slow
+
+async def one():
+    async with db.engine.connect():
+        pass
+
+def for_ever():
+    while True:
+        with contextlib.suppress(BaseException):  # what still runs is cancelled at exit
+            asyncio.run(one())
+
+for _ in range(4):
+    threading.Thread(target=for_ever, daemon=True).start()
+time.sleep({seconds})
 """
 
 
