@@ -44,7 +44,7 @@ def comm(kernel: Kernel, body: str, subshell: str | None = None) -> str:
         "def opened(comm, message):\n    comm.on_msg(on_message)\n"
         "get_comm_manager().register_target('asyncdb_test', opened)"
     )
-    kernel.send("comm_open", {"comm_id": "one", "target_name": "asyncdb_test", "data": {}})
+    kernel.hear(kernel.send("comm_open", {"comm_id": "one", "target_name": "asyncdb_test", "data": {}}))
     kernel.send("comm_msg", {"comm_id": "one", "data": {}}, subshell)
     return wait_until(lambda: (answer := kernel.run("answer").last) and answer, 10)
 
