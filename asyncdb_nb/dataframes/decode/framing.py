@@ -55,8 +55,8 @@ class RowFinder:
     def __init__(self, fields: Sequence[Field]) -> None:
         self._layout = Layout(fields)
         self._span = _SPAN_MIN
-        self._crowded = False
-        self._rows = _ROWS_MIN
+        self._rows = _ROWS_MIN  # to step when look-alikes crowd
+        self._to_step = 0  # of them, before candidates are searched again
 
     def find(self, data: bytes, first: int, offset: int = 0) -> Rows:
         """Find the rows that are complete.
@@ -74,7 +74,7 @@ class RowFinder:
             return _rows_without_fields(walk, data, first)
         runs: list[Run] = []
         position, followed = first, True
-        while followed and walk.is_start(position):
+        while followed and walk.is_row(position):
             run = self._next_run(walk, position)
             if not run.count and walk.learn(position):
                 continue
@@ -89,14 +89,15 @@ class RowFinder:
 
     def _next_run(self, walk: Walk, position: int) -> Run:
         """Read on from a row's start; the last row of the run has no proof yet."""
-        if self._crowded:
-            self._crowded = False  # look again afterwards
-            return walk.together(position, walk.stepped(position, self._rows))
+        if self._to_step:
+            run = walk.together(position, walk.stepped(position, self._to_step))
+            self._to_step -= min(max(run.count, 1), self._to_step)
+            return run
         candidates = walk.searched(position, self._span)
         run = walk.together(position, candidates)
-        self._crowded = len(candidates) > _CROWDED * max(run.count, 1)
-        if self._crowded:
+        if len(candidates) > _CROWDED * max(run.count, 1):
             self._span, self._rows = _SPAN_MIN, min(2 * self._rows, _ROWS_MAX)
+            self._to_step = self._rows
         else:
             self._span, self._rows = min(8 * self._span, _SPAN_MAX), _ROWS_MIN
         return run

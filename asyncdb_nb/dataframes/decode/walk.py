@@ -27,6 +27,7 @@ _LARGEST = 2**30 - 1  # bytes in one value: PostgreSQL allocates no more
 _BLOCK = 2**18  # bytes searched at a time: they stay in the processor's cache
 _MANY = 2**18  # candidates, from where on those that are found are walked before more are searched
 _COUNT, _LENGTH = Struct("!h"), Struct("!i")
+_SPARSE = 64  # bytes for each that is the lower one of the number of fields, from where on that is rare
 _RARE = 1_000  # NULL in one of so many candidates is taken for a look-alike, until `learn` sees it in a row
 _PATIENCE = 4  # times that a segment is cut at columns with NULL before all of its columns are read alone
 TRAILER_SIZE = _COUNT.size
@@ -63,6 +64,35 @@ class _Track:
         return cells
 
 
+class _Search:
+    """The search for numbers of fields that a byte follows with which the first length can begin.
+
+    Args:
+        fields: The number.
+        longest: The largest such byte, other than 255, with which NULL begins.
+    """
+
+    def __init__(self, fields: int, longest: int) -> None:
+        self._high, self._low = divmod(fields, 256)
+        self._longest = longest
+        self._sparse = True  # as long as the lower byte of the number is rare, the rest is looked at only beside it
+
+    def __call__(self, octets: NDArray[np.uint8]) -> Positions:
+        """Give the positions; the last two bytes are only looked at as what follows."""
+        hit = octets[1:-1] == self._low
+        if self._sparse:
+            found = np.flatnonzero(hit)
+            self._sparse = len(found) < len(hit) // _SPARSE
+            return found[self._is_right(octets[found], octets[found + 2])]
+        hit &= self._is_right(octets[:-2], octets[2:])
+        return np.flatnonzero(hit)
+
+    def _is_right(self, before: NDArray[np.uint8], behind: NDArray[np.uint8]) -> Mask:
+        right: Mask = before == self._high
+        right &= behind + np.uint8(1) <= self._longest + 1  # wraps round: 255 becomes 0
+        return right
+
+
 class Walk:
     """The walks through one part of a stream.
 
@@ -85,16 +115,11 @@ class Walk:
         ends early where they are very many.
         """
         octets = np.frombuffer(self._data, np.uint8)
-        high, low = divmod(len(self._fields), 256)
-        longest = min(self._fields[0].width or _LARGEST, len(self._data)) >> 24
         end = min(first + span, len(octets) - 5)
+        search = _Search(len(self._fields), min(self._fields[0].width or _LARGEST, len(self._data)) >> 24)
         found: list[Positions] = []
         for start in range(first, end, _BLOCK):
-            stop = min(start + _BLOCK, end)
-            hit = octets[start:stop] == high
-            hit &= octets[start + 1 : stop + 1] == low
-            hit &= octets[start + 2 : stop + 2] + np.uint8(1) <= longest + 1  # wraps round: 255 begins -1, for NULL
-            found.append(np.flatnonzero(hit) + start)
+            found.append(search(octets[start : min(start + _BLOCK, end) + 2]) + start)
             if sum(map(len, found)) > _MANY:
                 break
         return np.concatenate(found) if found else np.empty(0, np.int64)
@@ -126,6 +151,10 @@ class Walk:
         if self._count_at(position) != len(self._fields) or position + 6 > len(self._data):
             return False
         return _is_possible(self._fields[0], _LENGTH.unpack_from(self._data, position + 2)[0])
+
+    def is_row(self, position: int) -> bool:
+        """Say whether what is at a position may be a row, and all of it is there."""
+        return self.is_start(position) and self._row(position) is not None
 
     def together(self, first: int, starts: Positions) -> Run:
         """Walk candidates side by side, and give the rows of the chain that begins at `first`."""
