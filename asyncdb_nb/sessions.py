@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from sqlalchemy import event, text
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
@@ -76,7 +76,7 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         sessionmaker: async_sessionmaker[Any] | type[AsyncSession] | None = None,
         **options: Any,
     ) -> None:
-        if timeout is not None and not timeout > 0:
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
             raise ValueError(f"timeout is a number of seconds above 0; got {timeout!r}.")
         self._engine = _engine_of(bind)
         self._settings = _settings(readonly, timeout)
@@ -112,6 +112,17 @@ class session_scope:  # noqa: N801  used like the function that it replaces
             await _close_after(session, commit_error)
             raise
         await session.close()
+
+    def __enter__(self) -> NoReturn:
+        raise TypeError("A session needs `async with`. Type: async with db.session() as session:")
+
+    def __exit__(self, *error: object) -> None:
+        """Let `with` get as far as `__enter__`."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if not name.startswith("_") and hasattr(AsyncSession, name):
+            raise AttributeError(f"There is no session to {name} in yet. Type: async with db.session() as session:")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _begin(self, session: Any, transaction: Any, connection: Any) -> None:
         """Set what the scope asked for, in each transaction: a commit in mid-scope would end it otherwise.

@@ -359,3 +359,19 @@ async def test_a_lazy_load_fails_as_in_sqlalchemy(engine: AsyncEngine) -> None:
         session.expire(thing)
         with pytest.raises(MissingGreenlet):
             _ = thing.name
+
+
+@pytest.mark.parametrize("timeout", ["5s", "5", 0, -1])
+def test_a_timeout_is_a_number_of_seconds(engine: AsyncEngine, timeout: Any) -> None:
+    with pytest.raises(ValueError, match="timeout is a number of seconds above 0"):
+        session_scope(engine, timeout=timeout)
+
+
+def test_a_scope_that_is_not_open_says_how_to_open_it(engine: AsyncEngine) -> None:
+    scope: Any = session_scope(engine)
+
+    with pytest.raises(AttributeError, match=r"no session to execute in yet\. Type: async with db\.session\(\)"):
+        scope.execute  # noqa: B018
+    with pytest.raises(TypeError, match=r"Type: async with db\.session\(\)"), scope:
+        pass
+    assert not hasattr(scope, "nothing_of_a_session")

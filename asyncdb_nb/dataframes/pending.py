@@ -9,7 +9,7 @@ and so has nothing to warn about.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -49,6 +49,20 @@ class Pending(Coroutine[Any, Any, T]):
         if self._running is None and not self._closed:
             return f"Nothing was read yet. Type: await {self._call}"
         return f"<{self._call}, awaited>"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(f"There is no {name!r} yet. {self!r}")
+
+    def __getitem__(self, key: Any) -> NoReturn:
+        raise TypeError(f"There is no {key!r} yet. {self!r}")
+
+    def __len__(self) -> NoReturn:
+        raise TypeError(f"There are no rows to count yet. {self!r}")
+
+    def __bool__(self) -> bool:
+        return True
 
     def _coroutine(self) -> Coroutine[Any, Any, T]:
         if self._closed and self._running is None:

@@ -62,6 +62,11 @@ class Reading:
             raise ValueError(f"numeric={numeric!r}: it is 'decimal' or 'float'.")
         if max_rows is not None and max_rows < 0:
             raise ValueError(f"max_rows={max_rows}: it is a number of rows, or None for all.")
+        if not hasattr(session, "stream"):
+            raise FrameError(
+                f"frame() and its like read in a session, not in a {type(session).__name__}: "
+                "`await frame(session, ...)`, or `await db.frame(...)` without one."
+            )
         self._session = session
         self._params = params
         self._executable = executable(statement, params)

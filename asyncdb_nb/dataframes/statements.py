@@ -32,18 +32,18 @@ def executable(statement: str | Executable, params: Params) -> Executable:
     Raises:
         FrameError: It is no statement, or a `:name` has no value.
     """
-    if params is not None and not isinstance(params, Mapping):
-        raise FrameError(f"params is a mapping of names to values, {{'id': 1}}, not {type(params).__name__}.")
-    if isinstance(statement, str):
-        return _as_typed(statement) if params is None else _with_binds(statement, params)
-    if isinstance(statement, Select):
-        return _with_columns(statement)
-    if not isinstance(statement, Executable):
+    if not isinstance(statement, str | Executable):
         raise FrameError(
             f"A statement is SQL text, text(...) or a select(...), not {type(statement).__name__}. "
             "For results that are here already: `to_frame(results)`."
         )
-    return statement
+    if params is not None and not isinstance(params, Mapping):
+        raise FrameError(
+            f"params is a mapping of names to values, {{'id': 1}} for :id in the text, not {type(params).__name__}."
+        )
+    if isinstance(statement, str):
+        return _as_typed(statement) if params is None else _with_binds(statement, params)
+    return _with_columns(statement) if isinstance(statement, Select) else statement
 
 
 def builds_entities(statement: Any) -> bool:

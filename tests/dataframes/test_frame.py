@@ -393,3 +393,32 @@ def test_the_package_imports_no_pandas_before_a_frame(run_script: Callable[..., 
         "from asyncdb_nb import frame, frames, table, to_frame\n"
         "assert not {'pandas', 'pyarrow', 'numpy', 'asyncpg'} & set(sys.modules)\n"
     )
+
+
+@pytest.mark.parametrize("use", [lambda call: call["a"], lambda call: call.head(), lambda call: len(call)])
+def test_what_is_done_with_a_call_that_was_not_awaited_says_what_to_type(use: Any) -> None:
+    with pytest.raises(
+        (TypeError, AttributeError), match=r"Nothing was read yet\. Type: await frame\(session, \.\.\.\)"
+    ):
+        use(frame(AsyncSession(), "select 1"))
+
+
+def test_a_call_that_was_not_awaited_stays_a_coroutine() -> None:
+    call = frame(AsyncSession(), "select 1")
+
+    assert bool(call)
+    assert not hasattr(call, "__dataframe__")
+    assert asyncio.iscoroutine(call)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((object(), "select 1"), r"not in a object: `await frame\(session, \.\.\.\)`"),
+        ((AsyncSession(), AsyncSession(), "select 1"), "not AsyncSession"),
+        ((AsyncSession(), "select :id", (1,)), r"\{'id': 1\} for :id in the text, not tuple"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_named(arguments: Any, message: str) -> None:
+    with pytest.raises(FrameError, match=message):
+        frame(*arguments)
