@@ -6,11 +6,15 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from server_checks import ServerWatch
+
+from asyncdb_nb.server import embedded_server
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -39,17 +43,26 @@ def exercises(path: Path) -> list[Any]:
     return [cell for cell in cells(path, "code") if "Not yet." in cell.source]
 
 
+@pytest.fixture
+def learners_watch(learner: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerWatch]:
+    """The watch over the learner's server, which so outlives the notebooks."""
+    monkeypatch.setenv("ASYNCDB_NB_HOME", learner["ASYNCDB_NB_HOME"])
+    watch = ServerWatch(embedded_server())
+    yield watch
+    watch.close()
+
+
 @pytest.mark.timeout(300)  # a kernel for each notebook, on a machine that may be busy
 @pytest.mark.parametrize("turn", ["first", "again"])
 @pytest.mark.parametrize("paths", [NOTEBOOKS, SOLUTIONS, ALTERNATIVES], ids=["lessons", "solutions", "alternatives"])
-def test_stored_outputs_are_what_the_cells_show(
-    paths: list[Path], turn: str, learner: dict[str, str], tmp_path: Path
+def test_scenario_36_stored_outputs_are_what_the_cells_show(
+    paths: list[Path], turn: str, learner: dict[str, str], learners_watch: ServerWatch, tmp_path: Path
 ) -> None:
-    """Scenario 36: each notebook on a fresh kernel, compared strictly, twice."""
+    """Each notebook on a fresh kernel, compared strictly, twice; afterwards nobody is connected."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q", "-p", "no:asyncio"),
-            *("-p", "no:cacheprovider", "-o", "addopts=", "--nbval-sanitize-with", ROOT / "tests/notebook_outputs.cfg"),
+            *("-p", "no:cacheprovider", "-o", "addopts="),
             *("--rootdir", ROOT / "notebooks", "-c", os.devnull, *paths),
         ],
         capture_output=True,
@@ -59,6 +72,7 @@ def test_stored_outputs_are_what_the_cells_show(
     )
 
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert learners_watch.wait_for_backends(0) == []
 
 
 @each_notebook
