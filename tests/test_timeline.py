@@ -19,7 +19,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from asyncdb_nb import Database, LoopBoundPool, WrongLoopError, listening, trace
-from asyncdb_nb.palette import DARK, LIGHT
+from asyncdb_nb.palette import DARK, LIGHT, Palette
 from asyncdb_nb.timeline import Trace
 
 mpl.use("agg")
@@ -305,6 +305,27 @@ def test_the_paper_is_light_or_dark_as_asked_or_as_the_style_says(ours: Trace) -
     papers = [to_hex(ax.get_facecolor()) for ax in (styled, asked, plain)]
     assert papers == [DARK.paper, DARK.paper, LIGHT.paper]
     plt.close("all")
+
+
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+def test_what_is_drawn_together_differs_in_lightness(colours: Palette) -> None:
+    """Also without its hue, a bar can be told from the paper and from the bars beside it (WCAG 2.2's contrast ratio)."""
+    beside = {"loop": ("paper", "faint", "open", "out"), "statement": ("out",), "deep": ("astray",)}
+
+    for name, others in beside.items():
+        for other in others:
+            assert contrast(getattr(colours, name), getattr(colours, other)) > 1.8, (name, other)
+
+
+def contrast(one: str, other: str) -> float:
+    """The quotient of two colours' luminances, the brighter by the darker."""
+    from matplotlib.colors import to_rgb
+
+    linear = [
+        [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(each)] for each in (one, other)
+    ]
+    darker, brighter = sorted(0.2126 * red + 0.7152 * green + 0.0722 * blue for red, green, blue in linear)
+    return (brighter + 0.05) / (darker + 0.05)
 
 
 def test_an_empty_recording_can_be_shown() -> None:
