@@ -241,18 +241,31 @@ def show(name: str, medians: dict[str, float]) -> None:
 
 
 def plot(results: Results, file: str) -> None:
+    """Draw each large workload as a panel, each contestant's ratio to COPY into nothing as a dot."""
     import matplotlib.pyplot as plt
 
     large = {name: medians for name, medians in results.items() if name not in SMALL}
-    _, axes = plt.subplots(1, len(large), figsize=(3.2 * len(large), 4), sharey=True, layout="constrained")
-    for axis, (name, medians) in zip(axes if len(large) > 1 else [axes], large.items(), strict=True):
+    rows = 1 if len(large) < 4 else 2
+    columns = -(-len(large) // rows)
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(2.2 + 2.7 * columns, 3.1 * rows), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axis in panels.flat[len(large) :]:
+        axis.remove()
+    for axis, (name, medians) in zip(panels.flat, large.items(), strict=False):
         names = list(medians)[::-1]
         ratios = [medians[each] / medians["COPY into nothing"] for each in names]
-        colours = ["tab:orange" if each.startswith("asyncdb_nb") else "tab:blue" for each in names]
-        axis.barh(names, ratios, color=colours)
-        axis.bar_label(axis.containers[0], fmt="%.1f", padding=2, fontsize=8)
-        axis.set(title=name, xlabel="time, in COPYs into nothing", xscale="log", xlim=(0.8, 40))
-    plt.savefig(file, dpi=120)
+        colours = ["#D55E00" if each.startswith("asyncdb_nb") else "#0072B2" for each in names]
+        axis.hlines(names, 1, ratios, colors=colours, linewidth=2)
+        axis.scatter(ratios, names, c=colours, zorder=2)
+        for each, ratio in zip(names, ratios, strict=True):
+            axis.annotate(f"{ratio:.1f}", (ratio, each), (7, 0), textcoords="offset points", va="center", fontsize=8)
+        axis.set(title=name, xscale="log", xlim=(0.7, 40), xticks=[1, 2, 5, 10, 20])
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.minorticks_off()
+        axis.grid(axis="x", alpha=0.3)
+    figure.suptitle("Time until the result is there, as a multiple of receiving it and throwing it away")
+    figure.savefig(file, dpi=100)
 
 
 async def main(arguments: argparse.Namespace) -> None:
