@@ -309,7 +309,7 @@ def test_the_paper_is_light_or_dark_as_asked_or_as_the_style_says(ours: Trace) -
 
 @pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
 def test_what_is_drawn_together_differs_in_lightness(colours: Palette) -> None:
-    """Also without its hue, a bar can be told from the paper and from the bars beside it (WCAG 2.2's contrast ratio)."""
+    """Also without its hue, a bar can be told from the paper and from the bars beside it (WCAG's contrast ratio)."""
     beside = {"loop": ("paper", "faint", "open", "out"), "statement": ("out",), "deep": ("astray",)}
 
     for name, others in beside.items():
