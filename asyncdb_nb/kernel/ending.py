@@ -88,9 +88,10 @@ def _is_of_interest(record: logging.LogRecord) -> bool:
 
 
 def _forgive(result: Any) -> None:
-    """Let the cell of a subshell that is being closed count as one that did not fail."""
+    """Let the cell of a subshell that ends with its kernel, or is being closed, count as one that did not fail."""
     loop = asyncio._get_running_loop()
-    if result is not None and loop is not None and not _in_main_thread() and loops.closing(loop):
+    ends = loops.exiting() or (loop is not None and loops.closing(loop))
+    if result is not None and ends and not _in_main_thread():
         result.error_in_exec = None
 
 
