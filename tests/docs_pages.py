@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 BLOCK = re.compile(r"^```(python|ipython)( raises)?\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 FILE = re.compile(r"# ((?:conftest|test_\w+)\.py)\n")
 
 
@@ -110,7 +111,7 @@ def shown(output: Any) -> str:
     if output.output_type == "stream":
         return str(output.text)
     if output.output_type == "error":
-        return f"{output.ename}: {output.evalue}\n"
+        return COLOURS.sub("", "\n".join(output.traceback)) + "\n"
     return f"{output.data['text/plain']}\n"
 
 

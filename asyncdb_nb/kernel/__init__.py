@@ -1,8 +1,8 @@
 """
-What notebooks need around the engine: Stop, tidy cells, clean ends, magics.
+What notebooks need around the engine: Stop, tidy cells, short errors, clean ends, magics.
 
-    %load_ext asyncdb_nb          # all of it
-    await connect()               # the same without the magics, in any IPython
+    await connect()               # puts all of it on, in any IPython
+    %load_ext asyncdb_nb          # the same, before there is a database
 
 Everything goes through public hooks of IPython, asyncio and `signal`, and `%unload_ext asyncdb_nb` takes it off again
 once `%load_ext` was typed: IPython unloads only what it loaded itself.
@@ -16,6 +16,7 @@ from asyncdb_nb.kernel.ending import Ending
 from asyncdb_nb.kernel.hints import Hints
 from asyncdb_nb.kernel.hygiene import Hygiene
 from asyncdb_nb.kernel.interrupts import Interrupts
+from asyncdb_nb.kernel.tracebacks import Tracebacks
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -36,9 +37,13 @@ _installed: dict[type, Part] = {}
 
 def load(shell: InteractiveShell) -> None:
     """Put everything on a shell: `%load_ext asyncdb_nb`. A second time does nothing."""
-    from asyncdb_nb.kernel.magics import Magics  # here: it imports database, which switches the rest on
+    from asyncdb_nb.kernel.magics import Magics  # here: it imports database, which switches this on
 
-    _install(shell, Interrupts, Hygiene, Ending, Hints, Magics)
+    parts: tuple[Any, ...] = (Interrupts, Hygiene, Ending, Hints, Tracebacks, Magics)
+    for kind in parts:
+        if kind not in _installed:
+            part = _installed[kind] = kind(shell)
+            part.install()
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -48,16 +53,9 @@ def unload(shell: InteractiveShell) -> None:
 
 
 def switch_on() -> None:
-    """Put everything but the magics on the running shell, if there is one: `connect()` in a cell does this."""
+    """Put everything on the running shell, if there is one: `connect()` in a cell does this."""
     from IPython.core.getipython import get_ipython
 
     shell: Any = get_ipython()
     if shell is not None:
-        _install(shell, Interrupts, Hygiene, Ending, Hints)
-
-
-def _install(shell: InteractiveShell, *kinds: Any) -> None:
-    for kind in kinds:
-        if kind not in _installed:
-            part = _installed[kind] = kind(shell)
-            part.install()
+        load(shell)

@@ -27,7 +27,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.bridge import run
-from asyncdb_nb.kernel import whereabouts
+from asyncdb_nb.kernel import showing, whereabouts
 from asyncdb_nb.loops import exiting
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ class Interrupts:
         """Serve every cell from now on, the running one included."""
         self._shell.events.register("pre_run_cell", self._begin)
         self._shell.events.register("post_run_cell", self._end)
-        if not self._shell.custom_exceptions:  # else somebody shows errors in their own way
-            self._shell.set_custom_exc(_OURS, _show(self))  # type: ignore[no-untyped-call]
+        showing.show(self._shell, _OURS, self._lines)
         self._begin(None)
 
     def uninstall(self) -> None:
@@ -90,8 +89,7 @@ class Interrupts:
         self._end(None)
         self._shell.events.unregister("pre_run_cell", self._begin)
         self._shell.events.unregister("post_run_cell", self._end)
-        if self._shell.custom_exceptions == _OURS:
-            self._shell.set_custom_exc((), None)  # type: ignore[no-untyped-call]
+        showing.show_no_more(self._shell, _OURS)
 
     def _begin(self, info: Any) -> None:
         if threading.current_thread() is not threading.main_thread():  # a subshell: signals do not reach it
@@ -157,16 +155,16 @@ class Interrupts:
         if self._cell is cell:
             cell.loop.call_later(TICK_SECONDS, self._tick, cell)
 
-    def line(self, error: BaseException, traceback: TracebackType | None) -> str | None:
+    def _lines(self, error: BaseException, traceback: TracebackType | None) -> list[str] | None:
         """Say in one line what was stopped; `None` when the running cell was not."""
         if exiting():
-            return "Stopped, because the kernel ends."  # a traceback would take a second that is needed for goodbyes
+            return ["Stopped, because the kernel ends."]  # a traceback would take a second that is needed for goodbyes
         seconds = self._seconds(error, traceback)
         if seconds is None:
             return None
         where = whereabouts.line_of_cell(traceback, self._shell.user_ns)
         notes = " ".join(getattr(error, "__notes__", []))
-        return f"Stopped after {seconds:.1f} s{where}. {notes}".rstrip()
+        return [f"Stopped after {seconds:.1f} s{where}. {notes}".rstrip()]
 
     def _seconds(self, error: BaseException, traceback: TracebackType | None) -> float | None:
         cell = self._cell
@@ -174,16 +172,6 @@ class Interrupts:
             return cell.stopped - cell.started
         waited_in_run = isinstance(error, KeyboardInterrupt) and whereabouts.passed(run.__code__, traceback)
         return time.monotonic() - self._started if waited_in_run else None
-
-
-def _show(interrupts: Interrupts) -> Callable[..., None]:
-    def show(shell: Any, kind: Any, error: Any, traceback: Any, tb_offset: int | None = None) -> None:
-        line = interrupts.line(error, traceback)
-        if line is not None:
-            error._render_traceback_ = lambda: [line]  # IPython asks an exception how it wants to be shown
-        shell.showtraceback((kind, error, traceback))
-
-    return show
 
 
 def _interrupt_main_thread() -> None:

@@ -10,7 +10,8 @@ SQL in cells: `%%asql`, `%asql` and `%asyncdb`.
     %asyncdb doctor                            -- what is wrong, and what to do
 
 Values come from variables by `:name`, as bind parameters: no text is ever pasted into SQL. A statement runs in a short
-read-only transaction, on the cell's loop, and Stop stops it.
+read-only transaction, on the cell's loop, and Stop stops it. In the very cell that made the magics known, which IPython
+has read before it knew that they want an `await`, it runs by `run()`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from asyncdb_nb.bridge import run
 from asyncdb_nb.database import Database, connect
 from asyncdb_nb.doctor import Diagnosis, examine
 from asyncdb_nb.errors import DatabaseClosedError, MagicError
@@ -46,9 +48,11 @@ class Magics:
         self._shell: Any = shell
         self._completions = Completions(shell)
         self._in_cell = False
+        self._came_late = False
 
     def install(self) -> None:
         """Register them."""
+        self._came_late = True
         self._shell.register_magic_function(self.asql, "line_cell", "asql")
         self._shell.register_magic_function(self.asyncdb, "line", "asyncdb")
         self._shell.input_transformers_post.append(self._write_awaits)
@@ -65,7 +69,9 @@ class Magics:
         self._shell.events.unregister("post_run_cell", self._end)
         self._completions.uninstall()
 
-    def asql(self, line: str, cell: str | None = None) -> Coroutine[Any, Any, pd.DataFrame | None]:
+    def asql(
+        self, line: str, cell: str | None = None
+    ) -> Coroutine[Any, Any, pd.DataFrame | None] | pd.DataFrame | None:
         """Read a statement into a DataFrame: `%%asql`, `%%asql name =`, `df = %asql select ...`.
 
         `:name` takes the value of the variable `name`. The database is the variable `db`, or the one that
@@ -73,18 +79,29 @@ class Magics:
         """
         head = _HEAD.match(line)
         if cell is None:
-            return self._read(line[head.end("db") + 1 :], head["db"], None)
+            reading = self._read(line[head.end("db") + 1 :], head["db"], None)
+            return run(reading) if self._came_late else reading
         if head.end() < len(line):
             raise MagicError(
                 f"`%%asql {line}` cannot be read", "`%%asql`, `%%asql name =` or `%%asql --db NAME name =`"
             )
         return self._read(cell, head["db"], head["name"])
 
-    async def asyncdb(self, line: str) -> Diagnosis | None:
+    def asyncdb(self, line: str) -> Coroutine[Any, Any, Diagnosis | None] | None:
         """Show each database in a variable, and its pool on every loop; `%asyncdb doctor` says what is wrong.
 
         The doctor looks at the variable `db`, or at the one that `%asyncdb doctor NAME` names.
         """
+        if not self._came_late:
+            return self._look(line)
+        if line.split() not in ([], ["status"]):
+            raise MagicError(
+                f"`%asyncdb {line}` cannot run in the cell that made it known", f"`%asyncdb {line}` in the next cell"
+            )
+        self._show_status()
+        return None
+
+    async def _look(self, line: str) -> Diagnosis | None:
         match line.split():
             case [] | ["status"]:
                 self._show_status()
@@ -145,10 +162,10 @@ class Magics:
         return with_awaits(lines, _ASYNCHRONOUS, can_await=not self._in_cell)
 
     def _begin(self, info: Any) -> None:
-        self._in_cell = True
+        self._in_cell, self._came_late = True, False
 
     def _end(self, result: Any) -> None:
-        self._in_cell = False
+        self._in_cell = self._came_late = False
 
 
 def _named(name: str, databases: dict[str, Database]) -> Database:

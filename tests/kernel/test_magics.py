@@ -79,6 +79,32 @@ def test_it_works_wherever_python_stands(kernel: Kernel, code: str) -> None:
     assert "[7]" in shown
 
 
+@pytest.mark.parametrize("first", ["%load_ext asyncdb_nb", "from asyncdb_nb import connect\ndb = await connect()"])
+def test_it_works_in_the_very_cell_that_makes_it_known(start_kernel: KernelMaker, first: str) -> None:
+    """IPython has read that cell before, and has written no `await` into it. `connect()` is enough."""
+    fresh = start_kernel("late")
+
+    assert fresh.run(f"{first}\ndf = %asql select 7 as seven\ndf['seven'].tolist()").last == "[7]"
+    assert fresh.run("%%asql found =\nselect 8 as eight").status == "ok"
+    assert (
+        fresh.run("async def nine():\n    df = %asql select 9 as nine\n    return df\n(await nine()).size").last == "1"
+    )
+    assert fresh.run("found['eight'].tolist()").last == "[8]"
+
+
+@pytest.mark.parametrize("first", ["%load_ext asyncdb_nb", "from asyncdb_nb import connect\ndb = await connect()"])
+def test_the_doctor_asks_for_the_next_cell_and_the_status_does_not(start_kernel: KernelMaker, first: str) -> None:
+    """The doctor looks at the cell's own loop, which takes an `await`."""
+    fresh = start_kernel("late")
+
+    reply = fresh.run(f"{first}\n%asyncdb\n%asyncdb doctor")
+
+    assert "Database" in reply.stdout
+    assert "MagicError" in reply.last
+    assert "Type `%asyncdb doctor` in the next cell." in reply.last
+    assert fresh.run("%asyncdb doctor").last.endswith("Nothing is wrong.")
+
+
 def test_stop_stops_it(kernel: Kernel, clean_server: ServerWatch) -> None:
     sent = kernel.start("%%asql\nselect pg_sleep(30)")
     wait_until(lambda: asleep(clean_server, "magics"))
@@ -162,7 +188,7 @@ def test_the_doctor_takes_the_only_database_and_asks_which_of_several(start_kern
     several = kernel.run("store = Database(shop.url)\n%asyncdb doctor").last
 
     assert "database 'tests'" in only
-    assert several.endswith("Several variables hold a Database: shop, store. Type `%asyncdb doctor shop`.")
+    assert "Several variables hold a Database: shop, store. Type `%asyncdb doctor shop`.\n" in several
 
 
 # --- the source -------------------------------------------------------------------------------------------------------

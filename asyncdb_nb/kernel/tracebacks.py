@@ -1,0 +1,112 @@
+"""
+Show an error of the database where the user's own code met it, without the libraries' frames in between.
+
+A misspelt table raises an error of asyncpg, in one of SQLAlchemy's, in another one: three hundred lines, of which the
+user wrote one. What stays are the frames of all other code, and the message with its statement. `%tb` shows the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from asyncdb_nb.errors import AsyncDBError
+from asyncdb_nb.kernel import showing
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+_KINDS = (SQLAlchemyError, AsyncDBError)
+_LIBRARIES = frozenset({"asyncdb_nb", "asyncpg", "sqlalchemy", "asyncio", "concurrent", "contextlib"})
+_WHOLE = ("Verbose", "Docs")  # modes in which a user has asked for everything
+_HIDDEN = "(Frames of libraries are left out: `%tb` shows them.)"
+
+
+class Tracebacks:
+    """How errors of the database are shown, on one shell."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell: Any = shell
+
+    def install(self) -> None:
+        """Show them short."""
+        showing.show(self._shell, _KINDS, self._lines)
+
+    def uninstall(self) -> None:
+        """Show them as IPython does."""
+        showing.show_no_more(self._shell, _KINDS)
+
+    def _lines(self, error: BaseException, traceback: TracebackType | None) -> list[str] | None:
+        formatter = self._shell.InteractiveTB
+        if formatter.mode in _WHOLE or not _has_library(traceback):
+            return None
+        with _shortened(error):
+            lines: list[str] = formatter.structured_traceback(type(error), error, error.__traceback__)
+        return lines if formatter.mode == "Minimal" else [*lines, _HIDDEN]
+
+
+class _Link(NamedTuple):
+    """An error as it was, with what led to it."""
+
+    error: BaseException
+    traceback: TracebackType | None
+    cause: BaseException | None
+    context: BaseException | None
+    suppresses_context: bool
+
+
+@contextmanager
+def _shortened(error: BaseException) -> Iterator[None]:
+    """Leave the libraries' frames, and the errors that no other code has seen, out of an error for a while."""
+    chain = list(_chain(error))
+    own = [link for link in chain if link.error is error or _without_libraries(link.traceback) is not None]
+    try:
+        for link, earlier in zip(own, [*own[1:], None], strict=True):
+            link.error.__traceback__ = _without_libraries(link.traceback)
+            link.error.__cause__ = None
+            link.error.__suppress_context__ = False
+            link.error.__context__ = earlier.error if earlier is not None else None
+            if earlier is not None and link.cause is earlier.error:
+                link.error.__cause__ = earlier.error
+        yield
+    finally:
+        for link in chain:
+            link.error.__cause__, link.error.__context__ = link.cause, link.context
+            link.error.__suppress_context__ = link.suppresses_context
+            link.error.__traceback__ = link.traceback
+
+
+def _chain(error: BaseException | None) -> Iterator[_Link]:
+    """Go from an error to what led to it, as a traceback tells it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        cause, context, suppresses = error.__cause__, error.__context__, error.__suppress_context__
+        yield _Link(error, error.__traceback__, cause, context, suppresses)
+        error = cause if cause is not None or suppresses else context
+
+
+def _has_library(traceback: TracebackType | None) -> bool:
+    return any(_is_library(each) for each in _steps(traceback))
+
+
+def _without_libraries(traceback: TracebackType | None) -> TracebackType | None:
+    kept: TracebackType | None = None
+    for each in reversed(list(_steps(traceback))):
+        if not _is_library(each):
+            kept = TracebackType(kept, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    return kept
+
+
+def _is_library(step: TracebackType) -> bool:
+    return str(step.tb_frame.f_globals.get("__name__")).partition(".")[0] in _LIBRARIES
+
+
+def _steps(traceback: TracebackType | None) -> Iterator[TracebackType]:
+    while traceback is not None:
+        yield traceback
+        traceback = traceback.tb_next

@@ -1,0 +1,120 @@
+"""A failing query shows the lines that the user wrote and the message; `%tb` and `%debug` have the rest."""
+
+from __future__ import annotations
+
+import pytest
+from kernels import Kernel, KernelMaker
+
+pytestmark = pytest.mark.keeps_connections
+
+HELPER = "async def report(table):\n    return await db.frame(f'select * from {table}')"
+LIBRARIES = ("asyncdb_nb/", "sqlalchemy/", "asyncpg/")
+
+
+@pytest.fixture
+def analyst(kernel: Kernel) -> Kernel:
+    """The kernel, with a function of the user's own."""
+    kernel.run(HELPER)
+    return kernel
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "await report('wokflow')",
+        "%asql select * from wokflow",
+        "async with db.session() as session:\n    await session.execute(text('select * from wokflow'))",
+        "await connect('postgresql://me@127.0.0.1:1/nothing')",
+        "await db.describe('wokflow')",
+        "await asyncio.wait_for(report('wokflow'), 10)",
+        "run(db.frame('select * from wokflow'))",
+    ],
+    ids=["frame", "magic", "session", "connect", "describe", "wait_for", "run"],
+)
+def test_an_error_shows_the_users_own_lines_and_the_message(analyst: Kernel, code: str) -> None:
+    shown = analyst.run(code).last
+
+    assert "----> " in shown
+    assert "wokflow" in shown or "127.0.0.1:1" in shown
+    assert shown.endswith("(Frames of libraries are left out: `%tb` shows them.)")
+    assert not [name for name in LIBRARIES if name in shown]
+    assert len(shown.splitlines()) < 24
+
+
+def test_every_frame_of_the_users_is_shown(analyst: Kernel) -> None:
+    shown = analyst.run("await report('wokflow')").last
+
+    assert "await report('wokflow')" in shown
+    assert "return await db.frame(f'select * from {table}')" in shown
+
+
+def test_an_earlier_error_that_the_users_code_has_met_is_shown_as_short(analyst: Kernel) -> None:
+    shown = analyst.run(
+        "from asyncdb_nb import to_frame\n"
+        "try:\n    await report('first')\nexcept Exception as error:\n    failed = error\n"
+        "try:\n    raise failed\nexcept Exception:\n    to_frame([1, 'a', None, {}])"
+    ).last
+
+    assert 'relation "first" does not exist' in shown
+    assert "During handling of the above exception" in shown
+    assert not [name for name in LIBRARIES if name in shown]
+
+
+def test_the_whole_traceback_is_a_percent_tb_away(analyst: Kernel) -> None:
+    """The errors are as they were: with all frames, and with what led to them."""
+    analyst.run("await report('wokflow')")
+
+    whole = analyst.run("%tb").last
+
+    assert all(name in whole for name in LIBRARIES)
+    assert "The above exception was the direct cause" in whole
+    assert "are left out" not in whole
+    seen = "import sys, traceback\n[frame.name for frame in traceback.extract_tb(sys.last_traceback)][-1]"
+    assert analyst.run(seen).last == "'_handle_exception_no_connection'", "%debug would begin here"
+
+
+@pytest.mark.parametrize(
+    ("mode", "shown"), [("Minimal", (False, False)), ("Plain", (False, True)), ("Verbose", (True, False))]
+)
+def test_the_mode_of_tracebacks_is_kept(analyst: Kernel, mode: str, shown: tuple[bool, bool]) -> None:
+    """Minimal has no frames in any case, and Verbose is for those who want all of them."""
+    analyst.run(f"%xmode {mode}")
+    reply = analyst.run("await report('wokflow')").last
+    analyst.run("%xmode Context")
+
+    assert ("sqlalchemy/engine" in reply, "left out" in reply) == shown
+    assert 'relation "wokflow" does not exist' in reply
+
+
+def test_other_errors_are_shown_as_ever(analyst: Kernel) -> None:
+    """Also when they come out of a library."""
+    shown = analyst.run("await asyncio.wait_for(asyncio.sleep(5), 0.01)")
+
+    assert shown.error == "TimeoutError"
+    assert "tasks.py" in shown.last or "timeouts.py" in shown.last
+
+
+OWN = """
+def own(shell, kind, error, traceback, tb_offset=None):
+    print("mine:", kind.__name__)
+get_ipython().set_custom_exc((Exception,), own)
+"""
+
+
+def test_a_users_own_way_to_show_errors_stays(start_kernel: KernelMaker) -> None:
+    """Set before or after: nothing of it is replaced, and nothing is taken off with ours."""
+    kernel = start_kernel("before")
+    kernel.run(OWN)
+    kernel.run("%load_ext asyncdb_nb\nfrom asyncdb_nb import connect")
+    kernel.run("db = await connect()")
+    before = kernel.run("await db.frame('select nonsense')").stdout
+
+    kernel.run("get_ipython().set_custom_exc((), None)\n%unload_ext asyncdb_nb\n%load_ext asyncdb_nb")
+    ours = kernel.run("await db.frame('select nonsense')").last
+    kernel.run(OWN)
+    after = kernel.run("await db.frame('select nonsense')").stdout
+    kernel.run("%unload_ext asyncdb_nb")
+    unloaded = kernel.run("await db.frame('select nonsense')").stdout
+
+    assert "are left out" in ours
+    assert before == after == unloaded == "mine: ProgrammingError\n"
