@@ -24,7 +24,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from asyncdb_nb import LoopBoundPool
-from asyncdb_nb.pytest_plugin.watch import Owner, Watch
+from asyncdb_nb.pytest_plugin.ledger import Owner
+from asyncdb_nb.pytest_plugin.watch import Watch
 from asyncdb_nb.server import EmbeddedServer
 
 ROUNDS = 3
@@ -197,7 +198,9 @@ async def cost_of_the_watch(url: str) -> float:
     without, watched = [], []
     for _ in range(31):
         without.append(await sessions())
-        stop = Watch(owner=Owner(None, "benchmark")).start()
+        watch = Watch()
+        watch.ledger.owner = Owner(None, "benchmark")
+        stop = watch.start()
         watched.append(await sessions())
         stop()
     await engine.dispose()

@@ -18,7 +18,7 @@ dataframes.types dataframes.wire dataframes.array_text dataframes.native datafra
 dataframes.decode.layout dataframes.decode.chain dataframes.decode.cells dataframes.decode.walk
 dataframes.decode.framing dataframes.decode.values dataframes.decode.text dataframes.decode.numeric
 dataframes.decode.readers dataframes.decode
-dataframes.catalog dataframes.prepared dataframes.processing dataframes.sql_types dataframes.statements
+dataframes.catalog dataframes.prepared dataframes.processing dataframes.sql_types dataframes.statements dataframes.advice
 dataframes.literals dataframes.sql_text dataframes.sizes dataframes.shape dataframes.copy
 dataframes.streaming dataframes.progress dataframes.rows dataframes.execute
 dataframes.reading dataframes.pending dataframes
@@ -34,8 +34,9 @@ doctor.finding doctor.environment doctor.server doctor
 unattended
 kernel.ending kernel.hints kernel.hygiene kernel.whereabouts kernel.showing kernel.interrupts kernel.tracebacks
 kernel.awaiting kernel.completions kernel.magics kernel
-pytest_plugin.options pytest_plugin.origin pytest_plugin.leak pytest_plugin.lent pytest_plugin.watch pytest_plugin.hooks
-pytest_plugin.keeper pytest_plugin.schema pytest_plugin.clones pytest_plugin.truncate pytest_plugin.rollback
+pytest_plugin.options pytest_plugin.origin pytest_plugin.leak pytest_plugin.lent pytest_plugin.ledger
+pytest_plugin.watch pytest_plugin.hooks pytest_plugin.keeper pytest_plugin.schema pytest_plugin.clones
+pytest_plugin.truncate pytest_plugin.savepoint pytest_plugin.rollback
 pytest_plugin.stagehand pytest_plugin.fixtures pytest_plugin.cure pytest_plugin.header pytest_plugin.nbval
 pytest_plugin
 lessons surroundings tour lessons_folder lab

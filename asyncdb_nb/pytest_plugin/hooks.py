@@ -15,7 +15,8 @@ import pytest
 from asyncdb_nb.errors import LeakWarning
 from asyncdb_nb.pytest_plugin import options
 from asyncdb_nb.pytest_plugin.leak import Leak, report
-from asyncdb_nb.pytest_plugin.watch import Owner, Watch
+from asyncdb_nb.pytest_plugin.ledger import Owner
+from asyncdb_nb.pytest_plugin.watch import Watch
 
 NAME = "asyncdb_nb watch"
 
@@ -44,21 +45,21 @@ class WatchHooks:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         """Whatever is opened from now on is this test's."""
-        self.watch.owner = Owner(item, f"{item.name}")
+        self.watch.ledger.owner = Owner(item, f"{item.name}")
         try:
             return (yield)
         finally:
-            self.watch.owner = None
+            self.watch.ledger.owner = None
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Iterator[None]:
         """What a fixture opens is the fixture's, for as long as it lasts."""
-        before = self.watch.owner
-        self.watch.owner = Owner(request.node, f"The fixture {fixturedef.argname!r}")
+        before = self.watch.ledger.owner
+        self.watch.ledger.owner = Owner(request.node, f"The fixture {fixturedef.argname!r}")
         try:
             return (yield)
         finally:
-            self.watch.owner = before
+            self.watch.ledger.owner = before
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:

@@ -10,7 +10,6 @@ test take turns: a task that checks out waits until no other task holds a checko
 from __future__ import annotations
 
 import asyncio
-from itertools import count
 from typing import Any
 
 from sqlalchemy import URL, event
@@ -20,9 +19,10 @@ from sqlalchemy.util import await_only
 
 from asyncdb_nb import loops
 from asyncdb_nb.database import Database
-from asyncdb_nb.errors import OneConnectionError, OneTransactionError
+from asyncdb_nb.errors import OneConnectionError
 from asyncdb_nb.loops import Ending
 from asyncdb_nb.pool import LoopBoundPool
+from asyncdb_nb.pytest_plugin.savepoint import Savepoint, Share
 
 TURN_SECONDS = 5.0  # how long a task waits for its turn
 
@@ -85,7 +85,7 @@ class Scene:
         self.intact = True  # no test ended the outer transaction behind our back
         self._raw: Any = None
         self._begun = False
-        self._abandoned: list[Savepoint] = []
+        self._abandoned: list[Savepoint] = []  # whose shares were closed: undone before the next checkout
         self._holder: asyncio.Task[Any] | None = None
         self._checkouts = 0
         self._free = asyncio.Event()
@@ -98,7 +98,7 @@ class Scene:
             self._raw = await goodbye.connect(**arguments)
             self._begun = False
             await self._begin()
-        return Share(self._raw, self)
+        return Share(self._raw, self._abandoned.append)
 
     async def enter(self) -> None:
         """Wait for this task's turn; the task may then check out as often as it likes.
@@ -127,10 +127,6 @@ class Scene:
             self._checkouts = 0
             self._holder = None
             self._free.set()
-
-    def abandon(self, savepoint: Savepoint) -> None:
-        """Have what was done since a savepoint undone before the next checkout: its connection seems to be closed."""
-        self._abandoned.append(savepoint)
 
     async def clear(self) -> None:
         """Roll the transaction back. The connection stays for the next test."""
@@ -164,75 +160,6 @@ class Scene:
     async def _undo_abandoned(self) -> None:
         while self._abandoned:
             await self._abandoned.pop(0).rollback()
-
-
-class Share:
-    """What SQLAlchemy takes for a connection of asyncpg's: all shares of a scene use one.
-
-    Closing a share undoes what it has not committed, and leaves the connection open.
-    """
-
-    def __init__(self, raw: Any, scene: Scene) -> None:
-        self._raw = raw
-        self._scene = scene
-        self._savepoint: Savepoint | None = None
-        self._closed = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._raw, name)
-
-    def transaction(self, *, isolation: str | None = None, readonly: bool = False, deferrable: bool = False) -> Any:
-        """Return a savepoint in the place of a transaction."""
-        if isolation not in (None, "read_committed"):
-            raise OneTransactionError(f"{isolation.replace('_', ' ').upper()} isolation")
-        self._savepoint = Savepoint(self._raw, readonly)
-        return self._savepoint
-
-    def is_in_transaction(self) -> bool:
-        """Return whether a savepoint that stands for a transaction is open."""
-        return self._savepoint is not None and self._savepoint.open
-
-    def is_closed(self) -> bool:
-        """Return whether this share, or the connection behind it, is closed."""
-        return self._closed or bool(self._raw.is_closed())
-
-    async def close(self, *, timeout: float | None = None) -> None:
-        """Close this share."""
-        self.terminate()
-
-    def terminate(self) -> None:
-        """Close this share."""
-        self._closed = True
-        if self._savepoint is not None and self.is_in_transaction():
-            self._scene.abandon(self._savepoint)
-
-
-class Savepoint:
-    """A savepoint with the methods of `asyncpg.transaction.Transaction` that SQLAlchemy calls."""
-
-    _numbers = count(1)
-
-    def __init__(self, raw: Any, readonly: bool) -> None:
-        self._raw = raw
-        self._readonly = readonly
-        self._name = f"asyncdb_{next(self._numbers)}"
-        self.open = False
-
-    async def start(self) -> None:
-        """Begin."""
-        await self._raw.execute(f"SAVEPOINT {self._name}{'; SET TRANSACTION READ ONLY' if self._readonly else ''}")
-        self.open = True
-
-    async def commit(self) -> None:
-        """Keep what was done, until the test is over. A limit in time set by `session_scope` ends here as well."""
-        self.open = False
-        await self._raw.execute(f"RELEASE SAVEPOINT {self._name}; RESET statement_timeout")
-
-    async def rollback(self) -> None:
-        """Undo what was done since the start."""
-        self.open = False
-        if not self._raw.is_closed() and self._raw.is_in_transaction():
-            await self._raw.execute(f"ROLLBACK TO SAVEPOINT {self._name}; RELEASE SAVEPOINT {self._name}")
 
 
 class OneConnectionPool(LoopBoundPool):

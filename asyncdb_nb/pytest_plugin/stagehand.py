@@ -23,7 +23,7 @@ class Stagehand:
     def __init__(self, url: str, watch: Watch) -> None:
         self.keeper = Keeper(url)
         self._watch = watch
-        watch.ignored.add(self.keeper.dialect)
+        watch.ledger.ignored.add(self.keeper.dialect)
         self._isolated: dict[tuple[str, str], Any] = {}
 
     @contextmanager

@@ -1,0 +1,178 @@
+"""
+Write down what is checked out on the async engines of the process: by whom, at which line, on which loop.
+
+Who opens something is known only when it is opened: the test that runs, or the fixture that is being set up. So every
+engine's pool is listened to, and what is given back is struck out again. `watch.py` reads here what was forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Engine, event
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import Pool
+
+from asyncdb_nb.pool import LoopBoundPool
+from asyncdb_nb.pytest_plugin import origin
+from asyncdb_nb.pytest_plugin.lent import LENT
+from asyncdb_nb.pytest_plugin.origin import Origin
+from asyncdb_nb.subpool import SubPool
+
+
+@dataclass(eq=False)
+class Owner:
+    """Who opens things now. `node` is the test, or what the scope of a fixture lasts for."""
+
+    node: Any
+    name: str
+
+
+@dataclass(eq=False)
+class Checkout:
+    """A connection that is checked out. The proxy is kept, so that the garbage collector cannot blame a later test."""
+
+    proxy: Any
+    record: Any
+    loop: asyncio.AbstractEventLoop
+    task: asyncio.Task[Any] | None
+    owner: Owner
+    origin: Origin
+    session: weakref.ref[Any] | None = None
+    statement: str | None = None
+
+    @property
+    def dialect(self) -> Any:
+        """The dialect, which an engine keeps for as long as it lives."""
+        return dialect_of(self.record)
+
+    @property
+    def is_lent(self) -> bool:
+        """Whether it belongs to a session that a fixture of this plugin lends, and closes itself."""
+        session = None if self.session is None else self.session()
+        return session is not None and LENT in session.info
+
+
+@dataclass
+class Home:
+    """Where a connection that the default pool of an engine keeps was opened."""
+
+    loop: weakref.ref[asyncio.AbstractEventLoop]
+    owner: Owner
+    origin: Origin
+
+
+@dataclass
+class Ledger:
+    """What is open now. `owner` is set by whoever knows it; while it is None, nothing is written down.
+
+    Args:
+        loop_seen: Called on each loop on which something is opened, every time.
+    """
+
+    loop_seen: Callable[[asyncio.AbstractEventLoop], None]
+    owner: Owner | None = None
+    out: dict[Any, Checkout] = field(default_factory=dict)
+    homes: weakref.WeakKeyDictionary[Any, Home] = field(default_factory=weakref.WeakKeyDictionary)
+    ignored: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)  # dialects of engines
+
+    def start(self) -> Callable[[], None]:
+        """Begin to listen; returns what ends it."""
+        listeners = (
+            (Pool, "connect", self._connected),
+            (Pool, "checkout", self._checked_out),
+            (Pool, "checkin", self._given_back),
+            (Pool, "detach", self._given_back),
+            (Session, "after_begin", self._session_begun),
+            (Engine, "before_cursor_execute", self._executed),
+        )
+        for target, name, listener in listeners:
+            event.listen(target, name, listener)
+        unwrap = [also_call(kind, "__init__", _remember_origin, after=True) for kind in (AsyncSession, AsyncEngine)]
+
+        def stop() -> None:
+            for target, name, listener in listeners:
+                event.remove(target, name, listener)
+            for each in unwrap:
+                each()
+
+        return stop
+
+    def _connected(self, connection: Any, record: Any) -> None:
+        pool = _pool_of(record)
+        if self.owner is not None and _is_async(pool._dialect) and not isinstance(pool, (LoopBoundPool, SubPool)):
+            loop = asyncio._get_running_loop()
+            if loop is not None and pool._dialect.name != "sqlite":  # whose connections work on any loop
+                opened = getattr(pool._dialect, _ORIGIN, None) or origin.here()
+                self.homes[record] = Home(weakref.ref(loop), self.owner, opened)
+                self.loop_seen(loop)
+
+    def _checked_out(self, connection: Any, record: Any, proxy: Any) -> None:
+        loop = asyncio._get_running_loop()
+        dialect = dialect_of(record)
+        if loop is None or self.owner is None or not _is_async(dialect) or dialect in self.ignored:
+            return
+        self.loop_seen(loop)
+        self.out[record] = Checkout(proxy, record, loop, asyncio.current_task(loop), self.owner, origin.here())
+
+    def _given_back(self, connection: Any, record: Any) -> None:
+        self.out.pop(record, None)
+
+    def _session_begun(self, session: Any, transaction: Any, connection: Any) -> None:
+        checkout = self.out.get(_record_of(connection))
+        if checkout is not None:
+            checkout.session = weakref.ref(session)
+            checkout.origin = session.info.get(_ORIGIN, checkout.origin)
+
+    def _executed(self, connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        checkout = self.out.get(_record_of(connection))
+        if checkout is not None:
+            checkout.statement = statement
+
+
+def dialect_of(record: Any) -> Any:
+    """Return the dialect of the engine whose pool a record is in."""
+    return _pool_of(record)._dialect
+
+
+def also_call(kind: Any, name: str, also: Callable[[Any], None], after: bool = False) -> Callable[[], None]:
+    """Have a method call a function as well, before it or after it; returns what undoes that."""
+    original = getattr(kind, name)
+
+    def wrapped(self: Any, *args: Any, **kw: Any) -> Any:
+        if after:
+            original(self, *args, **kw)
+            also(self)
+            return None
+        also(self)
+        return original(self, *args, **kw)
+
+    setattr(kind, name, wrapped)
+    return lambda: setattr(kind, name, original)
+
+
+_ORIGIN = "_asyncdb_nb_origin"
+
+
+def _remember_origin(made: Any) -> None:
+    if isinstance(made, AsyncSession):
+        made.sync_session.info[_ORIGIN] = origin.here()
+    elif not hasattr(made.sync_engine.dialect, _ORIGIN):  # execution_options() makes a second object for one engine
+        setattr(made.sync_engine.dialect, _ORIGIN, origin.here())
+
+
+def _is_async(dialect: Any) -> bool:
+    return bool(getattr(dialect, "is_async", False))
+
+
+def _pool_of(record: Any) -> Any:
+    return record._ConnectionRecord__pool
+
+
+def _record_of(connection: Any) -> Any:
+    return getattr(connection._dbapi_connection, "_connection_record", None)

@@ -1,0 +1,87 @@
+"""
+Pass a connection with an open transaction off as a fresh one, in which a transaction is a savepoint.
+
+SQLAlchemy's asyncpg dialect calls `connection.transaction()` and then `start`, `commit` and `rollback` of what that
+returns. Here these are statements about a savepoint, so whoever has such a connection may commit, roll back and begin
+again, and the transaction around it stays open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from asyncdb_nb.errors import OneTransactionError
+
+
+class Share:
+    """One of several that use one connection of asyncpg's.
+
+    Args:
+        raw: The connection, on which a transaction is open.
+        abandon: Called with the savepoint that is open when the share is closed: it has to be undone before the
+            connection is used again. Closing cannot do it, because `terminate` does not wait.
+    """
+
+    def __init__(self, raw: Any, abandon: Callable[[Savepoint], None]) -> None:
+        self._raw = raw
+        self._abandon = abandon
+        self._savepoint: Savepoint | None = None
+        self._closed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def transaction(self, *, isolation: str | None = None, readonly: bool = False, deferrable: bool = False) -> Any:
+        """Return a savepoint in the place of a transaction."""
+        if isolation not in (None, "read_committed"):
+            raise OneTransactionError(f"{isolation.replace('_', ' ').upper()} isolation")
+        self._savepoint = Savepoint(self._raw, readonly)
+        return self._savepoint
+
+    def is_in_transaction(self) -> bool:
+        """Return whether a savepoint that stands for a transaction is open."""
+        return self._savepoint is not None and self._savepoint.open
+
+    def is_closed(self) -> bool:
+        """Return whether this share, or the connection behind it, is closed."""
+        return self._closed or bool(self._raw.is_closed())
+
+    async def close(self, *, timeout: float | None = None) -> None:
+        """Close this share; the connection stays open."""
+        self.terminate()
+
+    def terminate(self) -> None:
+        """Close this share; the connection stays open."""
+        self._closed = True
+        if self._savepoint is not None and self.is_in_transaction():
+            self._abandon(self._savepoint)
+
+
+class Savepoint:
+    """A savepoint with the methods of `asyncpg.transaction.Transaction` that SQLAlchemy calls."""
+
+    _numbers = count(1)
+
+    def __init__(self, raw: Any, readonly: bool) -> None:
+        self._raw = raw
+        self._readonly = readonly
+        self._name = f"asyncdb_{next(self._numbers)}"
+        self.open = False
+
+    async def start(self) -> None:
+        """Begin."""
+        await self._raw.execute(f"SAVEPOINT {self._name}{'; SET TRANSACTION READ ONLY' if self._readonly else ''}")
+        self.open = True
+
+    async def commit(self) -> None:
+        """Keep what was done, until the test is over. A limit in time set by `session_scope` ends here as well."""
+        self.open = False
+        await self._raw.execute(f"RELEASE SAVEPOINT {self._name}; RESET statement_timeout")
+
+    async def rollback(self) -> None:
+        """Undo what was done since the start."""
+        self.open = False
+        if not self._raw.is_closed() and self._raw.is_in_transaction():
+            await self._raw.execute(f"ROLLBACK TO SAVEPOINT {self._name}; RELEASE SAVEPOINT {self._name}")
