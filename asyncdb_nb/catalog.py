@@ -7,7 +7,9 @@ estimates, so listing a thousand large tables takes milliseconds.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+import re
+from difflib import SequenceMatcher, get_close_matches
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -53,6 +55,8 @@ order by a.attnum
 """
 """column, type (text), nullable (bool), default, key (text or NULL); one row a column, in the table's order."""
 
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
+
 
 async def find_table(session: AsyncSession, name: str) -> int:
     """Return the oid of a table or view.
@@ -64,21 +68,55 @@ async def find_table(session: AsyncSession, name: str) -> int:
     Raises:
         UnknownTableError: There is none that this session could name so; the message has the nearest names.
     """
-    found = (await session.execute(text(RELATIONS))).all()
+    relations = await _relations(session)
     by_name: dict[str, int] = {}
-    for oid, schema, table, visible in found:
-        by_name.setdefault(f"{schema}.{table}", oid)
-        if visible:
-            by_name.setdefault(table, oid)
+    for each in relations:
+        by_name.setdefault(f"{each.schema}.{each.table}", each.oid)
+        if each.visible:
+            by_name.setdefault(each.table, each.oid)
     for spelling in (name, name.replace('"', ""), name.lower()):
         if spelling in by_name:
             return by_name[spelling]
-    raise UnknownTableError(name, _near(name, list(by_name)))
+    raise UnknownTableError(name, _near(name, relations))
 
 
-def _near(name: str, names: list[str]) -> list[str]:
-    """Choose the names that may have been meant: the same table in another schema, then similar names."""
-    last = name.lower().rpartition(".")[2]
-    elsewhere = [full for full in names if full.lower().rpartition(".")[2] == last]
-    similar = get_close_matches(name.lower(), names, n=3, cutoff=0.6)
-    return list(dict.fromkeys([*elsewhere, *similar]))[:3]
+async def nearest_tables(session: AsyncSession, name: str) -> list[str]:
+    """Name the tables and views, three at most and the nearest first, that a name which is not there may have meant."""
+    return _near(name, await _relations(session))
+
+
+class _Relation(NamedTuple):
+    oid: int
+    schema: str
+    table: str
+    visible: bool
+
+    @property
+    def in_sql(self) -> str:
+        """How SQL names it in this session."""
+        return _quoted(self.table) if self.visible else f"{_quoted(self.schema)}.{_quoted(self.table)}"
+
+
+async def _relations(session: AsyncSession) -> list[_Relation]:
+    return [_Relation(*row) for row in await session.execute(text(RELATIONS))]
+
+
+def _near(name: str, relations: list[_Relation]) -> list[str]:
+    """Choose by the table's own name, and by the schema among those of one name; else by both together."""
+    schema, _, table = name.lower().replace('"', "").rpartition(".")
+    by_table: dict[str, list[_Relation]] = {}
+    for each in relations:
+        by_table.setdefault(each.table.lower(), []).append(each)
+    similar = [each for found in get_close_matches(table, by_table) for each in _by_schema(schema, by_table[found])]
+    if not similar:
+        by_both = {f"{each.schema}.{each.table}".lower(): each for each in relations}
+        similar = [by_both[found] for found in get_close_matches(name.lower(), by_both)]
+    return [each.in_sql for each in similar[:3]]
+
+
+def _by_schema(schema: str, relations: list[_Relation]) -> list[_Relation]:
+    return sorted(relations, key=lambda each: -SequenceMatcher(None, schema, each.schema.lower()).ratio())
+
+
+def _quoted(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) else '"' + name.replace('"', '""') + '"'

@@ -14,20 +14,21 @@ A database as an object that stands at module level: one engine, its sessions, i
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import URL
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
 from asyncdb_nb import catalog
 from asyncdb_nb.connecting import make_engine, without_frames
-from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError
+from asyncdb_nb.errors import AsyncDBError, DatabaseClosedError, DatabaseURLError
 from asyncdb_nb.portrait import portrait
 from asyncdb_nb.registry import Registry
 from asyncdb_nb.sessions import reading_scope, session_scope
@@ -43,6 +44,7 @@ T = TypeVar("T")
 SessionFactory = async_sessionmaker[Any] | type[AsyncSession] | type[Session]
 
 _connected: Registry[Database] = Registry()
+_UNKNOWN = re.compile(r'relation "(.+)" does not exist')  # as asyncpg passes it on from the server
 
 
 class Database:
@@ -229,7 +231,26 @@ class Database:
             async with self._scope(reading_scope, readonly=True) as session:
                 return await reader(session, statement, params, **options)
 
-        return lambda: read_fresh(read)
+        return lambda: self._advising(read_fresh(read))
+
+    async def _advising(self, reading: Coroutine[Any, Any, T]) -> T:
+        """Name the nearest tables where a statement names one that is not there."""
+        try:
+            return await reading
+        except DBAPIError as error:
+            await self._advise(error)
+            raise
+
+    async def _advise(self, error: DBAPIError) -> None:
+        """Ask the catalog in a transaction of its own: that of the statement is over."""
+        unknown = _UNKNOWN.match(str(getattr(error.orig, "__cause__", "")))
+        if unknown is not None:
+            near: list[str] = []
+            with suppress(SQLAlchemyError, AsyncDBError):  # advice that cannot be had hides no error
+                async with self._scope(reading_scope, readonly=True) as session:
+                    near = await catalog.nearest_tables(session, unknown[1])
+            if near:
+                error.add_note(f"Did you mean {' or '.join(near)}? `await db.tables()` lists all of them.")
 
     async def _parts(
         self, reader: Callable[..., Any], statement: Any, params: Any, options: dict[str, Any]
@@ -247,6 +268,7 @@ class Database:
                 return
             except DBAPIError as error:
                 if begun or attempt == 2 or not is_stale(error):
+                    await self._advise(error)
                     raise
 
     def _pending(self, call: str, start: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:

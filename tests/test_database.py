@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from server_checks import ServerWatch
 from sqlalchemy import URL, event, make_url, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, ORMExecuteState, Session, mapped_column, with_loader_criteria
 
@@ -530,11 +530,50 @@ async def test_describe_takes_the_names_that_sql_takes(shop: Database, name: str
     assert (await shop.describe(name))["column"].tolist()[0] == "id"
 
 
-@pytest.mark.parametrize(("name", "near"), [("custmer", "customer"), ("invoice", "old.invoice"), ("order", "Order")])
-async def test_describe_answers_a_wrong_name_with_the_nearest(shop: Database, name: str, near: str) -> None:
-    """A table that is not there, or not on the search path."""
-    with pytest.raises(UnknownTableError, match=f"no table or view '{name}'. Did you mean .*{near}"):
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("custmer", "customer"),
+        ("publik.custmer", "customer"),
+        ("invoice", "old.invoice"),
+        ("ordr", '"Order"'),
+        ("old_invoice", "old.invoice"),
+        ("pg_stat_activty", "pg_stat_activity"),
+    ],
+)
+async def test_a_wrong_name_is_answered_with_the_nearest(shop: Database, name: str, near: str) -> None:
+    """A table that is not there, or not on the search path; in a statement, too, and the nearest one first."""
+    with pytest.raises(UnknownTableError, match=f"no table or view '{name}'. Did you mean {near}"):
         await shop.describe(name)
+    for reading in (shop.frame(f"table {name}"), shop.table(f"table {name}"), anext(shop.frames(f"table {name}"))):
+        with pytest.raises(ProgrammingError) as raised:
+            await reading
+        assert raised.value.__notes__[0].startswith(f"Did you mean {near}")
+
+
+async def test_a_name_like_none_is_answered_with_none(shop: Database) -> None:
+    with pytest.raises(UnknownTableError, match=r"view 'xyzzy'. `await db.tables\(\)` lists"):
+        await shop.describe("xyzzy")
+    for statement in ("table xyzzy", "select nothing.x from customer"):
+        with pytest.raises(ProgrammingError) as raised:
+            await shop.frame(statement)
+        assert not getattr(raised.value, "__notes__", ())
+
+
+async def test_the_nearest_of_tables_with_one_name_is_in_the_schema_that_was_meant(shop: Database) -> None:
+    """`workflws.run` is `workflows.run`, though others have a `run`, too."""
+    async with shop.session() as session:
+        for schema in ("workflows", "archive"):
+            await session.execute(text(f"create schema {schema}"))
+            await session.execute(text(f"create table {schema}.workflow (id int)"))
+            await session.execute(text(f"create table {schema}.run (id int)"))
+
+    for name, near in (
+        ("wrkflow", r"\w+.workflow or \w+.workflow\?"),
+        ("workflws.run", "workflows.run or archive.run"),
+    ):
+        with pytest.raises(UnknownTableError, match=f"Did you mean {near}"):
+            await shop.describe(name)
 
 
 def test_a_forgotten_await_says_what_to_type() -> None:

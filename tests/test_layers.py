@@ -18,8 +18,8 @@ dataframes.types dataframes.wire dataframes.array_text dataframes.native datafra
 dataframes.decode.layout dataframes.decode.chain dataframes.decode.cells dataframes.decode.walk
 dataframes.decode.framing dataframes.decode.values dataframes.decode.text dataframes.decode.numeric
 dataframes.decode.readers dataframes.decode
-dataframes.catalog dataframes.prepared dataframes.processing dataframes.sql_types dataframes.statements dataframes.advice
-dataframes.literals dataframes.sql_text dataframes.sizes dataframes.shape dataframes.copy
+dataframes.catalog dataframes.prepared dataframes.processing dataframes.sql_types dataframes.statements
+dataframes.advice dataframes.literals dataframes.sql_text dataframes.sizes dataframes.shape dataframes.copy
 dataframes.streaming dataframes.progress dataframes.rows dataframes.execute
 dataframes.reading dataframes.pending dataframes
 repository

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.dataframes import rows
+from asyncdb_nb.dataframes.advice import advice
 from asyncdb_nb.dataframes.columns import Column, joined
 from asyncdb_nb.dataframes.copy import Part
 from asyncdb_nb.dataframes.execute import OPTION, Capture
@@ -68,6 +69,7 @@ class Reading:
                 "`await frame(session, ...)`, or `await db.frame(...)` without one."
             )
         self._session = session
+        self._statement = statement
         self._params = params
         self._executable = executable(statement, params)
         self._entities = builds_entities(self._executable)
@@ -148,11 +150,17 @@ class Reading:
         return self._entities or bool(getattr(self._executable, "is_dml", False))
 
     async def _execute(self) -> None:
-        self._result = await self._session.execute(self._executable, self._params, execution_options=self._options())
+        with advice(self._statement, self._params):
+            self._result = await self._session.execute(
+                self._executable, self._params, execution_options=self._options()
+            )
         self._name()
 
     async def _stream(self) -> None:
-        self._result = await self._session.stream(self._executable, self._params, execution_options=self._options())
+        with advice(self._statement, self._params):
+            self._result = await self._session.stream(
+                self._executable, self._params, execution_options=self._options()
+            )
         self._name()
 
     async def _next(self, count: int) -> Sequence[Any]:

@@ -21,7 +21,9 @@ from asyncdb_nb.errors import FrameError
 
 Params = Mapping[str, Any] | None
 
-_BIND = re.compile(r"(?<![:\w\\]):([A-Za-z_]\w*)(?=(::)?)")
+BIND = re.compile(r"(?<![:\w\\]):([A-Za-z_]\w*)(?=(::)?)")
+"""`:name` in SQL text."""
+
 _KEPT = "%\0("  # SQLAlchemy takes %(x)s for a bind that it has rendered itself; PostgreSQL takes no \0
 _NO_BIND = re.compile(r"(?<![:\w\\]):(?=\d)")  # text() would take '{"x":1}' for a bind named 1
 
@@ -74,13 +76,13 @@ def _text(statement: str) -> Executable:
 
 
 def _with_binds(statement: str, params: Mapping[str, Any]) -> Executable:
-    missing = [name for name, _ in _BIND.findall(statement) if name not in params]
+    missing = [name for name, _ in BIND.findall(statement) if name not in params]
     if missing:
         raise FrameError(
             f"The statement has :{missing[0]}, but params has no {missing[0]!r}. Add it to params, "
             rf"or write \:{missing[0]} where a colon is meant."
         )
-    apart = _BIND.sub(lambda bind: f":{bind[1]} " if bind[2] else bind[0], statement)  # text() knows no `:name::int`
+    apart = BIND.sub(lambda bind: f":{bind[1]} " if bind[2] else bind[0], statement)  # text() knows no `:name::int`
     return _text(_NO_BIND.sub(r"\:", apart))
 
 

@@ -159,6 +159,40 @@ async def test_an_error_is_sqlalchemys_and_leaves_the_transaction_as_postgresql_
     assert len(await frame(session, "select 1")) == 1
 
 
+@pytest.mark.parametrize(
+    ("statement", "params", "note"),
+    [
+        (
+            "select 1 where 'a:b' = :name",
+            None,
+            'No value was given for :name. Type it after the statement: `{"name": ...}`.',
+        ),
+        ("select 1 where 1 in :ids", {"ids": [1]}, "A list is one value: type `= any(:names)` instead of `in :names`."),
+        ("select relnam from pg_class", None, "Perhaps you meant to reference the column"),
+    ],
+    ids=["no params", "in a list", "column"],
+)
+async def test_an_error_says_what_to_type_instead(
+    session: AsyncSession, statement: str, params: Any, note: str
+) -> None:
+    with pytest.raises(ProgrammingError) as raised:
+        await frame(session, statement, params)
+    await session.rollback()
+    with pytest.raises(ProgrammingError) as raised_in_parts:
+        await anext(frames(session, statement, params))
+
+    for error in (raised.value, raised_in_parts.value):
+        assert f"{error}\n{getattr(error, '__notes__', '')}".count(note) == 1
+
+
+@pytest.mark.parametrize("statement", ["select 'a :b' from", "select :: 1", "select 1/0", "select 1 in ('x')"])
+async def test_an_error_that_says_it_all_has_no_note(session: AsyncSession, statement: str) -> None:
+    with pytest.raises(DBAPIError) as raised:
+        await frame(session, statement)
+
+    assert not getattr(raised.value, "__notes__", ())
+
+
 async def test_a_frame_sees_what_is_pending_in_the_session(tables: AsyncSession) -> None:
     """It runs in the same transaction, after a flush."""
     tables.add(Owner(id=5, name="new"))
