@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.errors import AsyncDBError
@@ -110,6 +111,15 @@ def add_load(subparsers: Subparsers) -> None:
     parser.set_defaults(run=_load)
 
 
+def add_unload(subparsers: Subparsers) -> None:
+    """`asyncdb-nb unload NAME`: an event log out of the tables again."""
+    text = "take an event log out again, with its runs and tasks"
+    parser = subparsers.add_parser("unload", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.add_argument("name", metavar="NAME", help="the name of its workflow, as `load` printed it")
+    parser.add_argument("--url", help="the database (as for connect(): $DATABASE_URL, PG*, the embedded server)")
+    parser.set_defaults(run=_unload)
+
+
 def add_doctor(subparsers: Subparsers) -> None:
     """`asyncdb-nb doctor`: what is installed, the loop, the server, and what is still connected to it."""
     text = "look at versions, loop, server and connections; exit status 1 when something is wrong"
@@ -118,7 +128,7 @@ def add_doctor(subparsers: Subparsers) -> None:
     parser.set_defaults(run=_doctor)
 
 
-SUBCOMMANDS = (add_server, add_load, add_tour, add_lab, add_doctor)
+SUBCOMMANDS = (add_server, add_load, add_unload, add_tour, add_lab, add_doctor)
 
 
 def _server_start(arguments: argparse.Namespace) -> int:
@@ -165,9 +175,25 @@ def _load(arguments: argparse.Namespace) -> int:
         from asyncdb_nb.workflows import load_event_log
 
         async with await connect(url) as db:
-            print(await load_event_log(db, file, **options))
+            log = await load_event_log(db, file, **options)
+        print(log)
+        where = "" if url is None else " --url ..."
+        print(f"It stands beside the other workflows. To take it out again: asyncdb-nb unload {quote(log.name)}{where}")
 
     asyncio.run(load())
+    return 0
+
+
+def _unload(arguments: argparse.Namespace) -> int:
+    async def unload() -> int:
+        from asyncdb_nb.database import connect
+        from asyncdb_nb.workflows import unload_event_log
+
+        async with await connect(arguments.url) as db:
+            return await unload_event_log(db, arguments.name)
+
+    runs = asyncio.run(unload())
+    print(f"{arguments.name} is out again, with its {runs:,} run{'' if runs == 1 else 's'}.")
     return 0
 
 

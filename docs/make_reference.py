@@ -35,7 +35,7 @@ GROUPS = {
     "Embedded server": "asyncdb_nb.server.embedded_server asyncdb_nb.server.EmbeddedServer",
     "Sample workflows": (
         "asyncdb_nb.workflows.WorkflowRepository asyncdb_nb.workflows.load_event_log "
-        "asyncdb_nb.workflows.ensure_sample asyncdb_nb.workflows.seed_workflows "
+        "asyncdb_nb.workflows.unload_event_log asyncdb_nb.workflows.ensure_sample asyncdb_nb.workflows.seed_workflows "
         "asyncdb_nb.workflows.create_tables asyncdb_nb.workflows.drop_tables"
     ),
 }

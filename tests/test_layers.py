@@ -27,7 +27,7 @@ connecting catalog portrait registry stale database
 bridge
 server.guard server.programs server.cluster server
 workflows.models workflows.catalogue workflows.simulation workflows.bulk workflows.generator
-workflows.columns workflows.csvfile workflows.events workflows.assembly workflows.eventlog
+workflows.columns workflows.csvfile workflows.events workflows.assembly workflows.eventlog workflows.unloading
 workflows.questions workflows.repository workflows
 recording listening palette lanes timeline
 doctor.finding doctor.environment doctor.server doctor

@@ -8,6 +8,7 @@ from asyncdb_nb.workflows.eventlog import EventLog, load_event_log
 from asyncdb_nb.workflows.generator import Seeded, ensure_sample, seed_workflows
 from asyncdb_nb.workflows.models import SCHEMA, Run, Status, Task, Workflow, create_tables, drop_tables
 from asyncdb_nb.workflows.repository import WorkflowRepository
+from asyncdb_nb.workflows.unloading import unload_event_log
 
 __all__ = [
     "SCHEMA",
@@ -23,4 +24,5 @@ __all__ = [
     "ensure_sample",
     "load_event_log",
     "seed_workflows",
+    "unload_event_log",
 ]

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 _EVENTS_AT_ONCE = 5_000
-_NOT_LOGS = ("sample", "user")
+NOT_LOGS = ("sample", "user")
+"""The sources of workflows that are no event logs."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _zone(name: str) -> tzinfo:
 async def _add_workflow(connection: AsyncConnection, name: str, source: str, replace: bool) -> int:
     """Make room for the log, and return the id of its workflow."""
     there = await connection.scalar(select(Workflow.source).where(Workflow.name == name))
-    if there in _NOT_LOGS:
+    if there in NOT_LOGS:
         raise EventLogError(f"{name!r} is the name of a workflow that is no event log. Choose another: name='...'.")
     if there is not None and not replace:
         raise EventLogError(

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text
 
 from asyncdb_nb import Database, EventLogError
 from asyncdb_nb.errors import MalformedRowError
-from asyncdb_nb.workflows import EventLog, Run, Task, Workflow, load_event_log, seed_workflows
+from asyncdb_nb.workflows import EventLog, Run, Task, Workflow, load_event_log, seed_workflows, unload_event_log
 
 HEADER = "Case ID,Activity,Complete Timestamp,Resource\n"
 ROWS = (
@@ -331,6 +331,23 @@ async def test_a_log_never_replaces_a_workflow_that_is_no_log(db: Database, writ
 
     with pytest.raises(EventLogError, match="no event log"):
         await load_event_log(db, write(HEADER + ROWS), name=name, replace=True)
+
+
+async def test_a_log_goes_and_leaves_what_was_there_before(db: Database, write):
+    """The sample, and the workflows that somebody wrote, cannot be taken out so."""
+    await seed_workflows(db, runs=5, workflows=1, seed=1)
+    before = await kept(db)
+    await load_event_log(db, write(HEADER + ROWS))
+    async with db.session() as session:
+        session.add(Workflow(name="mine", owner="me"))
+        sample = await session.scalar(select(Workflow.name).where(Workflow.source == "sample"))
+
+    assert await unload_event_log(db, "log") == 2
+
+    assert await kept(db) == [before[0] + 1, *before[1:]]
+    for name in ("log", "mine", sample):
+        with pytest.raises(EventLogError, match=f"There is no event log '{name}'. None is loaded"):
+            await unload_event_log(db, name)
 
 
 async def test_a_missing_file_is_named(db: Database, tmp_path: Path):
