@@ -25,6 +25,7 @@ from asyncdb_nb.database import Database
 from asyncdb_nb.errors import AsyncDBError
 
 PREFIX = "asyncdb_test_"
+OURS = {"server_settings": {"application_name": "asyncdb_nb: pytest"}}  # how the server tells us from the tests
 _RUNS, _TEMPLATES = 0x61646231, 0x61646232  # the two families of advisory locks
 
 Build = Callable[[URL], Awaitable[None]]
@@ -44,8 +45,7 @@ class Keeper:
         self.run_id = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex)[:8]
         self._worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
         self._numbers = count(1)
-        settings = {"server_settings": {"application_name": "asyncdb_nb: pytest"}}
-        self._server = Database(url, isolation_level="AUTOCOMMIT", idle_timeout=None, connect_args=settings)
+        self._server = Database(url, isolation_level="AUTOCOMMIT", idle_timeout=None, connect_args=OURS)
         self._mine: AsyncConnection | None = None  # holds the run's lock as long as this process lives
         self._made: set[str] = set()
         run(self._open())

@@ -8,6 +8,7 @@ engine's pool is listened to, and what is given back is struck out again. `watch
 from __future__ import annotations
 
 import asyncio
+import functools
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -80,6 +81,7 @@ class Ledger:
     out: dict[Any, Checkout] = field(default_factory=dict)
     homes: weakref.WeakKeyDictionary[Any, Home] = field(default_factory=weakref.WeakKeyDictionary)
     ignored: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)  # dialects of engines
+    _tasks: weakref.WeakKeyDictionary[Any, Origin] = field(default_factory=weakref.WeakKeyDictionary)
 
     def start(self) -> Callable[[], None]:
         """Begin to listen; returns what ends it."""
@@ -93,7 +95,8 @@ class Ledger:
         )
         for target, name, listener in listeners:
             event.listen(target, name, listener)
-        unwrap = [also_call(kind, "__init__", _remember_origin, after=True) for kind in (AsyncSession, AsyncEngine)]
+        unwrap = [after_call(kind, "__init__", _remember_origin) for kind in (AsyncSession, AsyncEngine)]
+        unwrap.append(after_call(asyncio.BaseEventLoop, "create_task", self._task_made))
 
         def stop() -> None:
             for target, name, listener in listeners:
@@ -118,7 +121,9 @@ class Ledger:
         if loop is None or self.owner is None or not _is_async(dialect) or dialect in self.ignored:
             return
         self.loop_seen(loop)
-        self.out[record] = Checkout(proxy, record, loop, asyncio.current_task(loop), self.owner, origin.here())
+        task = asyncio.current_task(loop)
+        opened = origin.here() or self._tasks.get(task, ())
+        self.out[record] = Checkout(proxy, record, loop, task, self.owner, opened)
 
     def _given_back(self, connection: Any, record: Any) -> None:
         self.out.pop(record, None)
@@ -127,12 +132,17 @@ class Ledger:
         checkout = self.out.get(_record_of(connection))
         if checkout is not None:
             checkout.session = weakref.ref(session)
-            checkout.origin = session.info.get(_ORIGIN, checkout.origin)
+            checkout.origin = session.info.get(_ORIGIN) or checkout.origin
 
     def _executed(self, connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         checkout = self.out.get(_record_of(connection))
         if checkout is not None:
             checkout.statement = statement
+
+    def _task_made(self, loop: Any, task: Any) -> None:
+        """Remember who made it: a task that is `db.frame(...)` itself has no line of the user's on its stack."""
+        if self.owner is not None:
+            self._tasks[task] = origin.here(depth=1)
 
 
 def dialect_of(record: Any) -> Any:
@@ -140,17 +150,15 @@ def dialect_of(record: Any) -> Any:
     return _pool_of(record)._dialect
 
 
-def also_call(kind: Any, name: str, also: Callable[[Any], None], after: bool = False) -> Callable[[], None]:
-    """Have a method call a function as well, before it or after it; returns what undoes that."""
+def after_call(kind: Any, name: str, also: Callable[[Any, Any], None]) -> Callable[[], None]:
+    """Have a method followed by a function that is given the object and the result; returns what undoes that."""
     original = getattr(kind, name)
 
+    @functools.wraps(original)
     def wrapped(self: Any, *args: Any, **kw: Any) -> Any:
-        if after:
-            original(self, *args, **kw)
-            also(self)
-            return None
-        also(self)
-        return original(self, *args, **kw)
+        result = original(self, *args, **kw)
+        also(self, result)
+        return result
 
     setattr(kind, name, wrapped)
     return lambda: setattr(kind, name, original)
@@ -159,7 +167,7 @@ def also_call(kind: Any, name: str, also: Callable[[Any], None], after: bool = F
 _ORIGIN = "_asyncdb_nb_origin"
 
 
-def _remember_origin(made: Any) -> None:
+def _remember_origin(made: Any, _: None) -> None:
     if isinstance(made, AsyncSession):
         made.sync_session.info[_ORIGIN] = origin.here()
     elif not hasattr(made.sync_engine.dialect, _ORIGIN):  # execution_options() makes a second object for one engine

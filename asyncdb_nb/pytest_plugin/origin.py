@@ -33,13 +33,13 @@ _INSTALLED = tuple(
 _LOOP = asyncio.Handle._run.__code__
 
 
-def here() -> Origin:
-    """Return (file, line, function) of the innermost lines of the user's code, at most `DEPTH`."""
+def here(depth: int = DEPTH) -> Origin:
+    """Return (file, line, function) of the innermost lines of the user's code, at most `depth`."""
     found = []
     for frame in _frames():
         if _is_users(frame.f_code.co_filename):
             found.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
-            if len(found) == DEPTH:
+            if len(found) == depth:
                 break
     return tuple(found)
 

@@ -12,7 +12,7 @@ from asyncdb_nb.database import Database
 from asyncdb_nb.errors import DatabaseClosedError
 from asyncdb_nb.pytest_plugin import schema, truncate
 from asyncdb_nb.pytest_plugin.clones import Clones
-from asyncdb_nb.pytest_plugin.keeper import Keeper
+from asyncdb_nb.pytest_plugin.keeper import OURS, Keeper
 from asyncdb_nb.pytest_plugin.rollback import Stage
 from asyncdb_nb.pytest_plugin.watch import Watch
 
@@ -83,7 +83,7 @@ class Truncated(Kept):
 
     def __init__(self, keeper: Keeper, template: str) -> None:
         super().__init__(keeper, template)
-        self._cleaner = Database(keeper.url(self._name), idle_timeout=None)
+        self._cleaner = Database(keeper.url(self._name), idle_timeout=None, connect_args=OURS)
         run(truncate.refuse_seeds(self._cleaner))
 
     @contextmanager

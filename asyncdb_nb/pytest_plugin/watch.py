@@ -9,6 +9,7 @@ come while the loop can still close it. `ledger.py` knows what is open; `hooks.p
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 import weakref
 from collections.abc import Callable, Iterable
@@ -20,7 +21,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb import loops
 from asyncdb_nb.pytest_plugin.leak import Leak
-from asyncdb_nb.pytest_plugin.ledger import Checkout, Ledger, also_call, dialect_of
+from asyncdb_nb.pytest_plugin.ledger import Checkout, Ledger, dialect_of
 
 GRACE_SECONDS = 0.2  # for a task that outlives the test on purpose and is just about to give its connection back
 CANCEL_SECONDS = 2.0  # how long cancelled tasks may take to end
@@ -40,11 +41,20 @@ class Watch:
 
     def start(self) -> Callable[[], None]:
         """Begin to watch; returns what ends it."""
-        ends = (self.ledger.start(), also_call(asyncio.Runner, "close", self._runner_ends))
+        stop_writing = self.ledger.start()
+        runner: Any = asyncio.Runner
+        close = runner.close
+
+        @functools.wraps(close)
+        def look_and_close(ending: Any) -> None:
+            self._runner_ends(ending)
+            close(ending)
+
+        runner.close = look_and_close
 
         def stop() -> None:
-            for end in ends:
-                end()
+            runner.close = close
+            stop_writing()
 
         return stop
 

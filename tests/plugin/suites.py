@@ -59,20 +59,30 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 """
 
-NO_BACKEND_AFTER_EACH_TEST = """
+LOOK_AFTER_EACH_TEST = """
 import os
 import time
 import psycopg
 import pytest
 
-LEFT = "select count(*) from pg_stat_activity where datname like 'asyncdb_test_%'"
+def pytest_configure(config):
+    config.look = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, application_name="look")
 
-@pytest.hookimpl(wrapper=True)
+def pytest_unconfigure(config):
+    config.look.close()
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item, nextitem):
     result = yield
-    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, application_name="look") as connection:
-        end = time.monotonic() + 1
-        while left := connection.execute(LEFT).fetchone()[0]:
-            assert time.monotonic() < end, f"{left} backends are left"
+    statement = (
+        "select state, query from pg_stat_activity "
+        "where datname like 'asyncdb_test_%' and application_name <> 'asyncdb_nb: pytest' and {what}"
+    )
+    end = time.monotonic() + 1
+    while left := item.config.look.execute(statement).fetchall():
+        assert time.monotonic() < end, f"backends are left: {{left}}"
     return result
 """
+NO_BACKEND_AFTER_EACH_TEST = LOOK_AFTER_EACH_TEST.format(what="true")
+NO_BUSY_BACKEND_AFTER_EACH_TEST = LOOK_AFTER_EACH_TEST.format(what="state <> 'idle'")
+"""Where tests share a loop, they share its idle connections as well. The plugin itself connects under its own name."""

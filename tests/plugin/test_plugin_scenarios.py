@@ -6,7 +6,7 @@ import re
 
 import pytest
 from server_checks import ServerWatch
-from suites import CONFTEST, NO_BACKEND_AFTER_EACH_TEST, RunSuite
+from suites import CONFTEST, NO_BACKEND_AFTER_EACH_TEST, NO_BUSY_BACKEND_AFTER_EACH_TEST, RunSuite
 
 pytestmark = pytest.mark.usefixtures("clean_server")  # which also looks for connections without a goodbye
 
@@ -14,7 +14,6 @@ TWO_HUNDRED = """
 import pytest
 from things import add, count
 
-{mark}
 @pytest.mark.parametrize("number", range(200))
 async def test_commits(asyncdb, number):
     await add(asyncdb)
@@ -37,18 +36,19 @@ async def one(bind=engine):
 
 def test_scenario_01_two_hundred_tests_on_two_hundred_loops(run_suite: RunSuite) -> None:
     """No warning, no sleep, and after each test no backend is left on the databases of the run."""
-    files = {"conftest": CONFTEST + NO_BACKEND_AFTER_EACH_TEST, "test_it": TWO_HUNDRED.format(mark="")}
+    files = {"conftest": CONFTEST + NO_BACKEND_AFTER_EACH_TEST, "test_it": TWO_HUNDRED}
 
     run_suite(files=files, passed=200)
 
 
 def test_scenario_02_five_connections_in_parallel_in_each_test(run_suite: RunSuite) -> None:
+    """The same two hundred loops, with the pool as it is by default: a thousand connections, and none is left."""
     suite = """
 import asyncio
 import pytest
 
 @pytest.mark.asyncdb(isolation="none")
-@pytest.mark.parametrize("number", range(50))
+@pytest.mark.parametrize("number", range(200))
 async def test_five(asyncdb, number):
     async def pid(barrier):
         async with asyncdb.engine.connect() as connection:
@@ -58,7 +58,7 @@ async def test_five(asyncdb, number):
     barrier = asyncio.Barrier(5)
     assert len(set(await asyncio.gather(*(pid(barrier) for _ in range(5))))) == 5
 """
-    run_suite(files={"conftest": CONFTEST + NO_BACKEND_AFTER_EACH_TEST, "test_it": suite}, passed=50)
+    run_suite(files={"conftest": CONFTEST + NO_BACKEND_AFTER_EACH_TEST, "test_it": suite}, passed=200)
 
 
 def test_scenario_03_six_modules_share_one_engine_that_cannot_be_changed(run_suite: RunSuite) -> None:
@@ -107,22 +107,67 @@ async def test_a_session_that_crosses_loops_is_told_so(session):
     run_suite("--asyncdb-cure", "--asyncdb-leaks=error", files={"shared": ENGINE, "test_it": suite}, passed=21)
 
 
-@pytest.mark.parametrize("mode", ["session loop", "anyio"])
-def test_scenario_05_two_hundred_tests_on_one_loop(run_suite: RunSuite, mode: str) -> None:
-    """One loop for all tests: each has a clean state, and all share one connection of the database."""
-    one_loop = """
-@pytest.fixture(scope="module")
+ONE_LOOP = """
+import os
+import time
+import psycopg
+import pytest
+import shared
+from shared import text
+from things import add, count
+
+LEFT = "select count(*) from pg_stat_activity where application_name = 'theirs'"
+pids = set()
+
+{engine_fixture}
+async def engine({backend}):
+    settings = dict(server_settings=dict(application_name="theirs"))
+    engine = shared.create_async_engine(shared.url, connect_args=settings)
+    yield engine
+    await engine.dispose()
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        end = time.monotonic() + 1
+        while connection.execute(LEFT).fetchone()[0]:
+            assert time.monotonic() < end, "backends are left"
+
+{mark}
+@pytest.mark.parametrize("number", range({number}))
+async def test_one(engine, asyncdb, number):
+    await add(asyncdb)
+    assert await count(asyncdb) == 1
+    for bind in (engine, asyncdb.engine):
+        async with bind.connect() as connection:
+            pids.add((await connection.execute(text("select pg_backend_pid()"))).scalar())
+    assert len(pids) == 2
+"""
+ONE_LOOP_BY = {
+    "session loop": {
+        "engine_fixture": 'import pytest_asyncio\n\n@pytest_asyncio.fixture(scope="session", loop_scope="session")',
+        "backend": "",
+        "mark": "",
+    },
+    "anyio": {
+        "engine_fixture": """
+@pytest.fixture(scope="session")
 def anyio_backend():
     return "asyncio"
 
-@pytest.fixture(scope="module", autouse=True)
-async def the_loop(anyio_backend):
-    yield
+@pytest.fixture(scope="session")""",
+        "backend": "anyio_backend",
+        "mark": "@pytest.mark.anyio",
+    },
+}
 
-@pytest.mark.anyio"""
-    suite = TWO_HUNDRED.format(mark=one_loop if mode == "anyio" else "")
 
-    run_suite(mode=mode, files={"test_it": suite}, passed=200)
+@pytest.mark.parametrize(("mode", "number"), [("session loop", 200), ("anyio", 20)])
+def test_scenario_05_two_hundred_tests_on_one_loop(run_suite: RunSuite, mode: str, number: int) -> None:
+    """An engine of the suite's own, with its default pool, has one connection in all; one dispose() closes it.
+
+    The same holds for the plugin's database, each of whose states is clean.
+    """
+    suite = ONE_LOOP.format(number=number, **ONE_LOOP_BY[mode])
+
+    run_suite(mode=mode, files={"shared": ENGINE, "test_it": suite}, passed=number)
 
 
 def test_scenario_06_07_and_14_loops_that_end_one_after_another(run_suite: RunSuite) -> None:
@@ -166,27 +211,34 @@ async def test_is_clean(asyncdb):
 async def test_leaves_a_query(asyncdb):
     async def work():
         async with asyncdb.session() as session:
+            await session.execute(text("select 1"))
+            begun.set()
             await session.execute(text("select pg_sleep(60)"))
 
     global task
+    begun = asyncio.Event()
     task = asyncio.create_task(work())
-    await asyncio.sleep(0.1)
+    await begun.wait()
 
 async def test_is_clean_as_well(asyncdb):
-    assert task.cancelled() or task.done()
+    assert task.cancelled()
     assert await count(asyncdb) == 0
 """
 
 
 @pytest.mark.parametrize("mode", ["asyncio", "session loop", "anyio"])
 def test_scenario_08_and_09_what_a_test_leaves_is_its_own_fault(run_suite: RunSuite, mode: str) -> None:
-    """The session and the query are named with their lines; the tests after them are clean, and no backend is left."""
+    """The session and the query are named with their lines; the task is cancelled, and no backend is left of it.
+
+    That is so at once, and the tests after them are clean. On a loop that goes on, the connection may stay, idle.
+    """
+    look = NO_BUSY_BACKEND_AFTER_EACH_TEST if mode == "session loop" else NO_BACKEND_AFTER_EACH_TEST
     suite = LEAKS.replace("async def test_", "@pytest.mark.anyio\nasync def test_") if mode == "anyio" else LEAKS
     line = dict(enumerate(suite.splitlines(), 1))
     session_line = next(number for number, text in line.items() if "= AsyncSession(" in text)
     query_line = next(number for number, text in line.items() if "with asyncdb.session()" in text)
 
-    result = run_suite(mode=mode, files={"test_it": suite}, passed=4, errors=2)
+    result = run_suite(mode=mode, files={"conftest": CONFTEST + look, "test_it": suite}, passed=4, errors=2)
 
     result.stdout.fnmatch_lines(
         [
@@ -197,7 +249,7 @@ def test_scenario_08_and_09_what_a_test_leaves_is_its_own_fault(run_suite: RunSu
 
 
 def test_scenario_10_a_test_that_raises_or_times_out_in_mid_query(run_suite: RunSuite) -> None:
-    """What it did is undone, in less than a second; of a test that hung, the statement is named."""
+    """What it did is undone, in less than a second, and no backend is left of it; where it hung, that is named."""
     suite = """
 import asyncio
 import pytest
@@ -229,7 +281,9 @@ class TestEach:
     async def test_is_clean(self, asyncdb, isolation):
         assert await count(asyncdb) == 0
 """
-    result = run_suite("--durations=0", quiet=False, files={"test_it": suite}, passed=3, failed=9, errors=3)
+    files = {"conftest": CONFTEST + NO_BACKEND_AFTER_EACH_TEST, "test_it": suite}
+
+    result = run_suite("--durations=0", quiet=False, files=files, passed=3, failed=9, errors=3)
 
     result.stdout.fnmatch_lines(["*timed_out_by_a_signal* left a query that is still running, *'select pg_sleep(30)'*"])
     seconds = [float(line.split("s")[0]) for line in result.outlines if re.match(r"\d+\.\d\ds teardown ", line)]
@@ -238,69 +292,93 @@ class TestEach:
 
 
 COMMITS = """
+import asyncio
 import pytest
-from things import add, count
+from sqlalchemy import event
+from things import add, count, things
 
-{mark}
-@pytest.mark.parametrize("number", range({number}))
-class TestCommits:
-    async def test_in_sessions_of_its_own(self, asyncdb, number):
-        assert await count(asyncdb) == 0
-        await add(asyncdb)
-        await add(asyncdb, "two")
-        assert await count(asyncdb) == 2
+pytestmark = [{mark}pytest.mark.parametrize("number", range({number}))]
+kept = []
 
-    async def test_in_the_session_of_the_fixture(self, asyncdb_session, asyncdb, number):
-        await asyncdb_session.run_sync(lambda session: session.execute(TABLE.insert().values(name="one")))
-        await asyncdb_session.commit()
-        await asyncdb_session.run_sync(lambda session: session.execute(TABLE.insert().values(name="two")))
-        await asyncdb_session.rollback()
-        assert await count(asyncdb) == 1
+async def test_in_sessions_of_its_own(asyncdb, number):
+    assert await count(asyncdb) == 0
+    await add(asyncdb)
+    await add(asyncdb, "two")
+    assert await count(asyncdb) == 2
 
-    async def test_and_rolls_back(self, asyncdb, number):
-        with pytest.raises(LookupError):
-            async with asyncdb.session() as session:
-                await session.execute(TABLE.insert().values(name="one"))
-                raise LookupError
-        assert await count(asyncdb) == 0
-"""
+async def test_in_the_session_of_the_fixture(asyncdb_session, asyncdb, number):
+    await asyncdb_session.execute(things.insert().values(name="one"))
+    await asyncdb_session.commit()
+    await asyncdb_session.execute(things.insert().values(name="two"))
+    await asyncdb_session.rollback()
+    assert await count(asyncdb) == 1
 
-IN_A_FRAME = """
-async def test_by_core_and_sees_it_in_a_frame(asyncdb):
+async def test_and_rolls_back(asyncdb, number):
+    with pytest.raises(LookupError):
+        async with asyncdb.session() as session:
+            await session.execute(things.insert().values(name="one"))
+            raise LookupError
+    assert await count(asyncdb) == 0
+
+async def test_by_core_and_sees_it_in_a_frame(asyncdb, number):
     async with asyncdb.engine.begin() as connection:
-        await connection.execute(TABLE.insert().values(name="one"))
+        await connection.execute(things.insert().values(name="one"))
     assert (await asyncdb.frame("select name from things"))["name"].tolist() == ["one"]
-"""
 
-LEFT_IN_A_TRANSACTION = """
-async def test_leaves_the_session_of_the_fixture_in_a_transaction(asyncdb_session):
-    await asyncdb_session.execute(TABLE.insert().values(name="one"))
+async def test_leaves_the_session_of_the_fixture_in_a_transaction(asyncdb_session, number):
+    await asyncdb_session.execute(things.insert().values(name="one"))
 
-async def test_sees_nothing_of_it(asyncdb):
+async def test_leaves_a_frame_half_read(asyncdb, number):
+    await add(asyncdb)
+    frames = asyncdb.frames("select generate_series(1, 100000) as n")
+    kept.append(frames)
+    await anext(frames)  # LINE
+
+async def test_leaves_a_call_for_a_frame(asyncdb, number):
+    await add(asyncdb)
+    begun = asyncio.Event()
+    event.listen(asyncdb.engine.sync_engine, "before_cursor_execute", lambda *_: begun.set())
+    kept.append(asyncio.create_task(asyncdb.frame("select pg_sleep(60)")))  # LINE
+    await begun.wait()
+
+async def test_sees_nothing_of_it(asyncdb, number):
     assert await count(asyncdb) == 0
 """
+
+
+def check_commits(result: pytest.RunResult) -> None:
+    """What the tests of `COMMITS` leave behind is told, with the lines that are marked there."""
+    lines = [number for number, line in enumerate(COMMITS.splitlines(), 1) if line.endswith("# LINE")]
+    result.stdout.fnmatch_lines_random(
+        [
+            f"test_leaves_a_frame_half_read* left a session *, opened at test_it.py:{lines[0]} in test_leaves_*",
+            f"test_leaves_a_call_for_a_frame* left a query *, opened at test_it.py:{lines[1]} in *pg_sleep(60)'*",
+        ]
+    )
 
 
 @pytest.mark.parametrize("isolation", ["rollback", "clone", "truncate"])
 def test_scenario_11_code_under_test_commits_and_the_next_test_sees_nothing(
     run_suite: RunSuite, isolation: str
 ) -> None:
-    suite = COMMITS.format(mark="", number=3).replace("import add", "import things as TABLE, add")
-    suite += IN_A_FRAME + LEFT_IN_A_TRANSACTION
+    """Through sessions, Core and frames; also not of what a test does not give back."""
+    suite = COMMITS.format(mark="", number=2)
 
-    run_suite("-o", f"asyncdb_isolation={isolation}", files={"test_it": suite}, passed=12)
+    result = run_suite("-o", f"asyncdb_isolation={isolation}", files={"test_it": suite}, passed=16, errors=4)
+
+    check_commits(result)
 
 
-@pytest.mark.parametrize(("mode", "workers"), [("anyio", 0), ("asyncio", 4), ("anyio", 2)])
+@pytest.mark.parametrize(("mode", "workers"), [("anyio", 0), ("asyncio", 4), ("anyio", 4)])
 def test_scenario_12_the_same_under_xdist_and_with_anyio(
     run_suite: RunSuite, clean_server: ServerWatch, mode: str, workers: int
 ) -> None:
     """The workers build one template, and the last of them leaves no database behind."""
-    mark = "@pytest.mark.anyio" if mode == "anyio" else ""
-    suite = COMMITS.format(mark=mark, number=4).replace("import add", "import things as TABLE, add")
+    suite = COMMITS.format(mark="pytest.mark.anyio, " if mode == "anyio" else "", number=4)
 
-    run_suite("-n", str(workers), mode=mode, files={"test_it": suite}, passed=12)
+    result = run_suite("-n", str(workers), mode=mode, files={"test_it": suite}, passed=32, errors=8)
 
+    check_commits(result)
     assert clean_server.query("select datname from pg_database where datname like 'asyncdb_test_%'") == []
 
 
