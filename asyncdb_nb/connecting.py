@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from asyncdb_nb.errors import ConnectError
 from asyncdb_nb.identity import application_name
 from asyncdb_nb.pool import LoopBoundPool
-from asyncdb_nb.target import Target
+from asyncdb_nb.target import EMBEDDED, Target
 
 CHECK_INTERVAL = "client_connection_check_interval"
 """Makes the server look, during a query, whether its client still lives; a killed kernel's query then ends at once."""
@@ -188,6 +188,8 @@ def _server_says(error: Exception, sqlstate: str, target: Target) -> str:
 def _network_says(error: Exception, target: Target) -> str:
     server = target.server
     match error:
+        case FileNotFoundError() | ConnectionRefusedError() if target.origin == EMBEDDED:
+            return "The embedded server is stopped. Run the cell with `await connect()` again, which starts it."
         case socket.gaierror():
             return (
                 f"The host of {server} is not known ({error.strerror}). Type another host name, or check the network."

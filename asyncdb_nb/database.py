@@ -29,6 +29,7 @@ from sqlalchemy.orm import Session
 from asyncdb_nb import catalog
 from asyncdb_nb.connecting import make_engine, without_frames
 from asyncdb_nb.errors import AsyncDBError, DatabaseClosedError, DatabaseURLError
+from asyncdb_nb.pending import Pending
 from asyncdb_nb.portrait import portrait
 from asyncdb_nb.registry import Registry
 from asyncdb_nb.sessions import reading_scope, session_scope
@@ -272,8 +273,6 @@ class Database:
                     raise
 
     def _pending(self, call: str, start: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
-        from asyncdb_nb.dataframes.pending import Pending
-
         return Pending(start, f"db.{call}")
 
     async def aclose(self) -> None:
@@ -308,14 +307,14 @@ class Database:
             self._has_sample = True
 
 
-async def connect(
+def connect(
     url: str | URL | None = None,
     sessionmaker: SessionFactory | None = None,
     *,
     service: str | None = None,
     idle_timeout: float | None = 60.0,
     **engine_options: Any,
-) -> Database:
+) -> Coroutine[Any, Any, Database]:
     """Make a `Database` and ask its server once, so that a wrong URL fails here.
 
     Called again with the same arguments, it returns the same `Database` (after asking the server again) until that is
@@ -330,6 +329,9 @@ async def connect(
         idle_timeout: As for `Database`.
         **engine_options: As for `Database`.
 
+    Returns:
+        A coroutine of the `Database`. Without an `await`, its repr says what to type.
+
     Raises:
         DatabaseURLError: The URL cannot be read.
         ConnectError: The server cannot be reached, or says no; the message says which part is wrong and what to type.
@@ -339,17 +341,24 @@ async def connect(
         >>> db = await connect("postgresql://me@db.example.org/shop")
         >>> await db.frame("select count(*) from orders")
     """
+    given = (url, service, sessionmaker, {"idle_timeout": idle_timeout, **engine_options})
+    return Pending(lambda: _connect(*given), "connect(...)", "Nothing is connected yet.")
+
+
+async def _connect(
+    url: str | URL | None, service: str | None, sessionmaker: SessionFactory | None, options: dict[str, Any]
+) -> Database:
     if "IPython" in sys.modules:  # a cell: Stop shall stop it, and nothing shall stay open behind it
         from asyncdb_nb.kernel import switch_on
 
         switch_on()
     try:
         where = resolve(url, service=service) or await _embedded()
-        database = _registered(where, sessionmaker, {"idle_timeout": idle_timeout, **engine_options})
+        database = _registered(where, sessionmaker, options)
     except Exception as error:
         raise without_frames(error) from error.__cause__
     finally:
-        del url, engine_options  # no traceback shall show them: they may hold a password
+        del url, options  # no traceback shall show them: they may hold a password
     await database._check()
     return database
 

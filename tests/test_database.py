@@ -483,6 +483,46 @@ def test_without_a_url_the_sample_workflows_are_there(run_script, embedded_home:
     assert int(done.stdout.rpartition("workflows: ")[2]) > 0
 
 
+def test_after_a_stop_of_the_embedded_server_the_message_says_what_to_run(  # type: ignore[no-untyped-def]
+    run_script, embedded_home: str
+) -> None:
+    """And doing so helps: the same `Database` works again."""
+    done = run_script(
+        "import asyncio, asyncdb_nb\n"
+        "from asyncdb_nb.server import embedded_server\n"
+        "async def main():\n"
+        "    db = await asyncdb_nb.connect()\n"
+        "    await db.frame('select 1')\n"
+        "    await asyncio.to_thread(embedded_server().stop)\n"
+        "    try:\n"
+        "        await db.frame('select 2')\n"
+        "    except asyncdb_nb.ConnectError as error:\n"
+        "        print(error)\n"
+        "    await asyncdb_nb.connect()\n"
+        "    print(await db.frame('select 3 as three'))\n"
+        "asyncio.run(main())\n",
+        clean=False,  # asyncio's debug mode remarks on stderr that the first import is slow
+        env={"DATABASE_URL": "", "ASYNCDB_NB_HOME": embedded_home},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == (
+        "The embedded server is stopped. Run the cell with `await connect()` again, which starts it."
+    )
+    assert done.stdout.split()[-3:] == ["three", "0", "3"]
+
+
+async def test_a_connect_that_was_not_awaited_says_what_to_type(database_url: str) -> None:
+    """Whatever is done with it; and nothing has begun that could warn later."""
+    db = connect(f"{database_url}&password={SECRET}")
+
+    assert repr(db) == "Nothing is connected yet. Type: await connect(...)"
+    for use in (lambda: db.frame("select 1"), lambda: db.session(), lambda: db["x"]):
+        with pytest.raises((AttributeError, TypeError), match=r"is connected yet\. Type: await connect\(\.\.\.\)"):
+            use()
+    assert asyncio.iscoroutine(db)
+
+
 @pytest.fixture
 async def shop(fresh_database_url: str) -> AsyncIterator[Database]:
     async with Database(fresh_database_url) as database:

@@ -14,6 +14,7 @@ errors
 ctrl_c loops standstill keepalive ping guard first_connect goodbye custody subpool pool
 libpq target urls identity
 committing sessions
+pending
 dataframes.types dataframes.wire dataframes.array_text dataframes.native dataframes.memory dataframes.columns
 dataframes.decode.layout dataframes.decode.chain dataframes.decode.cells dataframes.decode.walk
 dataframes.decode.framing dataframes.decode.values dataframes.decode.text dataframes.decode.numeric
@@ -21,7 +22,7 @@ dataframes.decode.readers dataframes.decode
 dataframes.catalog dataframes.prepared dataframes.processing dataframes.sql_types dataframes.statements
 dataframes.advice dataframes.literals dataframes.sql_text dataframes.sizes dataframes.shape dataframes.copy
 dataframes.streaming dataframes.progress dataframes.rows dataframes.execute
-dataframes.reading dataframes.pending dataframes
+dataframes.reading dataframes
 repository
 connecting catalog portrait registry stale database
 bridge

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from asyncdb_nb.dataframes import columns as assembly
 from asyncdb_nb.dataframes import rows as results_
 from asyncdb_nb.dataframes.columns import Column
-from asyncdb_nb.dataframes.pending import Pending
 from asyncdb_nb.dataframes.reading import Reading
 from asyncdb_nb.dataframes.statements import Params
 from asyncdb_nb.dataframes.types import DtypeBackend, NumericAs
+from asyncdb_nb.pending import Pending
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,11 +20,15 @@ class Pending(Coroutine[Any, Any, T]):
     Args:
         start: Makes the coroutine that does the work; called at the first step.
         call: What to show after `await`: `frame(session, ...)`.
+        state: What to say of the state of things before that.
     """
 
-    def __init__(self, start: Callable[[], Coroutine[Any, Any, T]], call: str) -> None:
+    def __init__(
+        self, start: Callable[[], Coroutine[Any, Any, T]], call: str, state: str = "Nothing was read yet."
+    ) -> None:
         self._start = start
         self._call = call
+        self._state = state
         self._running: Coroutine[Any, Any, T] | None = None
         self._closed = False
 
@@ -47,7 +51,7 @@ class Pending(Coroutine[Any, Any, T]):
 
     def __repr__(self) -> str:
         if self._running is None and not self._closed:
-            return f"Nothing was read yet. Type: await {self._call}"
+            return f"{self._state} Type: await {self._call}"
         return f"<{self._call}, awaited>"
 
     def __getattr__(self, name: str) -> NoReturn:
