@@ -165,7 +165,17 @@ class Database:
         return self._pending("table(...)", self._read(table, statement, params, options))
 
     def frames(self, statement: Any, params: Any = None, **options: Any) -> AsyncGenerator[pd.DataFrame, None]:
-        """Read a statement in parts, in one read-only transaction that lasts as long as the loop over them.
+        """Read a statement in parts, in one read-only transaction of its own.
+
+        The transaction and its connection last until the loop has come to its end. After a `break` or an error in the
+        body they last a moment longer: Python leaves the end to a task, which runs when your code next awaits
+        something. To have it ended there and then, put `contextlib.aclosing(...)` around the call. A stream that is
+        kept in a variable and not read to its end stays open as long as the variable.
+
+        Args:
+            statement: As for `frame`.
+            params: As for `frame`.
+            **options: As for `asyncdb_nb.frames`: `rows` is how many rows a part has (100,000; the last has the rest).
 
         Example:
             >>> async for part in db.frames("select * from tasks", rows=100_000):
