@@ -33,7 +33,12 @@ def run_suite(
     monkeypatch.setenv("PYTHONPATH", str(pytester.path))
 
     def run(
-        *options: str, mode: str = "asyncio", quiet: bool = True, files: dict[str, str], **outcomes: int
+        *options: str,
+        mode: str = "asyncio",
+        quiet: bool = True,
+        seconds: float = 100,
+        files: dict[str, str],
+        **outcomes: int,
     ) -> pytest.RunResult:
         for name, content in {"things": THINGS, "conftest": CONFTEST, **files}.items():
             file = Path(pytester.path, *name.split("/")).with_suffix(".py")
@@ -41,7 +46,7 @@ def run_suite(
             file.write_text(content)
         pytester.makeini("[pytest]")
         command = (*STRICT, "-m", "pytest", "-p", "no:cacheprovider", *PLUGINS, *MODES[mode], *options)
-        result = pytester.run(sys.executable, *command, timeout=100)
+        result = pytester.run(sys.executable, *command, timeout=seconds)
         assert result.parseoutcomes().keys() - {"warnings"}, result.outlines[-5:]
         result.assert_outcomes(**outcomes)
         assert not quiet or [line for line in result.errlines if not line.startswith(SLOW)] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from suites import RunSuite
+from suites import CONFTEST, RunSuite
 
 pytestmark = pytest.mark.usefixtures("clean_server")
 
@@ -20,10 +20,21 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 url = os.environ["DATABASE_URL"].replace("postgresql://", "postgresql+asyncpg://")
 kept = []
 
-async def doze(db, statement):
-    async with db.session() as session:  # LINE of task and query
-        await session.execute(text(statement))
-        await asyncio.sleep(60)
+async def leave_behind(db, in_a_query):
+    async def doze():
+        async with db.session() as session:  # LINE of task and query
+            await session.execute(text("select 1"))
+            begun.set()
+            await (session.execute(text("select pg_sleep(60)")) if in_a_query else asyncio.sleep(60))
+
+    begun = asyncio.Event()
+    kept.append(asyncio.create_task(doze()))
+    await begun.wait()
+"""
+IN_NO_HURRY = """
+from asyncdb_nb.pytest_plugin import watch
+
+watch.GRACE_SECONDS = 0.02  # what these suites leave does not end by itself
 """
 
 LEAVE = {
@@ -38,11 +49,9 @@ LEAVE = {
     await connection.execute(text("select 1"))
     kept.append(connection)""",
     "query": """
-    kept.append(asyncio.create_task(doze(asyncdb, "select pg_sleep(60)")))
-    await asyncio.sleep(0.1)""",
+    await leave_behind(asyncdb, in_a_query=True)""",
     "task": """
-    kept.append(asyncio.create_task(doze(asyncdb, "select 1")))
-    await asyncio.sleep(0.1)""",
+    await leave_behind(asyncdb, in_a_query=False)""",
     "engine": """
     engine = create_async_engine(url)  # LINE
     kept.append(engine)
@@ -68,13 +77,14 @@ async def test_{kind}_raised(asyncdb):{leave}
     "cancelled": """
 async def test_{kind}_cancelled(asyncdb):
     async def work():{indented}
+        reached.set()
         await asyncio.sleep(60)
 
-    try:
-        async with asyncio.timeout(0.5):
-            await work()
-    except TimeoutError:
-        pass
+    reached = asyncio.Event()
+    task = asyncio.create_task(work())
+    await reached.wait()
+    task.cancel()
+    await asyncio.wait([task])
 """,
     "fixture": """
 @pytest_asyncio.fixture
@@ -114,43 +124,64 @@ def blamed(result: pytest.RunResult) -> dict[str, str]:
 def test_each_kind_of_leak_is_pinned_on_its_test_and_line(run_suite: RunSuite, mode: str, isolation: str) -> None:
     """Six resources: forgotten, left by an error, by a cancellation, by a fixture. The tests between them are clean.
 
-    On a loop that lasts as long as the session, the engines are found when it ends.
+    On a loop that lasts as long as the session, the engines are found when it ends; who left them is known then, too.
     """
     lines, opened = a_suite_of_all_leaks()
-    files = {"test_it": "\n".join(lines)}
+    files = {"conftest": CONFTEST + IN_NO_HURRY, "test_it": "\n".join(lines)}
     lasting = mode == "session loop"
     outcomes = {"passed": 42, "failed": 6, "errors": 21 if lasting else 24}
 
     result = run_suite("-o", f"asyncdb_isolation={isolation}", mode=mode, files=files, **outcomes)
 
-    told = blamed(result)
+    told = blamed(result) | engines_told_at_the_end(result)
     for name, place in opened.items():
         kind, manner = name.split("_")
-        if kind == "engine" and lasting:
-            assert name not in told
-            continue
         who = f"The fixture '{kind}_of_a_fixture'" if manner == "fixture" else f"test_{name}"
         assert told[name].startswith(f"{who} left {WORDS[kind]}"), told[name]
         number = int(re.search(r"opened at test_it\.py:(\d+) in ", told[name])[1]) - 1
         assert number in place, told[name]
         assert "# LINE" in lines[number], told[name]
-    if lasting:
-        told_at_the_end = {
-            line for line in result.outlines if line.startswith(("test_", "The ")) and "left an engine" in line
-        }
-        assert len(told_at_the_end) == 4  # where the summary is not cut (CI is set), each is told twice
 
 
-def test_a_thousand_clean_tests_are_not_blamed(run_suite: RunSuite) -> None:
-    """Also not with a task in the background that a fixture of the session keeps busy with queries."""
-    suite = """
+def engines_told_at_the_end(result: pytest.RunResult) -> dict[str, str]:
+    """Of a suite with one loop: what the last teardown says about each test that left an engine."""
+    found = {}
+    for line in result.outlines:
+        if who := re.match(r"(?:test_engine_(\w+)|The fixture 'engine_of_a_(fixture)') left an engine", line):
+            found[f"engine_{who[1] or who[2]}"] = line
+    return found
+
+
+CLEAN_SUITE = """
 import asyncio
 import os
 import pytest
-import pytest_asyncio
 from sqlalchemy import text
 from asyncdb_nb import Database
 from things import add, count
+
+{busy}
+pytestmark = [{mark}pytest.mark.parametrize("isolation", [
+    pytest.param(f"{{isolation}}-{{number}}", marks=pytest.mark.asyncdb(isolation=isolation))
+    for isolation, numbers in {numbers}.items()
+    for number in range(numbers)
+])]
+
+async def test_session(asyncdb, isolation):
+    await add(asyncdb, isolation)
+
+async def test_fixture(asyncdb_session, isolation):
+    await asyncdb_session.execute(text("select 1"))
+
+async def test_tasks(asyncdb, isolation):
+    await asyncio.gather(count(asyncdb), count(asyncdb))
+
+async def test_connection(asyncdb, isolation):
+    async with asyncdb.engine.connect() as connection:
+        await connection.execute(text("select 1"))
+"""
+BUSY = """
+import pytest_asyncio
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session", autouse=True)
 async def busy():
@@ -165,23 +196,39 @@ async def busy():
         yield
         task.cancel()
         await asyncio.wait([task])
-
-@pytest.mark.parametrize("number", range(250))
-class TestClean:
-    async def test_session(self, asyncdb, number):
-        await add(asyncdb)
-
-    async def test_fixture(self, asyncdb_session, number):
-        await asyncdb_session.execute(text("select 1"))
-
-    async def test_tasks(self, asyncdb, number):
-        await asyncio.gather(count(asyncdb), count(asyncdb))
-
-    async def test_connection(self, asyncdb, number):
-        async with asyncdb.engine.connect() as connection:
-            await connection.execute(text("select 1"))
 """
-    run_suite(mode="session loop", files={"test_it": suite}, passed=1000)
+
+
+@pytest.mark.parametrize(
+    ("mode", "workers", "numbers"),
+    [
+        ("session loop", 0, {"rollback": 113, "clone": 2, "truncate": 10, "none": 25}),
+        ("asyncio", 4, {"rollback": 33, "clone": 2, "truncate": 5, "none": 10}),
+        ("anyio", 0, {"rollback": 33, "clone": 2, "truncate": 5, "none": 10}),
+        *(
+            pytest.param(
+                *(mode, workers, dict.fromkeys(("rollback", "clone", "truncate", "none"), 250)),
+                marks=[pytest.mark.soak, pytest.mark.timeout(900)],
+            )
+            for mode, workers in (("session loop", 0), ("asyncio", 4), ("anyio", 0))
+        ),
+    ],
+    ids=lambda value: f"{4 * sum(value.values())} tests" if isinstance(value, dict) else None,
+)
+def test_a_thousand_clean_tests_are_not_blamed(
+    run_suite: RunSuite, mode: str, workers: int, numbers: dict[str, int]
+) -> None:
+    """In every isolation; on one loop also with a task that a fixture of the session keeps busy with queries.
+
+    The three together are a thousand; with `-m soak` each style has a thousand of its own.
+    """
+    suite = CLEAN_SUITE.format(
+        busy=BUSY if mode == "session loop" else "",
+        mark="pytest.mark.anyio, " if mode == "anyio" else "",
+        numbers=numbers,
+    )
+
+    run_suite("-n", str(workers), mode=mode, files={"test_it": suite}, seconds=800, passed=4 * sum(numbers.values()))
 
 
 def test_a_warning_names_the_test_and_off_says_nothing(run_suite: RunSuite) -> None:
