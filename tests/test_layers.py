@@ -17,7 +17,8 @@ committing sessions
 pending
 dataframes.types dataframes.wire dataframes.array_text dataframes.native dataframes.memory dataframes.columns
 dataframes.decode.layout dataframes.decode.chain dataframes.decode.cells dataframes.decode.walk
-dataframes.decode.framing dataframes.decode.values dataframes.decode.text dataframes.decode.numeric
+dataframes.decode.framing dataframes.decode.values dataframes.decode.text
+dataframes.decode.numeric_head dataframes.decode.numeric_text dataframes.decode.numeric
 dataframes.decode.readers dataframes.decode
 dataframes.catalog dataframes.prepared dataframes.processing dataframes.sql_types dataframes.statements
 dataframes.advice dataframes.literals dataframes.sql_text dataframes.sizes dataframes.shape dataframes.copy

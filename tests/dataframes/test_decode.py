@@ -22,7 +22,7 @@ from test_types import BEYOND, CASES, OWN_TYPES
 
 from asyncdb_nb.dataframes import columns as assembly
 from asyncdb_nb.dataframes.columns import Column, from_wire
-from asyncdb_nb.dataframes.decode import Batch, Decoder, framing, is_readable, walk
+from asyncdb_nb.dataframes.decode import Batch, Decoder, chain, framing, is_readable, numeric_text, walk
 from asyncdb_nb.dataframes.decode.walk import Walk
 from asyncdb_nb.dataframes.prepared import prepare
 from asyncdb_nb.dataframes.types import ColumnType, column_type
@@ -261,9 +261,23 @@ def results(draw: st.DrawFn) -> tuple[list[str], list[list[bytes | None]]]:
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(results(), st.integers(1, 200), st.integers(1, 20), st.integers(1, 100), st.integers(0, 20), st.booleans())
+@given(
+    results(),
+    st.integers(1, 200),
+    st.integers(1, 20),
+    st.integers(1, 100),
+    st.integers(0, 20),
+    st.integers(0, 4),
+    st.booleans(),
+)
 def test_any_result_in_any_parts(
-    result: tuple[list[str], list[list[bytes | None]]], size: int, many: int, span: int, crowded: int, arrow: bool
+    result: tuple[list[str], list[list[bytes | None]]],
+    size: int,
+    many: int,
+    span: int,
+    crowded: int,
+    few: int,
+    arrow: bool,
 ) -> None:
     """Random rows of random types, cut anywhere, walked together or one by one: what each value's own bytes say."""
     names, rows = result
@@ -276,10 +290,56 @@ def test_any_result_in_any_parts(
         patch.setattr(framing, "_SPAN_MIN", span)
         patch.setattr(walk, "_MANY", many)
         patch.setattr(walk, "_BLOCK", span)
+        patch.setattr(chain, "_FEW", few)
+        patch.setattr(numeric_text, "_FEW", few)
         got = _decoded(columns, _cut(copy_stream.stream(rows), size), len(rows), arrow=arrow)
 
     for n, (name, type_) in enumerate(columns):
         _assert_equal(got.columns[n], from_wire(name, type_, [row[n] for row in rows]))
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(
+    st.lists(st.sampled_from([0, 1, 9, 10, 99, 100, 999, 1000, 5000, 9999]), max_size=6),
+    st.integers(-6, 6),
+    st.sampled_from([0, 0x4000]),
+    st.integers(0, 24),
+)
+def test_any_digits_make_the_same_numbers_together_as_one_by_one(
+    groups: list[int], weight: int, sign: int, scale: int
+) -> None:
+    """Also such as no server sends: zeros before the first digit, digits behind the last one that is shown."""
+    value = pack(f"!hhHh{len(groups)}h", len(groups), weight, sign, scale, *groups)
+    data = copy_stream.stream([[value], [None], [value]])
+
+    def read(few: int, *, arrow: bool) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(numeric_text, "_FEW", few)
+            try:
+                [column] = _decoded([("x", TYPES["numeric"])], [data], 3, arrow=arrow).columns
+            except CorruptStreamError as error:
+                return str(error)
+        return list(map(str, column.to_arrow().to_pylist())), list(map(repr, column.objects()))
+
+    for arrow in (False, True):
+        assert read(0, arrow=arrow) == read(100, arrow=arrow)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.dictionaries(st.integers(0, 60), st.integers(1, 9), min_size=1), st.integers(0, 20))
+def test_the_chain_through_any_candidates(lengths: dict[int, int], few: int) -> None:
+    starts = np.array(sorted(lengths))
+    ends = starts + [lengths[start] for start in starts.tolist()]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chain, "_FEW", few)
+        rows = starts[chain.chain(int(starts[0]), starts, ends)].tolist()
+
+    position, right = int(starts[0]), []
+    while position in lengths:
+        right.append(position)
+        position += lengths[position]
+    assert rows == right
 
 
 # ── look-alikes ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 Positions = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
+_FEW = 16  # candidates for each that does not follow the one before it: so many jumps are quick to follow
+
 
 def chain(first: int, starts: Positions, ends: Positions) -> slice | Positions:
     """Choose the candidates that follow from the first.
@@ -23,7 +25,24 @@ def chain(first: int, starts: Positions, ends: Positions) -> slice | Positions:
     if not len(starts) or starts[0] != first:
         return slice(0)
     breaks = np.flatnonzero(ends[:-1] != starts[1:])
-    return _followed(starts, ends, breaks) if len(breaks) else slice(None)
+    if len(breaks) * _FEW < len(starts):
+        return _followed(starts, ends, breaks) if len(breaks) else slice(None)
+    return _between(starts, ends)
+
+
+def _between(starts: Positions, ends: Positions) -> Positions:
+    """Follow the chain between many look-alikes: of these, most end where nothing starts, and so does its last row."""
+    is_start = np.zeros(int(ends.max()) + 1 - int(starts[0]), np.bool_)
+    is_start[starts[starts <= ends.max()] - starts[0]] = True
+    going_on = np.flatnonzero(is_start[ends - starts[0]])
+    if not len(going_on) or going_on[0]:
+        return np.zeros(1, np.int64)
+    starts_on, ends_on = starts[going_on], ends[going_on]
+    if 4 * len(going_on) < 3 * len(starts):
+        rows = going_on[chain(int(starts[0]), starts_on, ends_on)]
+    else:  # look-alikes that follow each other, perhaps on purpose
+        rows = going_on[_followed(starts_on, ends_on, np.flatnonzero(ends_on[:-1] != starts_on[1:]))]
+    return np.append(rows, starts.searchsorted(ends[rows[-1]]))
 
 
 def _followed(starts: Positions, ends: Positions, breaks: Positions) -> Positions:

@@ -30,13 +30,12 @@ def texts(values: Values) -> pa.Array:
     offsets, content = array.buffers()[1:]
     if not len(array) or content is None:
         return array
-    octets = np.frombuffer(content, np.uint8)[: np.frombuffer(offsets, np.int32)[len(array)]]
-    if not len(octets):
+    octets = np.frombuffer(content, np.int8)[: np.frombuffer(offsets, np.int32)[len(array)]]
+    if octets.min(initial=1) > 0:  # ASCII
         return array
-    if octets.min() == 0:
+    if not octets.all():
         raise ValueError("a text holds a zero byte")
-    if octets.max() > 127:
-        array.validate(full=True)
+    array.validate(full=True)
     return array
 
 
