@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from shlex import quote
+from shutil import which
 from typing import TYPE_CHECKING, Any
 
+from asyncdb_nb import __version__
 from asyncdb_nb.errors import AsyncDBError
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ Subparsers = Any  # argparse's own type for it is private
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; an error of ours is one sentence on stderr, and status 1."""
     parser = argparse.ArgumentParser(prog="asyncdb-nb", description="PostgreSQL in notebooks, on any event loop.")
+    parser.add_argument("--version", action="version", version=f"asyncdb-nb {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in SUBCOMMANDS:
         add(subparsers)
@@ -178,7 +181,9 @@ def _load(arguments: argparse.Namespace) -> int:
             log = await load_event_log(db, file, **options)
         print(log)
         where = "" if url is None else " --url ..."
-        print(f"It stands beside the other workflows. To take it out again: asyncdb-nb unload {quote(log.name)}{where}")
+        print(
+            f"It stands beside the other workflows. To take it out again: {_as_typed()} unload {quote(log.name)}{where}"
+        )
 
     asyncio.run(load())
     return 0
@@ -218,6 +223,8 @@ def _tour(arguments: argparse.Namespace) -> int:
     print(f"The executed notebooks are in {output}")
     for failure in failures:
         print(f"asyncdb-nb: {failure}", file=sys.stderr)
+    if not failures:
+        print(f"Next: {_as_typed()} lab opens them in JupyterLab, as copies of your own.")
     return 1 if failures else 0
 
 
@@ -241,8 +248,15 @@ def _told(outcome: Outcome) -> str:
     lesson = outcome.lesson
     shown = (lesson.cells, "cell"), (outcome.frames, "frame"), (outcome.figures, "figure"), (outcome.errors, "error")
     counts = ", ".join(f"{count} {thing}{'' if count == 1 else 's'}" for count, thing in shown if count)
+    counts += " on purpose" if outcome.errors else ""
     mark = "FAILED" if outcome.failure else "ok"
     return f"{lesson.number}  {mark:6}  {outcome.seconds:5.1f} s  {lesson.title} ({counts}): {lesson.does}"
+
+
+def _as_typed() -> str:
+    """How this command is called here: by its name, or by its path where the name alone would not find it."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "asyncdb-nb" and which("asyncdb-nb") is None else "asyncdb-nb"
 
 
 def _own_server() -> EmbeddedServer:

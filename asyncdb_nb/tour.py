@@ -32,7 +32,7 @@ class Outcome:
         lesson: The notebook.
         frames: How many DataFrames it displayed.
         figures: How many pictures.
-        errors: How many errors that it raises on purpose.
+        errors: How many errors it raised on purpose.
         seconds: How long it took, its kernel's start included.
         copy: Where the executed copy is.
         failure: Which cell failed and how; None when all went well.
@@ -105,9 +105,13 @@ def _explain(lesson: Lesson, begun: list[Any], error: Exception) -> str:
 
 
 def _count(notebook: Any) -> tuple[int, int, int]:
-    """Count the frames, the figures and the errors among the outputs."""
-    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    """Count the frames, the figures and the errors on purpose: those of cells with the tag for it."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    outputs = [output for cell in code for output in cell.outputs]
     data = [output.get("data", {}) for output in outputs]
     frames = sum('class="dataframe"' in "".join(one.get("text/html", "")) for one in data)
     figures = sum("image/png" in one or "image/svg+xml" in one for one in data)
-    return frames, figures, sum(output.output_type == "error" for output in outputs)
+    announced = [
+        output for cell in code if "raises-exception" in cell.metadata.get("tags", ()) for output in cell.outputs
+    ]
+    return frames, figures, sum(output.output_type == "error" for output in announced)

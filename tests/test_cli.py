@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import psycopg
@@ -77,6 +78,33 @@ def test_an_error_is_one_line_without_a_traceback(monkeypatch: pytest.MonkeyPatc
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("asyncdb-nb: The directory '/etc/passwd/no/directory/server'")
     assert done.stderr.count("\n") == 1
+
+
+def test_it_tells_its_version() -> None:
+    done = asyncdb_nb("--version")
+
+    assert (done.returncode, done.stdout) == (0, f"asyncdb-nb {metadata.version('asyncdb_nb')}\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "path", "shown"),
+    [
+        (".venv/bin/asyncdb-nb", "", ".venv/bin/asyncdb-nb"),
+        (".venv/bin/asyncdb-nb", "bin", "asyncdb-nb"),
+        ("/x/asyncdb_nb/cli.py", "", "asyncdb-nb"),
+    ],
+    ids=["a path", "on the path", "python -m"],
+)
+def test_what_to_type_next_can_be_typed_here(
+    typed: str, path: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The README calls it by a path, in an environment that is not activated."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "asyncdb-nb").touch(0o755)
+    monkeypatch.setattr(sys, "argv", [typed])
+    monkeypatch.setenv("PATH", str(tmp_path / path))
+
+    assert cli._as_typed() == shown
 
 
 @pytest.mark.parametrize("arguments", [[], ["server"], ["server", "explode"], ["nonsense"]], ids=" ".join)

@@ -111,7 +111,7 @@ loop.close()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     if name == "uvloop":
-        assert done.stdout == "A uvloop.Loop is running. \n"
+        assert done.stdout == "The running loop is uvloop.Loop. \n"
     else:
         assert f"{name} has replaced asyncio.run, its run_forever(), its run_until_complete()." in done.stdout
         assert "Take the patch out" in done.stdout

@@ -31,11 +31,12 @@ def test_runs_a_notebook_on_the_embedded_server_and_keeps_the_copy(learner: dict
     done = command("--only", "01", "--output", "copies", env=learner, cwd=tmp_path)
 
     assert (done.returncode, done.stderr) == (0, "")
-    first, last = done.stdout.splitlines()
+    first, where, following = done.stdout.splitlines()
     assert first.startswith("01  ok ")
     assert "Open a session (" in first
-    assert "frames, 1 figure, 3 errors): Connect to a real PostgreSQL" in first
-    assert last == "The executed notebooks are in copies"
+    assert "frames, 1 figure, 3 errors on purpose): Connect to a real PostgreSQL" in first
+    assert where == "The executed notebooks are in copies"
+    assert following.startswith("Next: asyncdb-nb lab opens them in JupyterLab")
     copy = nbformat.read(tmp_path / "copies" / "01_open_a_session.ipynb", as_version=4)
     assert any(cell.get("outputs") for cell in copy.cells)
 
@@ -87,3 +88,5 @@ def test_a_failure_names_notebook_cell_and_error_and_the_others_still_run(
     assert status == 1
     assert [line[:10] for line in out.splitlines()[:2]] == ["01  FAILED", "02  ok    "]
     assert f"01_broken.ipynb, code cell 2 {message}" in err
+    assert "on purpose" not in out
+    assert "Next:" not in out

@@ -42,7 +42,7 @@ def look_at_loop() -> list[Finding]:
         advice = "In a script: `asyncio.run(main())`; in a function that is not async: `asyncdb_nb.run(coroutine)`."
         return [Finding("loop", Level.NOTE, "No event loop is running here.", advice), *_patches(None)]
     kind = f"{type(loop).__module__}.{type(loop).__qualname__}"
-    findings = [Finding("loop", Level.OK, f"A {kind} is running.")]
+    findings = [Finding("loop", Level.OK, f"The running loop is {kind}.")]
     if loop.get_debug():
         advice = "Unset PYTHONASYNCIODEBUG when you are done: it is slow, and ipykernel cannot shut down with it."
         findings.append(Finding("loop", Level.NOTE, "asyncio's debug mode is on.", advice))

@@ -27,6 +27,7 @@ from asyncdb_nb.doctor import Diagnosis, examine
 from asyncdb_nb.errors import DatabaseClosedError, MagicError
 from asyncdb_nb.kernel.awaiting import with_awaits
 from asyncdb_nb.kernel.completions import Completions
+from asyncdb_nb.pool import LoopBoundPool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +116,7 @@ class Magics:
         for name, database in found.items():
             print(f"{name} = {database!r}")  # noqa: T201
             with suppress(DatabaseClosedError):
-                print(f"  status    {database.engine.pool.status()}")  # noqa: T201
+                print(f"  idle      {_idle_in_words(database.engine.pool)}")  # noqa: T201
         if not found:
             print("No variable holds a Database. Make one: `db = await connect()`.")  # noqa: T201
 
@@ -166,6 +167,13 @@ class Magics:
 
     def _end(self, result: Any) -> None:
         self._in_cell = self._came_late = False
+
+
+def _idle_in_words(pool: Any) -> str:
+    if not isinstance(pool, LoopBoundPool):
+        return str(pool.status())
+    idle = pool.checkedin()
+    return f"{idle} connection{'' if idle == 1 else 's'}, kept for the next query" if idle else "no connection"
 
 
 def _named(name: str, databases: dict[str, Database]) -> Database:
