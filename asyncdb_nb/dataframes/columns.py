@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.dataframes import native, wire
@@ -191,8 +192,16 @@ def to_frame(columns: Sequence[Column], rows: int, backend: DtypeBackend = None)
         column.array = column.values = None
         give_back(size)
     frame = pd.DataFrame(arrays, index=pd.RangeIndex(rows), copy=False)
-    frame.columns = pd.Index([column.name for column in columns])
+    frame.columns = _header(tuple(column.name for column in columns)).copy()
     return frame
+
+
+@lru_cache(100)
+def _header(names: tuple[str, ...]) -> pd.Index:
+    """Make the index of column names, which takes as long as all else of a frame of few rows."""
+    import pandas as pd
+
+    return pd.Index(names)
 
 
 def to_table(columns: Sequence[Column]) -> pa.Table:
