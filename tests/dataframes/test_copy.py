@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import gc
+import json
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 from models import Job, Level, Owner
-from sqlalchemy import bindparam, event, select, text
+from sqlalchemy import bindparam, cast, event, literal, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import ORMExecuteState
@@ -86,6 +88,18 @@ async def test_hostile_values_stay_values(tables: AsyncSession, path: str, state
         assert got.to_dict("records") == [dict(row) for row in want], value
         assert got.attrs["asyncdb"]["path"] == path
     assert (await frame(tables, "select to_regclass('frame_owners') is not null as there"))["there"].all()
+
+
+async def test_hostile_json_stays_json(tables: AsyncSession, path: str) -> None:
+    hostile = {value: [value, {"in": value}] for value in HOSTILE}
+    statement = select(literal(hostile, JSONB).label("core"), cast(bindparam("text"), JSONB).label("cast"))
+
+    for got in (
+        await frame(tables, statement, {"text": json.dumps(hostile)}),
+        await frame(tables, "select :text::json as core, cast(:text as jsonb) as cast", {"text": json.dumps(hostile)}),
+    ):
+        assert got.to_dict("records") == [{"core": hostile, "cast": hostile}]
+        assert got.attrs["asyncdb"]["path"] == path
 
 
 async def _driver_frame(session: AsyncSession, statement: str, *values: Any) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -195,6 +196,21 @@ async def test_several_dimensions_are_nested_lists_and_na_only_in_arrow(session:
     made = await table(session, statement)
     assert made["a"].to_pylist() == [[1], None]
     assert b"several dimensions" in made.schema.metadata[b"asyncdb"]
+
+
+@pytest.mark.parametrize("backend", ["numpy_nullable", "pyarrow"])
+async def test_a_backend_is_what_pandas_means_by_it(session: AsyncSession, backend: Any) -> None:
+    """Where pandas can know the type from the values; of narrower types and the rest it sees less than the server."""
+    columns = "g::int8 a, g / 2.0::float8 b, g > 2 c, 'x' || g d, timestamp '2024-01-01' + g * interval '1 h' e"
+    statement = (
+        f"select {columns}, timestamptz '2024-01-01+05' + g * interval '1 us' f from generate_series(1, 4) g "
+        "union all select null, null, null, null, null, null"
+    )
+
+    got = await frame(session, statement, dtype_backend=backend)
+
+    want = await session.run_sync(lambda sync: pd.read_sql(text(statement), sync.connection(), dtype_backend=backend))
+    pd.testing.assert_frame_equal(got, want)
 
 
 async def test_an_anonymous_row_is_a_tuple(session: AsyncSession) -> None:
