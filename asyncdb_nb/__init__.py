@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from asyncdb_nb.errors import MalformedRowError as MalformedRowError
     from asyncdb_nb.errors import MissingExtraError as MissingExtraError
     from asyncdb_nb.errors import NestedLoopError as NestedLoopError
+    from asyncdb_nb.errors import NoRightToCreateError as NoRightToCreateError
     from asyncdb_nb.errors import NoSuchLessonError as NoSuchLessonError
     from asyncdb_nb.errors import NotACoroutineError as NotACoroutineError
     from asyncdb_nb.errors import OneConnectionError as OneConnectionError
@@ -67,6 +68,7 @@ _HOMES = {
     "MalformedRowError": "errors",
     "MissingExtraError": "errors",
     "NestedLoopError": "errors",
+    "NoRightToCreateError": "errors",
     "NoSuchLessonError": "errors",
     "NotACoroutineError": "errors",
     "OneConnectionError": "errors",

@@ -23,6 +23,7 @@ Each class words its own message: what is wrong, with the value, and what to typ
     ├── LessonsFolderError      a folder that cannot hold the lessons       (also an OSError)
     ├── MagicError              `%asql` cannot do what its line says        (also a ValueError)
     ├── MissingExtraError       an optional dependency is not installed     (also an ImportError)
+    ├── NoRightToCreateError    tests on a server where the user may not create databases
     ├── OneConnectionError      a test's one connection wanted by two tasks at once
     ├── OneTransactionError     a test's one transaction cannot do what was asked
     ├── SeededTemplateError     isolation 'truncate' with rows in the template
@@ -203,6 +204,17 @@ class MissingExtraError(AsyncDBError, ImportError):
             yield
         except ModuleNotFoundError as error:
             raise cls(purpose, extra, (error.name or "").partition(".")[0]) from error
+
+
+class NoRightToCreateError(AsyncDBError):
+    """The user that tests run as may not create databases, and each run needs some of its own."""
+
+    def __init__(self, user: str) -> None:
+        super().__init__(
+            f"The user {user!r} may not create databases, and tests run in databases of their own. As an administrator "
+            f'type `alter role "{user}" createdb`; or name another user: '
+            "`pytest --asyncdb-url postgresql://USER:PASSWORD@HOST/DATABASE`."
+        )
 
 
 class OneConnectionError(AsyncDBError):

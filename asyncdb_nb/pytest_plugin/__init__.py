@@ -7,12 +7,14 @@ rest of the package, SQLAlchemy and the driver are imported by the first test th
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from asyncdb_nb.pytest_plugin import header, nbval, options
-from asyncdb_nb.pytest_plugin.fixtures import _asyncdb_stagehand, asyncdb, asyncdb_schema, asyncdb_session, asyncdb_url
+from asyncdb_nb.pytest_plugin.fixtures import _asyncdb_stagehands, asyncdb, asyncdb_schema, asyncdb_session, asyncdb_url
 
-__all__ = ["_asyncdb_stagehand", "asyncdb", "asyncdb_schema", "asyncdb_session", "asyncdb_url"]
+__all__ = ["_asyncdb_stagehands", "asyncdb", "asyncdb_schema", "asyncdb_session", "asyncdb_url"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,6 +45,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Begin to watch where a test asks for a fixture."""
     if options.uses_fixtures(session.items) and not session.config.option.collectonly:
         _watch(session.config)
+    header.tell_from_a_worker(session)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -53,6 +56,18 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     """Say what is tested on, and which engines are cured."""
     return header.after_collection(config, items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear from a worker of pytest-xdist what it is that all of them test on."""
+    header.hear_from_a_worker(node.config, getattr(node, "workeroutput", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end what under pytest-xdist nobody could say before."""
+    for line in header.at_the_end(terminalreporter.config):
+        terminalreporter.write_line(line)
 
 
 def _watch(config: pytest.Config) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from asyncdb_nb.database import Database
-    from asyncdb_nb.pytest_plugin.stagehand import Stagehand
+    from asyncdb_nb.pytest_plugin.stagehand import Stagehands
 
 
 class SecretURL(str):
@@ -47,23 +48,26 @@ def asyncdb_schema() -> Any:
 
 
 @pytest.fixture(scope="session")
-def _asyncdb_stagehand(request: pytest.FixtureRequest, asyncdb_url: str) -> Iterator[Stagehand]:
+def _asyncdb_stagehands(request: pytest.FixtureRequest) -> Iterator[Stagehands]:
     from asyncdb_nb.pytest_plugin.hooks import begin
-    from asyncdb_nb.pytest_plugin.stagehand import Stagehand
+    from asyncdb_nb.pytest_plugin.stagehand import Stagehands
 
-    stagehand = Stagehand(asyncdb_url, begin(request.config))
-    yield stagehand
-    stagehand.close()
+    stagehands = Stagehands(begin(request.config))
+    yield stagehands
+    stagehands.close()
 
 
 @pytest.fixture(scope=options.scope)
-def asyncdb(request: pytest.FixtureRequest, asyncdb_schema: Any, _asyncdb_stagehand: Stagehand) -> Iterator[Database]:
+def asyncdb(
+    request: pytest.FixtureRequest, asyncdb_url: str, asyncdb_schema: Any, _asyncdb_stagehands: Stagehands
+) -> Iterator[Database]:
     """A `Database` on a clean state: what `asyncdb_schema` made, and nothing of any other test.
 
     How it is kept clean: `asyncdb_isolation` in the ini file, or `@pytest.mark.asyncdb(isolation="clone")`.
     """
     place = request._get_active_fixturedef("asyncdb_schema").baseid
-    with _asyncdb_stagehand.database(options.isolation(request.node), asyncdb_schema, place) as database:
+    isolation = options.isolation(request.node)
+    with _said_plainly(), _asyncdb_stagehands.at(asyncdb_url).database(isolation, asyncdb_schema, place) as database:
         yield database
 
 
@@ -75,3 +79,14 @@ def asyncdb_session(asyncdb: Database) -> Iterator[AsyncSession]:
     lent = LentSession(asyncdb)
     yield lent.session
     lent.close()
+
+
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    """Show an error of ours as what it says, not as two hundred lines of a driver's traceback for every test."""
+    from asyncdb_nb.errors import AsyncDBError
+
+    try:
+        yield
+    except AsyncDBError as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None

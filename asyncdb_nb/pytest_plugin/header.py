@@ -10,6 +10,8 @@ from asyncdb_nb.pytest_plugin import options
 
 CURE = pytest.StashKey[Any]()  # a `Cure`, whose module imports SQLAlchemy
 SHOWN = pytest.StashKey[int]()
+TOLD = pytest.StashKey[list[str]]()
+KEY = "asyncdb_nb header"  # of what a worker of pytest-xdist tells the process that started it
 
 
 def before_collection(config: pytest.Config) -> list[str]:
@@ -34,6 +36,24 @@ def after_collection(config: pytest.Config, items: list[pytest.Item]) -> list[st
             f"leaks {options.leaks(config) or 'error'}"
         )
     return lines
+
+
+def tell_from_a_worker(session: pytest.Session) -> None:
+    """Have the first worker of pytest-xdist, whose own header nobody sees, tell its lines."""
+    worker: Any = session.config
+    if getattr(worker, "workerinput", {}).get("workerid") == "gw0":
+        worker.workeroutput[KEY] = after_collection(session.config, session.items)
+
+
+def hear_from_a_worker(config: pytest.Config, output: dict[str, Any]) -> None:
+    """Keep the lines for the end of the run: pytest-xdist passes them on when the worker has ended."""
+    if KEY in output:
+        config.stash[TOLD] = output[KEY]
+
+
+def at_the_end(config: pytest.Config) -> list[str]:
+    """Return the lines that a worker has told."""
+    return config.stash.get(TOLD, [])
 
 
 def _server(item: Any) -> str:

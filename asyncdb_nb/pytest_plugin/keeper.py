@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncdb_nb.bridge import run
 from asyncdb_nb.database import Database
-from asyncdb_nb.errors import AsyncDBError
+from asyncdb_nb.errors import AsyncDBError, NoRightToCreateError
 
 PREFIX = "asyncdb_test_"
 OURS = {"server_settings": {"application_name": "asyncdb_nb: pytest"}}  # how the server tells us from the tests
@@ -48,12 +48,20 @@ class Keeper:
         self._server = Database(url, isolation_level="AUTOCOMMIT", idle_timeout=None, connect_args=OURS)
         self._mine: AsyncConnection | None = None  # holds the run's lock as long as this process lives
         self._made: set[str] = set()
-        run(self._open())
 
     @property
     def dialect(self) -> Any:
         """The dialect of the keeper's own engine, whose connections no test is to be blamed for."""
         return self._server.engine.dialect
+
+    def open(self) -> None:
+        """Connect, and drop what dead runs have left.
+
+        Raises:
+            ConnectError: The server cannot be reached.
+            NoRightToCreateError: The user may not create databases.
+        """
+        run(self._open())
 
     def url(self, name: str) -> URL:
         """Return the URL of a database on this server."""
@@ -98,6 +106,13 @@ class Keeper:
 
     async def _open(self) -> None:
         self._mine = await self._server.engine.connect()
+        right = (
+            "select rolname as name, rolcreatedb or rolsuper as may_create from pg_roles where rolname = current_user"
+        )
+        me = (await self._mine.exec_driver_sql(right)).one()
+        if not me.may_create:
+            await self._close()
+            raise NoRightToCreateError(me.name)
         await self._mine.exec_driver_sql(f"select pg_advisory_lock_shared({_RUNS}, {_number(self.run_id)})")
         for name in await self._names():
             await self._sweep(name)
@@ -168,7 +183,8 @@ class Keeper:
 
     async def _names(self, run_id: str = "") -> list[str]:
         async with self._server.engine.connect() as connection:
-            names = (await connection.exec_driver_sql("select datname from pg_database")).scalars()
+            may_drop = "select datname from pg_database where pg_has_role(datdba, 'USAGE')"
+            names = (await connection.exec_driver_sql(may_drop)).scalars()
             return [name for name in names if name.startswith(PREFIX + run_id)]
 
     async def _value(self, statement: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from asyncdb_nb.bridge import run
 from asyncdb_nb.database import Database
-from asyncdb_nb.errors import DatabaseClosedError
+from asyncdb_nb.errors import AsyncDBError, DatabaseClosedError
 from asyncdb_nb.pytest_plugin import schema, truncate
 from asyncdb_nb.pytest_plugin.clones import Clones
 from asyncdb_nb.pytest_plugin.keeper import OURS, Keeper
@@ -17,14 +17,42 @@ from asyncdb_nb.pytest_plugin.rollback import Stage
 from asyncdb_nb.pytest_plugin.watch import Watch
 
 
+class Stagehands:
+    """One `Stagehand` for each server. Nearly always there is one: a folder may override `asyncdb_url`."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._for: dict[str, Stagehand] = {}
+        self._failed: dict[str, AsyncDBError] = {}
+
+    def at(self, url: str) -> Stagehand:
+        """Return the one for a server. A server that could not be reached is not tried again for every test."""
+        if url in self._failed:
+            raise self._failed[url]
+        if url not in self._for:
+            try:
+                self._for[url] = Stagehand(url, self._watch)
+            except AsyncDBError as error:
+                self._failed[url] = error
+                raise
+        return self._for[url]
+
+    def close(self) -> None:
+        """Drop every database of this process."""
+        for stagehand in self._for.values():
+            stagehand.close()
+
+
 class Stagehand:
-    """What the tests of this process share: the keeper of the databases, and one way of isolation for each schema."""
+    """What the tests on one server share: the keeper of the databases, and one way of isolation for each schema."""
 
     def __init__(self, url: str, watch: Watch) -> None:
         self.keeper = Keeper(url)
         self._watch = watch
         watch.ledger.ignored.add(self.keeper.dialect)
+        self.keeper.open()
         self._isolated: dict[tuple[str, str], Any] = {}
+        self._failed: dict[str, Exception] = {}
 
     @contextmanager
     def database(self, isolation: str, source: Any, key: str) -> Iterator[Database]:
@@ -36,9 +64,7 @@ class Stagehand:
             key: Tells schemas apart, and is the same in every worker: the place of the fixture that returned it.
         """
         if (isolation, key) not in self._isolated:
-            name = f"{zlib.crc32(key.encode()):08x}"
-            template = self.keeper.template(name, lambda url: schema.build(url, source))
-            self._isolated[isolation, key] = _WAYS[isolation](self.keeper, template)
+            self._isolated[isolation, key] = _WAYS[isolation](self.keeper, self._template(source, key))
         with self._isolated[isolation, key].lend() as database:
             dialect = database.engine.dialect
             try:
@@ -47,10 +73,21 @@ class Stagehand:
                 self._watch.settle(lambda checkout: checkout.dialect is dialect)
 
     def close(self) -> None:
-        """Drop every database of this process."""
+        """Drop every database of this process on this server."""
         for isolated in self._isolated.values():
             isolated.close()
         self.keeper.close()
+
+    def _template(self, source: Any, key: str) -> str:
+        """Return the name of a schema's template. A schema that has failed is not tried again for every test."""
+        if key in self._failed:
+            what = f"{type(self._failed[key]).__name__}: {self._failed[key]}"
+            raise AsyncDBError(f"asyncdb_schema has failed ({what}). The first test that asked for it shows where.")
+        try:
+            return self.keeper.template(f"{zlib.crc32(key.encode()):08x}", lambda url: schema.build(url, source))
+        except Exception as error:
+            self._failed[key] = error
+            raise
 
 
 class Kept:

@@ -20,6 +20,7 @@ MODES = {
         *("-o", "asyncio_default_fixture_loop_scope=session"),
     ),
     "anyio": ("-p", "anyio.pytest_plugin"),
+    "plain": (),
 }
 """The plugins are named, and not loaded by their entry points: a second less for each process."""
 

@@ -57,7 +57,7 @@ async def test_the_other_folder_has_no_words(asyncdb):
 
     result = run_suite(files=files, passed=4, errors=1)
 
-    result.stdout.fnmatch_lines(["*SeededTemplateError: asyncdb_schema puts rows into public.words, and isolation *"])
+    result.stdout.fnmatch_lines(["asyncdb_schema puts rows into public.words, and isolation *"])
 
 
 def test_one_clean_state_for_a_module(run_suite: RunSuite) -> None:
@@ -83,23 +83,47 @@ async def test_sees_the_test_before(asyncdb, seeded):
 
 
 def test_strict_mode_and_tests_without_a_loop(run_suite: RunSuite) -> None:
-    suite = """
+    """The fixtures are the same for marked tests, and for plain ones that run loops or engines of their own."""
+    plain = """
 import asyncio
 import pytest
-from asyncdb_nb import run
-from things import add, count
-
-@pytest.mark.asyncio
-async def test_async(asyncdb):
-    await add(asyncdb)
+from asyncdb_nb import Database, run
+from sqlalchemy.ext.asyncio import create_async_engine
+from things import add, count, text
 
 def test_with_a_loop_of_its_own(asyncdb):
     asyncio.run(add(asyncdb))
 
 def test_by_run(asyncdb):
     assert run(count(asyncdb)) == 0
+
+@pytest.mark.asyncdb(isolation="clone")
+def test_with_an_engine_of_its_own(asyncdb):
+    async def ask():
+        await add(asyncdb)
+        engine = create_async_engine(asyncdb.url)
+        async with engine.connect() as connection:
+            found = (await connection.execute(text("select name from things"))).scalar()
+        await engine.dispose()
+        return found
+
+    assert asyncio.run(ask()) == "one"
+
+def test_with_a_database_of_its_own(asyncdb_url):
+    async def ask():
+        async with Database(asyncdb_url) as database:
+            return await database.frame("select 1 as one")
+
+    assert len(asyncio.run(ask())) == 1
 """
-    run_suite("-o", "asyncio_mode=strict", files={"test_it": suite}, passed=3)
+    marked = """
+@pytest.mark.asyncio
+async def test_async(asyncdb):
+    assert await count(asyncdb) == 0
+    await add(asyncdb)
+"""
+    run_suite("-o", "asyncio_mode=strict", files={"test_it": plain + marked}, passed=5)
+    run_suite(mode="plain", files={"test_it": plain}, passed=4)
 
 
 def test_what_rollback_cannot_do_is_said_and_does_no_harm(run_suite: RunSuite) -> None:

@@ -55,7 +55,7 @@ LEAVE = {
     "engine": """
     engine = create_async_engine(url)  # LINE
     kept.append(engine)
-    async with engine.connect() as connection:
+    async with engine.execution_options(logging_token="second object").connect() as connection:
         await connection.execute(text("select 1"))""",
 }
 WORDS = {
@@ -229,6 +229,70 @@ def test_a_thousand_clean_tests_are_not_blamed(
     )
 
     run_suite("-n", str(workers), mode=mode, files={"test_it": suite}, seconds=800, passed=4 * sum(numbers.values()))
+
+
+BEFORE_THE_TESTS = """
+import os
+from asyncdb_nb import Database, run
+
+database = Database(os.environ["DATABASE_URL"])
+before = database.engine.connect()
+
+def pytest_sessionstart():
+    run(before.start())
+
+def pytest_sessionfinish():
+    run(before.close())
+    run(database.aclose())
+"""
+GIVEN_BACK = """
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_task_that_is_about_to_give_its_connection_back(asyncdb):
+    async def linger():
+        async with asyncdb.engine.connect():
+            begun.set()
+            await asyncio.sleep(0.05)
+
+    begun = asyncio.Event()
+    kept.append(asyncio.create_task(linger()))
+    await begun.wait()
+
+async def test_detached():
+    engine = create_async_engine(url)
+    async with engine.connect() as connection:
+        await connection.run_sync(lambda sync_connection: sync_connection.detach())
+    await engine.dispose()
+
+async def test_invalidated():
+    engine = create_async_engine(url)
+    kept.append(engine)
+    async with engine.connect() as connection:
+        await connection.invalidate()
+
+async def test_disposed():
+    engine = create_async_engine(url)
+    async with engine.connect() as connection:
+        await connection.execute(text("select 1"))
+    await engine.dispose()
+
+@pytest.fixture(scope="module")
+def memory():
+    engine = create_async_engine("sqlite+aiosqlite://")
+    yield engine
+    asyncio.run(engine.dispose())
+
+@pytest.mark.parametrize("number", range(2))
+async def test_sqlite_whose_connections_serve_any_loop(memory, number):
+    async with memory.connect() as connection:
+        await connection.execute(text("select 1"))
+"""
+
+
+def test_what_is_given_back_in_another_way_is_no_leak(run_suite: RunSuite) -> None:
+    """Nor is what was opened before the tests, by whom nobody can know."""
+    pytest.importorskip("aiosqlite")
+
+    run_suite(files={"conftest": CONFTEST + BEFORE_THE_TESTS, "test_it": START + GIVEN_BACK}, passed=6)
 
 
 def test_a_warning_names_the_test_and_off_says_nothing(run_suite: RunSuite) -> None:

@@ -297,7 +297,11 @@ import pytest
 from sqlalchemy import event
 from things import add, count, things
 
-pytestmark = [{mark}pytest.mark.parametrize("number", range({number}))]
+pytestmark = [{mark}pytest.mark.parametrize("number", [
+    pytest.param(f"{{isolation}}-{{number}}", marks=pytest.mark.asyncdb(isolation=isolation))
+    for isolation in {isolations}
+    for number in range({number})
+])]
 kept = []
 
 async def test_in_sessions_of_its_own(asyncdb, number):
@@ -357,14 +361,20 @@ def check_commits(result: pytest.RunResult) -> None:
     )
 
 
-@pytest.mark.parametrize("isolation", ["rollback", "clone", "truncate"])
-def test_scenario_11_code_under_test_commits_and_the_next_test_sees_nothing(
-    run_suite: RunSuite, isolation: str
-) -> None:
-    """Through sessions, Core and frames; also not of what a test does not give back."""
-    suite = COMMITS.format(mark="", number=2)
+SHUFFLED = """
+import random
 
-    result = run_suite("-o", f"asyncdb_isolation={isolation}", files={"test_it": suite}, passed=16, errors=4)
+def pytest_collection_modifyitems(items):
+    random.Random({seed}).shuffle(items)
+"""
+
+
+@pytest.mark.parametrize("conftest", [CONFTEST, CONFTEST + SHUFFLED.format(seed=11)], ids=["in order", "shuffled"])
+def test_scenario_11_code_under_test_commits_and_the_next_test_sees_nothing(run_suite: RunSuite, conftest: str) -> None:
+    """Through sessions, Core and frames, in every isolation; also not of what a test does not give back."""
+    suite = COMMITS.format(mark="", isolations=("rollback", "clone", "truncate"), number=2)
+
+    result = run_suite(files={"conftest": conftest, "test_it": suite}, passed=48, errors=12)
 
     check_commits(result)
 
@@ -373,12 +383,15 @@ def test_scenario_11_code_under_test_commits_and_the_next_test_sees_nothing(
 def test_scenario_12_the_same_under_xdist_and_with_anyio(
     run_suite: RunSuite, clean_server: ServerWatch, mode: str, workers: int
 ) -> None:
-    """The workers build one template, and the last of them leaves no database behind."""
-    suite = COMMITS.format(mark="pytest.mark.anyio, " if mode == "anyio" else "", number=4)
+    """The workers build one template, and the last of them leaves no database behind. The header is there once."""
+    suite = COMMITS.format(mark="pytest.mark.anyio, " if mode == "anyio" else "", isolations=["rollback"], number=4)
 
     result = run_suite("-n", str(workers), mode=mode, files={"test_it": suite}, passed=32, errors=8)
 
     check_commits(result)
+    headers = [line for line in result.outlines if line.startswith("asyncdb_nb: ")]
+    assert len(headers) == 1
+    assert re.fullmatch(r"asyncdb_nb: PostgreSQL \S+ at .+, isolation rollback, leaks error", headers[0])
     assert clean_server.query("select datname from pg_database where datname like 'asyncdb_test_%'") == []
 
 

@@ -1,0 +1,121 @@
+"""What goes wrong before or between the tests: servers, rights, schemas, Ctrl-C."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from server_checks import ServerWatch
+from sqlalchemy import make_url
+from suites import RunSuite
+
+from asyncdb_nb.server import EmbeddedServer
+
+pytestmark = pytest.mark.usefixtures("clean_server")
+
+ASKS = """
+import pytest
+
+async def test_one(asyncdb):
+    pass
+
+@pytest.mark.asyncdb(isolation="clone")
+async def test_two(asyncdb):
+    pass
+"""
+ON_ANOTHER_SERVER = """
+import pytest
+
+@pytest.fixture(scope="session")
+def asyncdb_url():
+    return {url!r}
+"""
+FAILING_SCHEMA = """
+import os
+import pytest
+
+@pytest.fixture(scope="session")
+def asyncdb_url():
+    return os.environ["DATABASE_URL"]
+
+@pytest.fixture(scope="session")
+def asyncdb_schema():
+    def make(database):
+        {}["no such key"]
+
+    return make
+"""
+
+
+@pytest.fixture
+def poor_user(clean_server: ServerWatch) -> Iterator[str]:
+    """A user who may not create databases."""
+    clean_server.query("create role poor login")
+    yield "poor"
+    clean_server.query("drop role poor")
+
+
+def test_trouble_is_told_in_a_line_and_without_the_password(
+    run_suite: RunSuite, server: EmbeddedServer, poor_user: str
+) -> None:
+    """Where nothing can be tested on, each test says what to type, and no driver's traceback is shown.
+
+    Each folder has a trouble of its own. A schema that fails shows its line, and is not run again for every test.
+    """
+    here = make_url(server.url).set(password="hush")
+    urls = {
+        "no_host": make_url("postgresql://me:hush@no-such-host.invalid/shop"),
+        "no_server": make_url("postgresql://me:hush@127.0.0.1:1/shop"),
+        "no_user": here.set(username="nobody"),
+        "no_database": here.set(database="shop"),
+        "no_right": here.set(username=poor_user),
+    }
+    files = {
+        f"{folder}/conftest": ON_ANOTHER_SERVER.format(url=url.render_as_string(hide_password=False))
+        for folder, url in urls.items()
+    }
+    files |= {f"{folder}/test_{folder}": ASKS for folder in (*urls, "no_postgres", "no_schema")}
+
+    result = run_suite(
+        "--asyncdb-url=mysql://me:hush@localhost/shop",
+        files=files | {"no_schema/conftest": FAILING_SCHEMA},
+        errors=14,
+    )
+
+    result.stdout.fnmatch_lines_random(
+        [
+            "The host of no-such-host.invalid:5432 is not known * Type another host name, *",
+            "No PostgreSQL listens at 127.0.0.1:1 * Start it, or type another host or port.",
+            "*has no user 'nobody'. Type another one: *",
+            "*has no database 'shop'. Type another name *",
+            "The user 'poor' may not create databases, * type `alter role \"poor\" createdb`; or name another user: *",
+            "mysql:// is not PostgreSQL, * Type postgresql://*",
+            "no_schema/conftest.py:*: KeyError",
+            "asyncdb_schema has failed (KeyError: 'no such key'). The first test that asked for it shows where.",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*hush*")
+    assert sum(line.startswith("E  ") for line in result.outlines) == 1, "a driver's traceback is shown"
+
+
+def test_ctrl_c_leaves_no_database_and_no_connection(run_suite: RunSuite, clean_server: ServerWatch) -> None:
+    """In the middle of a test with a clone, while the next ones are being made."""
+    suite = """
+import os
+import signal
+import pytest
+from sqlalchemy import event
+
+@pytest.mark.asyncdb(isolation="clone")
+@pytest.mark.parametrize("number", range(3))
+async def test_one(asyncdb, number):
+    if number == 1:
+        sync_engine = asyncdb.engine.sync_engine
+        event.listen(sync_engine, "before_cursor_execute", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    await asyncdb.frame("select pg_sleep(0.1)")
+"""
+    result = run_suite(files={"test_it": suite}, passed=1)
+
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert clean_server.query("select datname from pg_database where datname like 'asyncdb_test_%'") == []
+    assert not clean_server.backends()
