@@ -113,7 +113,6 @@ class Ledger:
             if loop is not None and pool._dialect.name != "sqlite":  # whose connections work on any loop
                 opened = getattr(pool._dialect, _ORIGIN, None) or origin.here()
                 self.homes[record] = Home(weakref.ref(loop), self.owner, opened)
-                self.loop_seen(loop)
 
     def _checked_out(self, connection: Any, record: Any, proxy: Any) -> None:
         loop = asyncio._get_running_loop()
