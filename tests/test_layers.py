@@ -15,7 +15,8 @@ ctrl_c loops standstill keepalive ping guard first_connect goodbye custody subpo
 libpq target urls identity
 committing sessions
 pending
-dataframes.types dataframes.wire dataframes.array_text dataframes.native dataframes.memory dataframes.columns
+dataframes.types dataframes.wire dataframes.array_text dataframes.native dataframes.memory dataframes.fitting
+dataframes.columns
 dataframes.decode.layout dataframes.decode.chain dataframes.decode.cells dataframes.decode.walk
 dataframes.decode.framing dataframes.decode.values dataframes.decode.text
 dataframes.decode.numeric_head dataframes.decode.numeric_text dataframes.decode.numeric

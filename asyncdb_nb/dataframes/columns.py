@@ -19,9 +19,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.dataframes import native, wire
+from asyncdb_nb.dataframes.fitting import arrow, fitter, since_1970
 from asyncdb_nb.dataframes.memory import give_back
 from asyncdb_nb.dataframes.types import ColumnType, DtypeBackend
-from asyncdb_nb.errors import FrameError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,11 +72,11 @@ class Column:
         values = None if self.values is None else self.values[start:]
         return Column(self.name, self.type, array, values, loads=self.loads)
 
-    def to_arrow(self) -> pa.Array | pa.ChunkedArray:
+    def toarrow(self) -> pa.Array | pa.ChunkedArray:
         """Give the values as an Arrow array of `type.arrow()`."""
         if self.array is None:
             assert self.values is not None, "a column has an array or values"  # noqa: S101
-            self.array = _arrow(self.name, self.type, self.values, _fitter(self.type), self.lossy)
+            self.array = arrow(self.name, self.type, self.values, fitter(self.type), self.lossy)
         return self.array
 
     def unpack(self, backend: DtypeBackend = None) -> None:
@@ -89,7 +89,7 @@ class Column:
     def pack(self) -> None:
         """Make the Arrow array now, where its type is known, and let go of the Python objects it is made of."""
         if self.type.kind != "python":
-            self.to_arrow()
+            self.toarrow()
             self.values = None
 
     def to_pandas(self, backend: DtypeBackend = None) -> Any:
@@ -101,7 +101,7 @@ class Column:
         if dtype == np.dtype(object):
             objects = np.fromiter(self.objects(), dtype=object, count=len(self))
             return pd.Series(objects, dtype=object, copy=False)  # a bare array of texts would become `str`
-        array = self.to_arrow()
+        array = self.toarrow()
         if self.type.kind == "date":
             array = self._printable_dates(array)
         if isinstance(dtype, pd.ArrowDtype):
@@ -144,10 +144,10 @@ def from_wire(
     """Make a column of values in PostgreSQL's binary form."""
     if type_.kind == "json":
         texts = [None if value is None else wire.json_text(type_, value) for value in values]
-        return Column(name, type_, _arrow(name, type_, texts, None), loads=loads)
+        return Column(name, type_, arrow(name, type_, texts, None), loads=loads)
     if type_.kind in ("date", "timestamp", "timestamptz"):
         lossy: Counter[str] = Counter()
-        return Column(name, type_, _arrow(name, type_, values, _since_1970(type_), lossy), lossy=lossy)
+        return Column(name, type_, arrow(name, type_, values, since_1970(type_), lossy), lossy=lossy)
     read = wire.reader(type_, loads)
     return from_values(name, type_, [None if value is None else read(value) for value in values])
 
@@ -173,7 +173,7 @@ def from_values(name: str, type_: ColumnType, values: Sequence[Any]) -> Column:
     if type_.kind in _AS_VALUES:
         return Column(name, type_, values=values)
     lossy: Counter[str] = Counter()
-    return Column(name, type_, _arrow(name, type_, values, _fitter(type_), lossy), lossy=lossy)
+    return Column(name, type_, arrow(name, type_, values, fitter(type_), lossy), lossy=lossy)
 
 
 def joined(parts: Sequence[Sequence[Column]]) -> list[Column]:
@@ -208,14 +208,14 @@ def to_table(columns: Sequence[Column]) -> pa.Table:
     """Put columns together to a pyarrow.Table; names may repeat."""
     import pyarrow as pa
 
-    return pa.Table.from_arrays([column.to_arrow() for column in columns], names=[column.name for column in columns])
+    return pa.Table.from_arrays([column.toarrow() for column in columns], names=[column.name for column in columns])
 
 
 def to_batch(columns: Sequence[Column]) -> pa.RecordBatch:
     """Put columns together to a pyarrow.RecordBatch; names may repeat."""
     import pyarrow as pa
 
-    arrays = [column.to_arrow() for column in columns]
+    arrays = [column.toarrow() for column in columns]
     whole = [array.combine_chunks() if hasattr(array, "chunks") else array for array in arrays]
     return pa.RecordBatch.from_arrays(whole, names=[column.name for column in columns])
 
@@ -242,152 +242,3 @@ def _joined(parts: Sequence[Column]) -> Column:
         return Column(first.name, first.type, values=values, lossy=lossy, loads=first.loads)
     chunks = [chunk for array in arrays for chunk in (array.chunks if hasattr(array, "chunks") else [array])]
     return Column(first.name, first.type, pa.chunked_array(chunks, chunks[0].type), lossy=lossy, loads=first.loads)
-
-
-class _UnfitError(Exception):
-    """A value that its Arrow type cannot hold; the message is the reason."""
-
-
-def _arrow(
-    name: str,
-    type_: ColumnType,
-    values: Sequence[Any],
-    fit: Callable[[Any], Any] | None,
-    lossy: Counter[str] | None = None,
-) -> pa.Array:
-    """Make an Arrow array of what `fit` makes of the values; one that does not fit is NA and counted in `lossy`."""
-    import pyarrow as pa
-
-    try:
-        fitted = values if fit is None else _fitted(values, fit, Counter() if lossy is None else lossy)
-        return pa.array(fitted, None if type_.kind == "python" else type_.arrow())
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise FrameError(f"Column {name!r} cannot become {type_.name} in Arrow: {error}") from error
-
-
-def _fitted(values: Sequence[Any], fit: Callable[[Any], Any], lossy: Counter[str]) -> list[Any]:
-    fitted: list[Any] = []
-    for value in values:
-        try:
-            fitted.append(None if value is None else fit(value))
-        except _UnfitError as reason:
-            lossy[f"NA for {reason}"] += 1
-            fitted.append(None)
-    return fitted
-
-
-def _fitter(type_: ColumnType) -> Callable[[Any], Any] | None:
-    """Give what turns a value into one that pyarrow takes, or raises `_UnfitError`; None where pyarrow takes all."""
-    match type_.kind:
-        case "decimal" | "money":
-            return _fit_decimal
-        case "date" | "timestamp" | "timestamptz" | "time":
-            return _fit_temporal
-        case "numeric":
-            return _fit_numeric
-        case "interval":
-            return _fit_interval
-        case "uuid":
-            return lambda value: value.bytes
-        case "json":
-            return lambda value: value if isinstance(value, str) else json.dumps(value)
-        case "record":
-            return repr
-        case "hstore":
-            return lambda value: list(value.items())
-        case "array" | "multirange":
-            return _fit_list(type_)
-        case "range":
-            return _fit_range(type_)
-        case "composite":
-            return _fit_fields(type_)
-    return None
-
-
-def _fit_decimal(value: Any) -> Any:
-    if not value.is_finite():
-        raise _UnfitError("NaN")
-    return value
-
-
-def _fit_numeric(value: Any) -> str:
-    text = str(value)
-    return f"{value:f}" if "E" in text else text
-
-
-def _fit_temporal(value: Any) -> Any:
-    if isinstance(value, str):  # Python has no date or time for it
-        raise _UnfitError("infinity" if value.endswith("infinity") else value)
-    return value
-
-
-def _since_1970(type_: ColumnType) -> Callable[[bytes], int]:
-    """Give what reads the bytes of a date or timestamp as Arrow counts it: days or microseconds from 1970."""
-    size, epoch = (4, wire.EPOCH_DAYS) if type_.kind == "date" else (8, wire.EPOCH_MICROSECONDS)
-    limit = 2 ** (8 * size - 1)
-
-    def fit(data: bytes) -> int:
-        count = int.from_bytes(data, signed=True)
-        if count in (limit - 1, -limit):
-            raise _UnfitError("infinity")
-        if count + epoch >= limit:
-            raise _UnfitError("a year after 294246")
-        return count + epoch
-
-    return fit
-
-
-def _fit_interval(value: Any) -> tuple[int, int, int]:
-    if isinstance(value, str):
-        raise _UnfitError("infinity")
-    parts: dict[str, int] = value.kwds
-    nanoseconds = parts.get("microseconds", 0) * 1000 + parts.get("nanoseconds", 0)
-    if not -(2**63) <= nanoseconds < 2**63:
-        raise _UnfitError("more than 292 years of hours")
-    return parts.get("months", 0), parts.get("days", 0), nanoseconds
-
-
-def _fit_list(type_: ColumnType) -> Callable[[Any], Any]:
-    assert type_.element is not None, f"a {type_.kind} has an element"  # noqa: S101
-    fit = _fit_inside(type_.element)
-    own_depth = _depth_of(type_.element)
-
-    def fit_all(values: list[Any]) -> list[Any]:
-        if type_.kind == "array" and any(_depth(value) > own_depth for value in values):
-            raise _UnfitError("an array of several dimensions")
-        return [fit(value) for value in values]
-
-    return fit_all
-
-
-def _fit_range(type_: ColumnType) -> Callable[[Any], Any]:
-    assert type_.element is not None, "a range has a bound"  # noqa: S101
-    fit = _fit_inside(type_.element)
-    return lambda value: {
-        "lower": fit(value.lower),
-        "upper": fit(value.upper),
-        "lower_inc": value.bounds[0] == "[" and not value.empty,
-        "upper_inc": value.bounds[1] == "]" and not value.empty,
-        "empty": value.empty,
-    }
-
-
-def _fit_fields(type_: ColumnType) -> Callable[[Any], Any]:
-    fits = {name: _fit_inside(inner) for name, inner in type_.fields}
-    return lambda value: {name: fits[name](item) for name, item in value.items()}
-
-
-def _fit_inside(type_: ColumnType) -> Callable[[Any], Any]:
-    fit = _fitter(type_)
-    return lambda value: value if value is None or fit is None else fit(value)
-
-
-def _depth(value: Any) -> int:
-    return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
-
-
-def _depth_of(type_: ColumnType) -> int:
-    """Say how many lists deep one value of a type may be without being an array's own dimensions."""
-    if type_.kind == "multirange":
-        return 1
-    return {"floats": 1, "json": 1_000}.get(type_.kind, 0)

@@ -158,9 +158,7 @@ class Reading:
 
     async def _stream(self) -> None:
         with advice(self._statement, self._params):
-            self._result = await self._session.stream(
-                self._executable, self._params, execution_options=self._options()
-            )
+            self._result = await self._session.stream(self._executable, self._params, execution_options=self._options())
         self._name()
 
     async def _next(self, count: int) -> Sequence[Any]:
