@@ -41,17 +41,24 @@ RunNotebooks = Callable[..., pytest.RunResult]
 
 @pytest.fixture
 def run_notebooks(pytester: pytest.Pytester, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> RunNotebooks:
-    """Run a folder of notebooks by nbval: `run_notebooks(*options, cells, cells, …)`, each with its stored outputs."""
+    """Run a folder of notebooks by nbval: `run_notebooks(*options, notebooks=[cells, cells, …])`.
+
+    Cells are given with their stored outputs. The plugins are named, unless `by_entry_point` has pytest find them.
+    """
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_ADDOPTS", "TQDM_DISABLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DATABASE_URL", server.url)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
-    def run(*options: str, notebooks: list[dict[str, str]]) -> pytest.RunResult:
+    def run(*options: str, notebooks: list[dict[str, str]], by_entry_point: bool = False) -> pytest.RunResult:
         for number, cells in enumerate(notebooks):
             nbformat.write(notebook(cells), Path(pytester.path, f"report_{number}.ipynb"))
         pytester.makeini("[pytest]")
-        command = ("-m", "pytest", "-p", "no:cacheprovider", *PLUGINS, "-p", "nbval.plugin", "--nbval-current-env")
+        plugins = (*PLUGINS, "-p", "nbval.plugin")
+        if by_entry_point:
+            monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+            plugins = ("-p", "no:asyncio")  # it would warn of a setting that is not given here
+        command = ("-m", "pytest", "-p", "no:cacheprovider", *plugins, "--nbval-current-env")
         return pytester.run(sys.executable, *command, *options, timeout=100)
 
     return run
@@ -66,14 +73,25 @@ def notebook(cells: dict[str, str]) -> nbformat.NotebookNode:
     )
 
 
-@pytest.mark.parametrize("how", ["--nbval", "--nbval-lax"])
-def test_notebooks_pass_and_say_goodbye(run_notebooks: RunNotebooks, clean_server: ServerWatch, how: str) -> None:
-    """What differs by its nature is not compared; nothing is left, and nothing has vanished."""
-    result = run_notebooks(how, notebooks=[STABLE | KEPT_STABLE])
+def test_notebooks_pass_and_say_goodbye(run_notebooks: RunNotebooks, clean_server: ServerWatch) -> None:
+    """What differs by its nature is not compared, and no more than that; nothing is left, and nothing has vanished."""
+    wrong = {"print(0x7f1234567890, 'Process 71')": "1 Process 72\n"}
 
-    result.assert_outcomes(passed=7)
+    result = run_notebooks("--nbval", notebooks=[STABLE | KEPT_STABLE | wrong])
+
+    result.assert_outcomes(passed=7, failed=1)
     result.stdout.fnmatch_lines([HEADER])
     assert result.errlines == []
+    assert not clean_server.backends()
+    assert not clean_server.bad_goodbyes()
+
+
+def test_nothing_has_to_be_set_up(run_notebooks: RunNotebooks, clean_server: ServerWatch) -> None:
+    """pytest finds the plugin by its entry point, and `--nbval-lax` is served as well."""
+    result = run_notebooks("--nbval-lax", by_entry_point=True, notebooks=[STABLE])
+
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines([HEADER])
     assert not clean_server.backends()
     assert not clean_server.bad_goodbyes()
 
@@ -89,23 +107,20 @@ def test_turned_off_it_leaves_nbval_as_it_is(run_notebooks: RunNotebooks, clean_
     assert clean_server.bad_goodbyes()
 
 
-def test_an_output_that_is_wrong_is_found(run_notebooks: RunNotebooks) -> None:
-    """What is left out of the comparison is no more than it says."""
-    result = run_notebooks("--nbval", notebooks=[STABLE | {"print(0x7f1234567890, 'Process 71')": "1 Process 72\n"}])
-
-    result.assert_outcomes(passed=2, failed=1)
-
-
 def test_two_workers_run_a_notebook_each(run_notebooks: RunNotebooks, clean_server: ServerWatch) -> None:
-    """The cells of a notebook stay together; spreading them is refused with what to type."""
-    refused = run_notebooks("--nbval", "-n", "2", notebooks=[STABLE, STABLE])
+    """The cells of a notebook stay together."""
     result = run_notebooks("--nbval", "-n", "2", "--dist", "loadfile", notebooks=[STABLE, STABLE])
 
-    refused.stderr.fnmatch_lines(["ERROR: --nbval with --dist load *: `--dist loadfile`."])
     result.assert_outcomes(passed=4)
     result.stdout.fnmatch_lines([HEADER])
     assert not clean_server.backends()
     assert not clean_server.bad_goodbyes()
+
+
+def test_spreading_the_cells_of_a_notebook_is_refused(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess("-p", "no:asyncio", "--nbval", "-n", "2")
+
+    result.stderr.fnmatch_lines(["ERROR: --nbval with --dist load *: `--dist loadfile`."])
 
 
 def test_without_nbval_the_option_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
