@@ -72,7 +72,7 @@ class Column:
         values = None if self.values is None else self.values[start:]
         return Column(self.name, self.type, array, values, loads=self.loads)
 
-    def toarrow(self) -> pa.Array | pa.ChunkedArray:
+    def to_arrow(self) -> pa.Array | pa.ChunkedArray:
         """Give the values as an Arrow array of `type.arrow()`."""
         if self.array is None:
             assert self.values is not None, "a column has an array or values"  # noqa: S101
@@ -89,7 +89,7 @@ class Column:
     def pack(self) -> None:
         """Make the Arrow array now, where its type is known, and let go of the Python objects it is made of."""
         if self.type.kind != "python":
-            self.toarrow()
+            self.to_arrow()
             self.values = None
 
     def to_pandas(self, backend: DtypeBackend = None) -> Any:
@@ -101,7 +101,7 @@ class Column:
         if dtype == np.dtype(object):
             objects = np.fromiter(self.objects(), dtype=object, count=len(self))
             return pd.Series(objects, dtype=object, copy=False)  # a bare array of texts would become `str`
-        array = self.toarrow()
+        array = self.to_arrow()
         if self.type.kind == "date":
             array = self._printable_dates(array)
         if isinstance(dtype, pd.ArrowDtype):
@@ -208,14 +208,14 @@ def to_table(columns: Sequence[Column]) -> pa.Table:
     """Put columns together to a pyarrow.Table; names may repeat."""
     import pyarrow as pa
 
-    return pa.Table.from_arrays([column.toarrow() for column in columns], names=[column.name for column in columns])
+    return pa.Table.from_arrays([column.to_arrow() for column in columns], names=[column.name for column in columns])
 
 
 def to_batch(columns: Sequence[Column]) -> pa.RecordBatch:
     """Put columns together to a pyarrow.RecordBatch; names may repeat."""
     import pyarrow as pa
 
-    arrays = [column.toarrow() for column in columns]
+    arrays = [column.to_arrow() for column in columns]
     whole = [array.combine_chunks() if hasattr(array, "chunks") else array for array in arrays]
     return pa.RecordBatch.from_arrays(whole, names=[column.name for column in columns])
 
