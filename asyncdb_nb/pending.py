@@ -28,6 +28,7 @@ class Pending(Coroutine[Any, Any, T]):
     ) -> None:
         self._start = start
         self._call = call
+        self.__name__ = self.__qualname__ = call.partition("(")[0]  # which asyncio shows of a task
         self._state = state
         self._running: Coroutine[Any, Any, T] | None = None
         self._closed = False

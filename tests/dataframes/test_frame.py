@@ -420,6 +420,13 @@ async def test_a_call_is_a_coroutine_for_tasks(session: AsyncSession) -> None:
     assert got["a"].tolist() == [1]
 
 
+async def test_a_task_shows_which_call_it_runs(session: AsyncSession) -> None:
+    task = asyncio.create_task(frame(session, "select 1 as a"))
+
+    assert "coro=<frame()" in repr(task)
+    await task
+
+
 def test_the_package_imports_no_pandas_before_a_frame(run_script: Callable[..., CompletedProcess[str]]) -> None:
     """Importing the frame functions is as quick as SQLAlchemy."""
     run_script(
