@@ -37,22 +37,22 @@ from sqlalchemy import text
 @pytest.mark.parametrize("isolation", [
     pytest.param(name, marks=pytest.mark.asyncdb(isolation=name)) for name in ("rollback", "clone", "none")
 ])
-async def test_rows_of_the_schema_are_there(asyncdb, isolation):
-    assert (await asyncdb.frame("select word, one() as n from words"))["word"].tolist() == ["kept"]
+async def test_rows_of_the_schema_are_there(asyncdb_session, isolation):
+    assert (await asyncdb_session.execute(text("select word, one() from words"))).all() == [("kept", 1)]
 
 @pytest.mark.asyncdb(isolation="truncate")
 async def test_truncate_refuses_them(asyncdb):
     pass
 """
     plain = """
-async def test_the_other_folder_has_no_words(asyncdb):
-    assert "words" not in (await asyncdb.tables())["table"].tolist()
+async def test_the_other_folder_has_no_words(asyncdb_session, asyncdb):
+    assert await asyncdb_session.scalar(text("select to_regclass('words')")) is None
     assert await count(asyncdb) == 0
 """
     files = {
         "rows/conftest": "from sqlalchemy import text\nfrom things import metadata\n" + conftest,
         "rows/test_rows": test,
-        "test_plain": "from things import count\n" + plain,
+        "test_plain": "from things import count, text\n" + plain,
     }
 
     result = run_suite(files=files, passed=4, errors=1)
@@ -61,10 +61,14 @@ async def test_the_other_folder_has_no_words(asyncdb):
 
 
 def test_one_clean_state_for_a_module(run_suite: RunSuite) -> None:
-    """`asyncdb_scope = module`: fixtures of the module may put into the database what all of its tests see."""
+    """`asyncdb_scope = module`: fixtures of the module may put into the database what all of its tests see.
+
+    The module's session may stay in a transaction from test to test; that is no leak.
+    """
     module = """
+import pytest
 import pytest_asyncio
-from things import add, count
+from things import add, count, text
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def seeded(asyncdb):
@@ -76,10 +80,19 @@ async def test_sees_it(asyncdb, seeded):
 
 async def test_sees_the_test_before(asyncdb, seeded):
     assert await count(asyncdb) == 2
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_begins_a_transaction(asyncdb_session):
+    await asyncdb_session.execute(text("insert into things (name) values ('uncommitted')"))
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_goes_on_with_it(asyncdb_session, asyncdb):
+    assert await asyncdb_session.scalar(text("select count(*) from things")) == 3
+    assert await count(asyncdb) == 2
 """
     options = ("-o", "asyncdb_scope=module", "-o", "asyncdb_isolation=clone")
 
-    run_suite(*options, files={"test_one": module, "test_two": module}, passed=4)
+    run_suite(*options, files={"test_one": module, "test_two": module}, passed=8)
 
 
 def test_strict_mode_and_tests_without_a_loop(run_suite: RunSuite) -> None:
@@ -111,10 +124,10 @@ def test_with_an_engine_of_its_own(asyncdb):
 
 def test_with_a_database_of_its_own(asyncdb_url):
     async def ask():
-        async with Database(asyncdb_url) as database:
-            return await database.frame("select 1 as one")
+        async with Database(asyncdb_url) as database, database.session() as session:
+            return await session.scalar(text("select 1"))
 
-    assert len(asyncio.run(ask())) == 1
+    assert asyncio.run(ask()) == 1
 """
     marked = """
 @pytest.mark.asyncio

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
 from suites import CONFTEST, RunSuite
+
+from asyncdb_nb.pytest_plugin.ledger import Checkout, Owner
+from asyncdb_nb.pytest_plugin.watch import Watch
 
 pytestmark = pytest.mark.usefixtures("clean_server")
 
@@ -293,6 +297,22 @@ def test_what_is_given_back_in_another_way_is_no_leak(run_suite: RunSuite) -> No
     pytest.importorskip("aiosqlite")
 
     run_suite(files={"conftest": CONFTEST + BEFORE_THE_TESTS, "test_it": START + GIVEN_BACK}, passed=6)
+
+
+def test_what_was_left_on_a_loop_that_closed_unseen_is_told_once() -> None:
+    """Nothing can be closed on such a loop, but whose it was is known."""
+    loop = asyncio.new_event_loop()
+    loop.close()
+    record = type("Record", (), {"dbapi_connection": None})()
+    watch = Watch()
+    watch.ledger.out[record] = Checkout(None, record, loop, None, Owner(None, "test_it"), (("test_it.py", 3, "opens"),))
+
+    watch.settle(lambda checkout: True)
+    watch.settle(lambda checkout: True)
+
+    assert [f"{leak.owner} left {leak}" for leak in watch.leaks] == [
+        "test_it left a connection, opened at test_it.py:3 in opens. Type `async with engine.connect() as connection:`."
+    ]
 
 
 def test_a_warning_names_the_test_and_off_says_nothing(run_suite: RunSuite) -> None:

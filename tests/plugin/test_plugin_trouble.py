@@ -104,7 +104,7 @@ def test_ctrl_c_leaves_no_database_and_no_connection(run_suite: RunSuite, clean_
 import os
 import signal
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 @pytest.mark.asyncdb(isolation="clone")
 @pytest.mark.parametrize("number", range(3))
@@ -112,7 +112,8 @@ async def test_one(asyncdb, number):
     if number == 1:
         sync_engine = asyncdb.engine.sync_engine
         event.listen(sync_engine, "before_cursor_execute", lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    await asyncdb.frame("select pg_sleep(0.1)")
+    async with asyncdb.session() as session:
+        await session.execute(text("select pg_sleep(0.1)"))
 """
     result = run_suite(files={"test_it": suite}, passed=1)
 
