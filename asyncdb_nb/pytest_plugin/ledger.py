@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -96,7 +97,7 @@ class Ledger:
         for target, name, listener in listeners:
             event.listen(target, name, listener)
         unwrap = [after_call(kind, "__init__", _remember_origin) for kind in (AsyncSession, AsyncEngine)]
-        unwrap.append(after_call(asyncio.BaseEventLoop, "create_task", self._task_made))
+        unwrap += [after_call(kind, "create_task", self._task_made) for kind in _kinds_of_loops()]
 
         def stop() -> None:
             for target, name, listener in listeners:
@@ -171,6 +172,12 @@ def _remember_origin(made: Any, _: None) -> None:
         made.sync_session.info[_ORIGIN] = origin.here()
     elif not hasattr(made.sync_engine.dialect, _ORIGIN):  # execution_options() makes a second object for one engine
         setattr(made.sync_engine.dialect, _ORIGIN, origin.here())
+
+
+def _kinds_of_loops() -> list[Any]:
+    """Return asyncio's, and uvloop's where a suite uses it: that one inherits nothing from asyncio's."""
+    uvloop = sys.modules.get("uvloop")
+    return [asyncio.BaseEventLoop] if uvloop is None else [asyncio.BaseEventLoop, uvloop.Loop]
 
 
 def _is_async(dialect: Any) -> bool:

@@ -361,20 +361,39 @@ def check_commits(result: pytest.RunResult) -> None:
     )
 
 
-SHUFFLED = """
+SHUFFLED_ON_UVLOOP = """
+import asyncio
 import random
+import uvloop
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio", {"use_uvloop": True}
+
+@pytest.fixture(autouse=True)
+async def on_uvloop(anyio_backend):
+    assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
 
 def pytest_collection_modifyitems(items):
-    random.Random({seed}).shuffle(items)
+    random.Random(11).shuffle(items)
 """
 
 
-@pytest.mark.parametrize("conftest", [CONFTEST, CONFTEST + SHUFFLED.format(seed=11)], ids=["in order", "shuffled"])
-def test_scenario_11_code_under_test_commits_and_the_next_test_sees_nothing(run_suite: RunSuite, conftest: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "conftest"),
+    [("asyncio", CONFTEST), ("anyio", CONFTEST + SHUFFLED_ON_UVLOOP)],
+    ids=["in order", "shuffled, on uvloop"],
+)
+def test_scenario_11_code_under_test_commits_and_the_next_test_sees_nothing(
+    run_suite: RunSuite, mode: str, conftest: str
+) -> None:
     """Through sessions, Core and frames, in every isolation; also not of what a test does not give back."""
-    suite = COMMITS.format(mark="", isolations=("rollback", "clone", "truncate"), number=2)
+    if "uvloop" in conftest:
+        pytest.importorskip("uvloop")
+    mark = "pytest.mark.anyio, " if mode == "anyio" else ""
+    suite = COMMITS.format(mark=mark, isolations=("rollback", "clone", "truncate"), number=1)
 
-    result = run_suite(files={"conftest": conftest, "test_it": suite}, passed=48, errors=12)
+    result = run_suite(mode=mode, files={"conftest": conftest, "test_it": suite}, passed=24, errors=6)
 
     check_commits(result)
 
