@@ -66,6 +66,12 @@ class Pending(Coroutine[Any, Any, T]):
     def __len__(self) -> NoReturn:
         raise TypeError(f"There are no rows to count yet. {self!r}")
 
+    async def __aenter__(self) -> NoReturn:
+        raise TypeError(f"There is nothing to enter yet. {self!r}")
+
+    async def __aexit__(self, *error: object) -> None:
+        """Never comes to pass; `async with` looks for it before it enters."""
+
     def __bool__(self) -> bool:
         return True
 

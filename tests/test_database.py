@@ -520,6 +520,9 @@ async def test_a_connect_that_was_not_awaited_says_what_to_type(database_url: st
     for use in (lambda: db.frame("select 1"), lambda: db.session(), lambda: db["x"]):
         with pytest.raises((AttributeError, TypeError), match=r"is connected yet\. Type: await connect\(\.\.\.\)"):
             use()
+    with pytest.raises(TypeError, match=r"nothing to enter yet\. Nothing is connected yet\. Type: await connect"):
+        async with connect(database_url):  # type: ignore[attr-defined]
+            pass
     assert asyncio.iscoroutine(db)
 
 
