@@ -1,4 +1,8 @@
-"""Say at the top of a run what is tested on, how tests are kept apart, and what was done to the suite's engines."""
+"""
+Say at the top of a run what is tested on, how tests are kept apart, and what was done to the suite's engines.
+
+Under pytest-xdist, what only the workers know is said at the end of the run.
+"""
 
 from __future__ import annotations
 

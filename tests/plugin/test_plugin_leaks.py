@@ -335,11 +335,26 @@ from sqlalchemy.pool import NullPool
 async def test_forgets():
     engine = create_async_engine(url, poolclass=NullPool)
     kept.append(await engine.connect())
+
+async def test_leaves_a_task_that_fails_when_it_is_cancelled():
+    async def work():
+        async with create_async_engine(url, poolclass=NullPool).connect():
+            begun.set()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                raise LookupError
+
+    begun = asyncio.Event()
+    task = asyncio.create_task(work())
+    await begun.wait()
 """
     )
     free = "import sys\n\nasync def test_it():\n    assert 'sqlalchemy' not in sys.modules\n"
 
-    result = run_suite("--asyncdb-leaks=error", files={"test_it": suite}, passed=1, errors=1)
+    result = run_suite("--asyncdb-leaks=error", files={"test_it": suite}, passed=2, errors=2)
     run_suite(files={"conftest": "", "things": "", "test_it": free}, passed=1)
 
     assert blamed(result)["forgets"].startswith("test_forgets left a connection, opened at test_it.py:")
+    assert "left a task that holds a connection" in blamed(result)["leaves_a_task_that_fails_when_it_is_cancelled"]
+    result.stdout.no_fnmatch_line("*never retrieved*")
