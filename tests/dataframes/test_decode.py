@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -310,6 +310,10 @@ RAW_NUMERICS = st.builds(
 )
 
 
+FAR_APART = [pack("!hhHhh", 1, weight, 0, scale, 5) for weight, scale in [(0, 0), (4, 0), (0, 2**14 - 1)]]
+
+
+@example(FAR_APART, "text")
 @settings(max_examples=3 * EXAMPLES, deadline=None)
 @given(st.lists(st.none() | RAW_NUMERICS, min_size=1, max_size=6), st.sampled_from(["decimal", "text", "float"]))
 def test_any_digits_make_the_same_numbers_together_as_one_by_one(values: list[bytes | None], wanted: str) -> None:
