@@ -326,7 +326,7 @@ def test_a_warning_names_the_test_and_off_says_nothing(run_suite: RunSuite) -> N
 
 
 def test_a_suite_without_the_fixtures_is_left_alone_unless_it_asks(run_suite: RunSuite) -> None:
-    """Any engine of the process is watched then, with any pool."""
+    """Any engine of the process is watched then, with any pool, and each test on a lasting loop when it ends."""
     suite = (
         START
         + """
@@ -352,7 +352,7 @@ async def test_leaves_a_task_that_fails_when_it_is_cancelled():
     )
     free = "import sys\n\nasync def test_it():\n    assert 'sqlalchemy' not in sys.modules\n"
 
-    result = run_suite("--asyncdb-leaks=error", files={"test_it": suite}, passed=2, errors=2)
+    result = run_suite("--asyncdb-leaks=error", mode="session loop", files={"test_it": suite}, passed=2, errors=2)
     run_suite(files={"conftest": "", "things": "", "test_it": free}, passed=1)
 
     assert blamed(result)["forgets"].startswith("test_forgets left a connection, opened at test_it.py:")

@@ -202,10 +202,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from things import add, count
 
 async def test_forgets_a_session(asyncdb):
-    session = AsyncSession(asyncdb.engine)
-    await session.execute(text("insert into things (name) values ('forgotten')"))
+    global forgotten
+    forgotten = AsyncSession(asyncdb.engine)
+    await forgotten.execute(text("insert into things (name) values ('forgotten')"))
 
 async def test_is_clean(asyncdb):
+    assert not forgotten.in_transaction()
     assert await count(asyncdb) == 0
 
 async def test_leaves_a_query(asyncdb):
