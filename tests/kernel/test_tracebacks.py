@@ -70,7 +70,7 @@ def test_the_whole_traceback_is_a_percent_tb_away(analyst: Kernel) -> None:
     assert "The above exception was the direct cause" in whole
     assert "are left out" not in whole
     seen = "import sys, traceback\n[frame.name for frame in traceback.extract_tb(sys.last_traceback)][-1]"
-    assert analyst.run(seen).last == "'_handle_exception_no_connection'", "%debug would begin here"
+    assert analyst.run(seen).last.startswith("'_handle_exception"), "%debug begins there: in SQLAlchemy"
 
 
 @pytest.mark.parametrize(
