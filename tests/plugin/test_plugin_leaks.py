@@ -8,7 +8,9 @@ import re
 import pytest
 from suites import CONFTEST, RunSuite
 
+from asyncdb_nb.pytest_plugin.leak import Leak
 from asyncdb_nb.pytest_plugin.ledger import Checkout, Owner
+from asyncdb_nb.pytest_plugin.origin import Origin, here
 from asyncdb_nb.pytest_plugin.watch import Watch
 
 pytestmark = pytest.mark.usefixtures("clean_server")
@@ -250,6 +252,8 @@ def pytest_sessionfinish():
     run(database.aclose())
 """
 GIVEN_BACK = """
+from asyncdb_nb import run
+
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_task_that_is_about_to_give_its_connection_back(asyncdb):
     async def linger():
@@ -283,7 +287,7 @@ async def test_disposed():
 def memory():
     engine = create_async_engine("sqlite+aiosqlite://")
     yield engine
-    asyncio.run(engine.dispose())
+    run(engine.dispose())
 
 @pytest.mark.parametrize("number", range(2))
 async def test_sqlite_whose_connections_serve_any_loop(memory, number):
@@ -297,6 +301,23 @@ def test_what_is_given_back_in_another_way_is_no_leak(run_suite: RunSuite) -> No
     pytest.importorskip("aiosqlite")
 
     run_suite(files={"conftest": CONFTEST + BEFORE_THE_TESTS, "test_it": START + GIVEN_BACK}, passed=6)
+
+
+def test_the_lines_that_led_to_a_leak_are_few_and_end_at_the_loop() -> None:
+    """What runs the loop is another matter; nor does a long statement fill the screen."""
+
+    def deep(levels: int) -> Origin:
+        return deep(levels - 1) if levels else here()
+
+    async def opens() -> tuple[Origin, Origin]:
+        return here(), deep(9)
+
+    shallow, deeper = asyncio.run(opens())
+    leak = Leak("connection", "test_it", shallow, statement="select " + 50 * "1, " + "1")
+
+    assert [function for _, _, function in shallow] == ["opens"]
+    assert [function for _, _, function in deeper] == ["deep"] * 4
+    assert f"the last statement was 'select {24 * '1, '}…'" in str(leak)
 
 
 def test_what_was_left_on_a_loop_that_closed_unseen_is_told_once() -> None:
@@ -336,6 +357,15 @@ async def test_forgets():
     engine = create_async_engine(url, poolclass=NullPool)
     kept.append(await engine.connect())
 
+@pytest.fixture
+def fails_as_well():
+    yield
+    raise LookupError("as well")
+
+async def test_forgets_beside_a_fixture_that_fails(fails_as_well):
+    engine = create_async_engine(url, poolclass=NullPool)
+    kept.append(await engine.connect())
+
 async def test_leaves_a_task_that_fails_when_it_is_cancelled():
     async def work():
         async with create_async_engine(url, poolclass=NullPool).connect():
@@ -352,9 +382,12 @@ async def test_leaves_a_task_that_fails_when_it_is_cancelled():
     )
     free = "import sys\n\nasync def test_it():\n    assert 'sqlalchemy' not in sys.modules\n"
 
-    result = run_suite("--asyncdb-leaks=error", mode="session loop", files={"test_it": suite}, passed=2, errors=2)
+    result = run_suite("--asyncdb-leaks=error", mode="session loop", files={"test_it": suite}, passed=3, errors=3)
     run_suite(files={"conftest": "", "things": "", "test_it": free}, passed=1)
 
     assert blamed(result)["forgets"].startswith("test_forgets left a connection, opened at test_it.py:")
     assert "left a task that holds a connection" in blamed(result)["leaves_a_task_that_fails_when_it_is_cancelled"]
+    result.stdout.fnmatch_lines(
+        ["E*LookupError: as well", "E*test_forgets_beside_a_fixture_that_fails left a connection,*"]
+    )
     result.stdout.no_fnmatch_line("*never retrieved*")

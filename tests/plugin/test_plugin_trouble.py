@@ -110,6 +110,7 @@ from sqlalchemy import event, text
 @pytest.mark.parametrize("number", range(3))
 async def test_one(asyncdb, number):
     if number == 1:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
         sync_engine = asyncdb.engine.sync_engine
         event.listen(sync_engine, "before_cursor_execute", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     async with asyncdb.session() as session:
