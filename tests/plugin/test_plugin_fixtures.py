@@ -96,7 +96,10 @@ async def test_goes_on_with_it(asyncdb_session, asyncdb):
 
 
 def test_strict_mode_and_tests_without_a_loop(run_suite: RunSuite) -> None:
-    """The fixtures are the same for marked tests, and for plain ones that run loops or engines of their own."""
+    """The fixtures are the same for marked tests, and for plain ones that run loops or engines of their own.
+
+    The header says what is tested on, and how.
+    """
     plain = """
 import asyncio
 import pytest
@@ -135,8 +138,10 @@ async def test_async(asyncdb):
     assert await count(asyncdb) == 0
     await add(asyncdb)
 """
-    run_suite("-o", "asyncio_mode=strict", files={"test_it": plain + marked}, passed=5)
+    strict = run_suite("-o", "asyncio_mode=strict", files={"test_it": plain + marked}, passed=5)
     run_suite(mode="plain", files={"test_it": plain}, passed=4)
+
+    strict.stdout.fnmatch_lines(["asyncdb_nb: PostgreSQL * at *, isolation rollback, leaks error"])
 
 
 def test_what_rollback_cannot_do_is_said_and_does_no_harm(run_suite: RunSuite) -> None:
@@ -214,12 +219,6 @@ def test_databases_of_a_run_that_was_killed_are_dropped(run_suite: RunSuite, cle
     clean_server.query("select pg_advisory_unlock_all()")
     clean_server.query("drop database asyncdb_test_0badcafe_main_1")
     assert [name for (name,) in names] == ["asyncdb_test_0badcafe_main_1"]
-
-
-def test_the_header_names_server_isolation_and_leaks(run_suite: RunSuite) -> None:
-    result = run_suite(files={"test_it": "def test_it(asyncdb):\n    pass\n"}, passed=1)
-
-    result.stdout.fnmatch_lines(["asyncdb_nb: PostgreSQL * at *, isolation rollback, leaks error"])
 
 
 def test_the_url_that_pytest_may_print_hides_the_password() -> None:

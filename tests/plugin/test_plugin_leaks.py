@@ -197,7 +197,8 @@ async def busy():
                 await session.execute(text("select pg_sleep(0.001)"))
             await asyncio.sleep(0)
 
-    async with Database(os.environ["DATABASE_URL"]) as database:
+    async with Database(os.environ["DATABASE_URL"]) as database, database.session() as lasting:
+        await lasting.execute(text("select 1"))
         task = asyncio.create_task(work())
         yield
         task.cancel()
@@ -224,7 +225,7 @@ async def busy():
 def test_a_thousand_clean_tests_are_not_blamed(
     run_suite: RunSuite, mode: str, workers: int, numbers: dict[str, int]
 ) -> None:
-    """In every isolation; on one loop also with a task that a fixture of the session keeps busy with queries.
+    """In every isolation; on one loop also beside a fixture of the session with a task of its own and a transaction.
 
     The three together are a thousand; with `-m soak` each style has a thousand of its own.
     """
