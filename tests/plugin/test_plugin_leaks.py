@@ -61,8 +61,10 @@ LEAVE = {
     "engine": """
     engine = create_async_engine(url)  # LINE
     kept.append(engine)
-    async with engine.execution_options(logging_token="second object").connect() as connection:
-        await connection.execute(text("select 1"))""",
+    second_object = engine.execution_options(logging_token="second")
+    async with engine.connect() as connection, second_object.connect() as another:
+        await connection.execute(text("select 1"))
+        await another.execute(text("select 1"))""",
 }
 WORDS = {
     "session": "a session with an open transaction,",
@@ -147,6 +149,8 @@ def test_each_kind_of_leak_is_pinned_on_its_test_and_line(run_suite: RunSuite, m
         number = int(re.search(r"opened at test_it\.py:(\d+) in ", told[name])[1]) - 1
         assert number in place, told[name]
         assert "# LINE" in lines[number], told[name]
+    errors = "\n".join(result.outlines).split("short test summary info")[0]
+    assert errors.count(" left an engine ") == 4, "each is told once, though it has two connections"
 
 
 def engines_told_at_the_end(result: pytest.RunResult) -> dict[str, str]:
