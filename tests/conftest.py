@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -100,6 +101,19 @@ def fresh_database_url(server: EmbeddedServer, server_watch: ServerWatch) -> Ite
 @pytest.fixture(scope="session")
 def learner() -> Iterator[dict[str, str]]:
     """The environment of a person who has set up nothing: an embedded server of their own, and no DATABASE_URL."""
+    with _home_of_a_learner() as environment:
+        yield environment
+
+
+@pytest.fixture(scope="session")
+def two_learners(learner: dict[str, str]) -> Iterator[list[dict[str, str]]]:
+    """Two persons with a server each, who can be at work at the same time."""
+    with _home_of_a_learner() as other:
+        yield [learner, other]
+
+
+@contextmanager
+def _home_of_a_learner() -> Iterator[dict[str, str]]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DATABASE_URL"))}
     with tempfile.TemporaryDirectory(prefix="adb-") as home:
         Path(home).chmod(0o711)  # the server's system user must get through

@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,23 +45,26 @@ def exercises(path: Path) -> list[Any]:
     return [cell for cell in cells(path, "code") if "Not yet." in cell.source]
 
 
-@pytest.fixture
-def learners_watch(learner: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerWatch]:
-    """The watch over the learner's server, which so outlives the notebooks."""
-    monkeypatch.setenv("ASYNCDB_NB_HOME", learner["ASYNCDB_NB_HOME"])
-    watch = ServerWatch(embedded_server())
-    yield watch
-    watch.close()
-
-
-@pytest.mark.timeout(300)  # a kernel for each notebook, on a machine that may be busy
+@pytest.mark.timeout(400)  # a kernel for each notebook, on a machine that may be busy
 @pytest.mark.parametrize("turn", ["first", "again"])
-@pytest.mark.parametrize("paths", [NOTEBOOKS, SOLUTIONS, ALTERNATIVES], ids=["lessons", "solutions", "alternatives"])
 def test_scenario_36_stored_outputs_are_what_the_cells_show(
-    paths: list[Path], turn: str, learner: dict[str, str], learners_watch: ServerWatch, tmp_path: Path
+    turn: str, two_learners: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each notebook on a fresh kernel, compared strictly, twice; afterwards nobody is connected."""
-    done = subprocess.run(
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(partial(compared, tmp_path), [NOTEBOOKS, SOLUTIONS + ALTERNATIVES], two_learners))
+
+    for process in done:
+        assert process.returncode == 0, process.stdout[-6000:] + process.stderr[-2000:]
+    for learner in two_learners:
+        monkeypatch.setenv("ASYNCDB_NB_HOME", learner["ASYNCDB_NB_HOME"])
+        with closing(ServerWatch(embedded_server())) as watch:
+            assert watch.wait_for_backends(0) == []
+
+
+def compared(folder: Path, paths: list[Path], learner: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run notebooks as a learner does who tests them with nbval."""
+    return subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q", "-p", "no:asyncio"),
             *("-p", "no:cacheprovider", "-o", "addopts="),
@@ -67,12 +72,9 @@ def test_scenario_36_stored_outputs_are_what_the_cells_show(
         ],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=folder,
         env=learner,
     )
-
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert learners_watch.wait_for_backends(0) == []
 
 
 @each_notebook
