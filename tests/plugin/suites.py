@@ -40,6 +40,19 @@ async def count(db):
         return await session.scalar(select(func.count()).select_from(things))
 """
 
+OWN_ENGINES = """
+import asyncio
+import os
+import pytest
+import pytest_asyncio
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+url = os.environ["DATABASE_URL"].replace("postgresql://", "postgresql+asyncpg://")
+kept = []
+"""
+"""For suites with engines of their own; what is `kept` outlives its test."""
+
 CONFTEST = """
 import pytest
 from things import metadata
