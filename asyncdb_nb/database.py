@@ -14,26 +14,22 @@ A database as an object that stands at module level: one engine, its sessions, i
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import URL
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
-from asyncdb_nb import catalog
+from asyncdb_nb import catalog, reads
 from asyncdb_nb.connecting import make_engine, without_frames
-from asyncdb_nb.errors import AsyncDBError, DatabaseClosedError, DatabaseURLError
+from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError
 from asyncdb_nb.pending import Pending
 from asyncdb_nb.portrait import portrait
 from asyncdb_nb.registry import Registry
 from asyncdb_nb.sessions import reading_scope, session_scope
-from asyncdb_nb.stale import is_stale, read_fresh
 from asyncdb_nb.target import EMBEDDED, EXAMPLE, Target
 from asyncdb_nb.urls import complete, parse, resolve
 
@@ -45,7 +41,6 @@ T = TypeVar("T")
 SessionFactory = async_sessionmaker[Any] | type[AsyncSession] | type[Session]
 
 _connected: Registry[Database] = Registry()
-_UNKNOWN = re.compile(r'relation "(.+)" does not exist')  # as asyncpg passes it on from the server
 
 
 class Database:
@@ -183,7 +178,7 @@ class Database:
         """
         from asyncdb_nb.dataframes import frames
 
-        return self._parts(frames, statement, params, options)
+        return reads.parts(self._reading, frames, statement, params, options)
 
     def batches(self, statement: Any, params: Any = None, **options: Any) -> AsyncGenerator[pa.RecordBatch, None]:
         """Read a statement as Arrow record batches; otherwise as `frames` does.
@@ -194,7 +189,7 @@ class Database:
         """
         from asyncdb_nb.dataframes import batches
 
-        return self._parts(batches, statement, params, options)
+        return reads.parts(self._reading, batches, statement, params, options)
 
     def tables(self) -> Coroutine[Any, Any, pd.DataFrame]:
         """List the tables and views that are not PostgreSQL's own.
@@ -237,50 +232,11 @@ class Database:
             maker = None
         return kind(self, sessionmaker=maker, **options)
 
+    def _reading(self) -> session_scope:
+        return self._scope(reading_scope, readonly=True)
+
     def _read(self, reader: Any, statement: Any, params: Any, options: dict[str, Any]) -> Callable[[], Any]:
-        async def read() -> Any:
-            async with self._scope(reading_scope, readonly=True) as session:
-                return await reader(session, statement, params, **options)
-
-        return lambda: self._advising(read_fresh(read))
-
-    async def _advising(self, reading: Coroutine[Any, Any, T]) -> T:
-        """Name the nearest tables where a statement names one that is not there."""
-        try:
-            return await reading
-        except DBAPIError as error:
-            await self._advise(error)
-            raise
-
-    async def _advise(self, error: DBAPIError) -> None:
-        """Ask the catalog in a transaction of its own: that of the statement is over."""
-        unknown = _UNKNOWN.match(str(getattr(error.orig, "__cause__", "")))
-        if unknown is not None:
-            near: list[str] = []
-            with suppress(SQLAlchemyError, AsyncDBError):  # advice that cannot be had hides no error
-                async with self._scope(reading_scope, readonly=True) as session:
-                    near = await catalog.nearest_tables(session, unknown[1])
-            if near:
-                error.add_note(f"Did you mean {' or '.join(near)}? `await db.tables()` lists all of them.")
-
-    async def _parts(
-        self, reader: Callable[..., Any], statement: Any, params: Any, options: dict[str, Any]
-    ) -> AsyncGenerator[Any, None]:
-        begun = False
-        for attempt in (1, 2):
-            try:
-                async with (
-                    self._scope(reading_scope, readonly=True) as session,
-                    aclosing(reader(session, statement, params, exclusive=True, **options)) as parts,
-                ):
-                    async for part in parts:
-                        begun = True
-                        yield part
-                return
-            except DBAPIError as error:
-                if begun or attempt == 2 or not is_stale(error):
-                    await self._advise(error)
-                    raise
+        return lambda: reads.whole(self._reading, reader, statement, params, options)
 
     def _pending(self, call: str, start: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
         return Pending(start, f"db.{call}")

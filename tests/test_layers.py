@@ -26,7 +26,7 @@ dataframes.advice dataframes.literals dataframes.sql_text dataframes.sizes dataf
 dataframes.streaming dataframes.progress dataframes.rows dataframes.execute
 dataframes.reading dataframes
 repository
-connecting catalog portrait registry stale database
+connecting catalog portrait registry reads database
 bridge
 server.guard server.programs server.cluster server
 workflows.models workflows.catalogue workflows.simulation workflows.bulk workflows.generator

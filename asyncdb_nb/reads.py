@@ -1,0 +1,92 @@
+"""
+Read a statement in a read-only transaction of its own.
+
+PostgreSQL refuses a prepared statement whose table was altered so that its result has other columns, and with that ends
+the transaction. Where the transaction held nothing but this one read, nothing is lost: SQLAlchemy has meanwhile dropped
+everything that it had prepared, on all connections, and a second attempt prepares the statement anew.
+
+An error that no attempt can mend gets a note with the tables that may have been meant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from asyncdb_nb import catalog
+from asyncdb_nb.errors import AsyncDBError
+from asyncdb_nb.sessions import session_scope
+
+Scope = Callable[[], session_scope]
+
+_UNKNOWN = re.compile(r'relation "(.+)" does not exist')  # as asyncpg passes it on from the server
+
+
+async def whole(scope: Scope, reader: Callable[..., Any], statement: Any, params: Any, options: dict[str, Any]) -> Any:
+    """Return what `await reader(session, statement, params, **options)` gives.
+
+    Args:
+        scope: Makes the scope of a session for each attempt.
+        reader: `frame` or `table`.
+        statement: As for `reader`.
+        params: Likewise.
+        options: Likewise.
+    """
+
+    async def read() -> Any:
+        async with scope() as session:
+            return await reader(session, statement, params, **options)
+
+    try:
+        try:
+            return await read()
+        except DBAPIError as error:
+            if not _is_stale(error):
+                raise
+        return await read()
+    except DBAPIError as error:
+        await _advise(scope, error)
+        raise
+
+
+async def parts(
+    scope: Scope, reader: Callable[..., Any], statement: Any, params: Any, options: dict[str, Any]
+) -> AsyncGenerator[Any, None]:
+    """Give the parts of `reader(session, statement, params, **options)`, which is `frames` or `batches`."""
+    begun = False
+    for attempt in (1, 2):
+        try:
+            async with (
+                scope() as session,
+                aclosing(reader(session, statement, params, exclusive=True, **options)) as found,
+            ):
+                async for part in found:
+                    begun = True
+                    yield part
+            return
+        except DBAPIError as error:
+            if begun or attempt == 2 or not _is_stale(error):
+                await _advise(scope, error)
+                raise
+
+
+def _is_stale(error: DBAPIError) -> bool:
+    """Say whether a statement failed because it was prepared before a table was altered."""
+    return type(error.orig).__name__ == "InvalidCachedStatementError"  # SQLAlchemy's, for asyncpg's of the same name
+
+
+async def _advise(scope: Scope, error: DBAPIError) -> None:
+    """Ask the catalog in a transaction of its own: that of the statement is over."""
+    unknown = _UNKNOWN.match(str(getattr(error.orig, "__cause__", "")))
+    if unknown is None:
+        return
+    near: list[str] = []
+    with suppress(SQLAlchemyError, AsyncDBError):  # advice that cannot be had hides no error
+        async with scope() as session:
+            near = await catalog.nearest_tables(session, unknown[1])
+    if near:
+        error.add_note(f"Did you mean {' or '.join(near)}? `await db.tables()` lists all of them.")
