@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from server_checks import ServerWatch
+from sqlalchemy import make_url
 from suites import RunSuite
 
 from asyncdb_nb.pytest_plugin.fixtures import SecretURL
+from asyncdb_nb.server import EmbeddedServer
 
 pytestmark = pytest.mark.usefixtures("clean_server")
 
@@ -207,18 +211,30 @@ def test_a_misspelt_option_is_refused(pytester: pytest.Pytester, options: list[s
     assert any(message in line for line in result.errlines)
 
 
-def test_databases_of_a_run_that_was_killed_are_dropped(run_suite: RunSuite, clean_server: ServerWatch) -> None:
-    """Those of a run that lives are left alone: it holds a lock."""
-    clean_server.query("create database asyncdb_test_00c0ffee_main_1")
-    clean_server.query("create database asyncdb_test_0badcafe_main_1")
+@pytest.fixture
+def builder_url(server: EmbeddedServer, clean_server: ServerWatch) -> Iterator[str]:
+    """The server, for a user who may create databases and nothing else."""
+    clean_server.query("create role builder login createdb")
+    yield make_url(server.url).set(username="builder").render_as_string()
+    clean_server.query("drop role builder")
+
+
+def test_databases_of_a_run_that_was_killed_are_dropped(
+    run_suite: RunSuite, clean_server: ServerWatch, builder_url: str
+) -> None:
+    """Those of a run that lives are left alone, because it holds a lock; so are those of another user."""
+    clean_server.query("create database asyncdb_test_00c0ffee_main_1 owner builder")
+    clean_server.query("create database asyncdb_test_0badcafe_main_1 owner builder")
+    clean_server.query("create database asyncdb_test_0000beef_main_1")
     clean_server.query(f"select pg_advisory_lock_shared({0x61646231}, {0x0BADCAFE})")
 
-    run_suite(files={"test_it": "def test_it(asyncdb):\n    pass\n"}, passed=1)
+    run_suite("--asyncdb-url", builder_url, files={"test_it": "def test_it(asyncdb):\n    pass\n"}, passed=1)
 
-    names = clean_server.query("select datname from pg_database where datname like 'asyncdb_test_%'")
+    names = [name for (name,) in clean_server.query("select datname from pg_database where datname like 'asyncdb_t%'")]
     clean_server.query("select pg_advisory_unlock_all()")
-    clean_server.query("drop database asyncdb_test_0badcafe_main_1")
-    assert [name for (name,) in names] == ["asyncdb_test_0badcafe_main_1"]
+    for name in names:
+        clean_server.query(f"drop database {name}")
+    assert sorted(names) == ["asyncdb_test_0000beef_main_1", "asyncdb_test_0badcafe_main_1"]
 
 
 def test_the_url_that_pytest_may_print_hides_the_password() -> None:
