@@ -3,11 +3,11 @@ How long a result takes to become a frame, and how much memory: this package bes
 
     python benchmarks/frames.py [URL] [--plot FILE.png] [--rounds N] [--only PART-OF-A-WORKLOAD]
 
-Contestants take turns, round by round, so that a noisy machine disturbs all of them alike; figures are medians, and
-ratios to the first of each workload: the server's COPY into nothing, which is the limit, or asyncpg's rows for small
-results. Peak memory is measured in a process for each. Peers that are not installed are left out:
-`pip install 'asyncdb_nb[bench]'`. Without a URL the embedded server is used. Tables are made in a schema of their own,
-`frames_benchmark`, which is dropped at the end.
+Contestants take turns, in another order each round, so that a noisy machine, and the memory that the one before has
+given back, disturb all of them alike; figures are medians, and ratios to the first of each workload: the server's COPY
+into nothing, which is the limit, or asyncpg's rows for small results. Peak memory is measured in a process for each.
+Peers that are not installed are left out: `pip install 'asyncdb_nb[bench]'`. Without a URL the embedded server is used.
+Tables are made in a schema of their own, `frames_benchmark`, which is dropped at the end.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import gc
 import importlib.util
+import random
 import resource
 import statistics
 import subprocess
@@ -184,7 +185,8 @@ async def measure(bench: Bench, name: str, rounds: int) -> dict[str, float]:
     contestants = SMALL_CONTESTANTS if name in SMALL else LARGE_CONTESTANTS
     seconds: dict[str, list[float]] = {}
     for turn in range(-1, rounds):
-        for contestant, (load, module) in contestants.items():
+        in_turn = random.Random(turn).sample(list(contestants.items()), len(contestants))
+        for contestant, (load, module) in in_turn:
             if (module and not importlib.util.find_spec(module)) or (
                 contestant in SLOW and turn > 1 and name not in SMALL
             ):
@@ -200,7 +202,7 @@ async def measure(bench: Bench, name: str, rounds: int) -> dict[str, float]:
             if turn >= 0:  # the first turn warms up
                 seconds.setdefault(contestant, []).append(time.perf_counter() - started)
             del result
-    return {contestant: statistics.median(taken) for contestant, taken in seconds.items()}
+    return {contestant: statistics.median(seconds[contestant]) for contestant in contestants if contestant in seconds}
 
 
 async def peak(url: str, contestant: str, name: str) -> None:
@@ -312,7 +314,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[1])
     parser.add_argument("url", nargs="?")
     parser.add_argument("--plot")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--only", default="")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     asyncio.run(main(parser.parse_args()))
