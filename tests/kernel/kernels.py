@@ -88,10 +88,14 @@ class Kernel:
         self.client.shell_channel.send(message)
         return str(message["header"]["msg_id"])
 
+    def start_in(self, subshell: str | None, code: str) -> str:
+        """Send a cell to a subshell, and do not wait for it."""
+        cell = {"silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+        return self.send("execute_request", cell | {"code": code, "stop_on_error": True}, subshell)
+
     def run_in(self, subshell: str | None, code: str) -> Reply:
         """Run a cell in a subshell."""
-        cell = {"silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
-        return self.wait(self.send("execute_request", cell | {"code": code, "stop_on_error": True}, subshell))
+        return self.wait(self.start_in(subshell, code))
 
     def hear(self, sent: str, seconds: float = SECONDS) -> Reply:
         """Wait until a message that has no reply is dealt with, such as a comm's."""

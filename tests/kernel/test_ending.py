@@ -134,7 +134,7 @@ def test_the_end_of_a_kernel_whose_subshell_is_in_a_query(
     busy: Kernel, clean_server: ServerWatch, end: str, code: str
 ) -> None:
     """In synchronous code, it holds the kernel up until Jupyter sends SIGTERM."""
-    start_in_subshell(busy, code)
+    busy.start_in(busy.ask("create_subshell_request")["subshell_id"], code)
     wait_until(lambda: asleep(clean_server, "ending", 2))
 
     if end == "restart":
@@ -155,19 +155,14 @@ def test_the_end_of_a_kernel_whose_subshell_is_in_a_query(
 @pytest.mark.skipif(ipykernel.version_info < (7,), reason="ipykernel 6 has no subshells")
 def test_a_subshell_that_takes_its_time_when_its_query_is_ended(busy: Kernel, clean_server: ServerWatch) -> None:
     """Its cell replies when ipykernel is waiting for it already."""
-    start_in_subshell(busy, "try:\n    run(query())\nfinally:\n    time.sleep(1)")
+    slow = "try:\n    run(query())\nfinally:\n    time.sleep(1)"
+    busy.start_in(busy.ask("create_subshell_request")["subshell_id"], slow)
     wait_until(lambda: asleep(clean_server, "ending", 2))
 
     busy.start("exit()")
     busy.wait_for_end()
 
     assert not clean_server.wait_for_backends(0, "ending", 2)
-
-
-def start_in_subshell(kernel: Kernel, code: str) -> None:
-    subshell = kernel.ask("create_subshell_request")["subshell_id"]
-    cell = {"code": code, "silent": False, "store_history": True, "stop_on_error": True}
-    kernel.send("execute_request", cell | {"user_expressions": {}, "allow_stdin": False}, subshell)
 
 
 def test_debug_mode_in_which_a_kernel_cannot_shut_down(start_kernel: KernelMaker, clean_server: ServerWatch) -> None:
