@@ -56,7 +56,11 @@ def _handler(
     shown = found(error, traceback) if found is not None else None
     if shown is not None:
         _show_until_the_end_of_the_cell(shell, error, shown)
-    shell.showtraceback((kind, error, traceback))
+    if shown is not None and isinstance(error, BaseExceptionGroup):  # which IPython would only print, to stderr
+        shell._get_exc_info((kind, error, traceback))  # sets `sys.last_value`, as showtraceback() does
+        shell._showtraceback(kind, error, shown)
+    else:
+        shell.showtraceback((kind, error, traceback))
 
 
 def _show_until_the_end_of_the_cell(shell: Any, error: Any, shown: list[str]) -> None:

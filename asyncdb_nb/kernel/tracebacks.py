@@ -3,6 +3,8 @@ Show an error of the database where the user's own code met it, without the libr
 
 A misspelt table raises an error of asyncpg, in one of SQLAlchemy's, in another one: three hundred lines, of which the
 user wrote one. What stays are the frames of all other code, and the message with its statement. `%tb` shows the whole.
+
+A group of errors, as a `TaskGroup` raises it, is shown with each of its errors below it. IPython only prints groups.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 _KINDS = (SQLAlchemyError, AsyncDBError)
+_SHOWN = (*_KINDS, BaseExceptionGroup)
 _LIBRARIES = frozenset({"asyncdb_nb", "asyncpg", "sqlalchemy", "asyncio", "concurrent", "contextlib"})
 _WHOLE = ("Verbose", "Docs")  # modes in which a user has asked for everything
 _HIDDEN = "(Frames of libraries are left out: `%tb` shows them.)"
+_HIDDEN_IN_GROUP = "(Frames of libraries are left out: `import sys, traceback; traceback.print_exception(sys.last_value)` shows them.)"  # IPython has no `%tb` for groups
 
 
 class Tracebacks:
@@ -34,19 +38,37 @@ class Tracebacks:
 
     def install(self) -> None:
         """Show them short."""
-        showing.show(self._shell, _KINDS, self._lines)
+        showing.show(self._shell, _SHOWN, self._lines)
 
     def uninstall(self) -> None:
         """Show them as IPython does."""
-        showing.show_no_more(self._shell, _KINDS)
+        showing.show_no_more(self._shell, _SHOWN)
 
     def _lines(self, error: BaseException, traceback: TracebackType | None) -> list[str] | None:
-        formatter = self._shell.InteractiveTB
-        if formatter.mode in _WHOLE or not _has_library(traceback):
+        mode = self._shell.InteractiveTB.mode
+        inside = list(_inside(error))
+        of_database = [each for each in (error, *inside) if isinstance(each, _KINDS)]
+        if mode in _WHOLE or not any(_has_library(each.__traceback__) for each in of_database):
             return None
+        hidden = _HIDDEN_IN_GROUP if inside else _HIDDEN
+        lines = self._short(error)
+        for number, each in enumerate(inside, 1):
+            lines += ["", f"Error {number} of {len(inside)}:", *self._short(each)]
+        return lines if mode == "Minimal" else [*lines, hidden]
+
+    def _short(self, error: BaseException) -> list[str]:
         with _shortened(error):
-            lines: list[str] = formatter.structured_traceback(type(error), error, error.__traceback__)
-        return lines if formatter.mode == "Minimal" else [*lines, _HIDDEN]
+            lines = self._shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
+        return list(lines)
+
+
+def _inside(error: BaseException) -> Iterator[BaseException]:
+    """Give the errors in a group, and in groups inside it; none for any other error."""
+    for each in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        if isinstance(each, BaseExceptionGroup):
+            yield from _inside(each)
+        else:
+            yield each
 
 
 class _Link(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from kernels import Kernel, KernelMaker
 
@@ -58,6 +60,31 @@ def test_an_earlier_error_that_the_users_code_has_met_is_shown_as_short(analyst:
     assert 'relation "first" does not exist' in shown
     assert "During handling of the above exception" in shown
     assert not [name for name in LIBRARIES if name in shown]
+
+
+GROUP = """async with asyncio.TaskGroup() as group:
+    for table in ("wokflow", "evnet"):
+        group.create_task(report(table))"""
+
+
+def test_a_group_shows_the_users_own_lines_of_each_of_its_errors(analyst: Kernel) -> None:
+    shown = analyst.run(GROUP)
+
+    assert (shown.error, shown.stderr) == ("ExceptionGroup", "")
+    assert "async with asyncio.TaskGroup() as group:" in shown.last
+    assert shown.last.count("return await db.frame(f'select * from {table}')") == shown.last.count("\nError ") >= 1
+    assert 'relation "wokflow" does not exist' in shown.last or 'relation "evnet" does not exist' in shown.last
+    assert not [name for name in LIBRARIES if name in shown.last]
+
+    whole = analyst.run(re.search("`(import sys, .*)` shows them", shown.last)[1]).stderr  # type: ignore[index]
+    assert all(name in whole for name in LIBRARIES)
+
+
+def test_a_group_without_an_error_of_the_database_is_shown_as_ever(analyst: Kernel) -> None:
+    shown = analyst.run("raise ExceptionGroup('two', [ValueError('a'), KeyError('b')])")
+
+    assert shown.error == "ExceptionGroup"
+    assert "ValueError: a" in shown.stderr
 
 
 def test_the_whole_traceback_is_a_percent_tb_away(analyst: Kernel) -> None:
