@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "soak: takes minutes, and runs only when asked for: `pytest -m soak`")
     config.addinivalue_line("markers", "keeps_connections: connections outlive this test on purpose; do not check")
     config.pluginmanager.register(ScenarioCount())
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # what a shell's `pytest &` brings, and every child inherits
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
