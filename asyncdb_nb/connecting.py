@@ -154,8 +154,17 @@ def _server_says(error: Exception, sqlstate: str, target: Target) -> str:
             )
         case "28000" if "does not exist" in str(error):
             return f"The server at {server} has no user {user!r}. Type another one: postgresql://USER:password@…"
-        case "28000" if "no encryption" in str(error):
-            return f"The server at {server} wants an encrypted connection. Type ?sslmode=require at the end of the URL."
+        case "28000" if "not permitted to log in" in str(error):
+            return (
+                f"User {user!r} of the server at {server} may not log in. "
+                f'Type another user, or, as an administrator: ALTER ROLE "{user}" LOGIN.'
+            )
+        case "28000" if _wants_encryption(error):
+            return (
+                f"The server at {server} does not let user {user!r} in to database {database!r} from here without "
+                f"encryption ({error}). Type sslmode=require in the URL; if that is refused, too: another user, or "
+                "have a line for this one added to its pg_hba.conf."
+            )
         case "28000":
             return (
                 f"The server at {server} does not let user {user!r} in to database {database!r} from here ({error}). "
@@ -185,6 +194,12 @@ def _server_says(error: Exception, sqlstate: str, target: Target) -> str:
     )
 
 
+def _wants_encryption(error: Exception) -> bool:
+    """Whether encryption may help: not on a socket, and not where asyncpg tried it first and was refused as well."""
+    text = str(error)
+    return "no encryption" in text and "[local]" not in text and "SSL encryption" not in str(error.__cause__)
+
+
 def _network_says(error: Exception, target: Target) -> str:
     server = target.server
     match error:
@@ -198,6 +213,11 @@ def _network_says(error: Exception, target: Target) -> str:
             return (
                 f"The certificate of the server at {server} cannot be verified ({error.verify_message}). "
                 "Type sslrootcert=FILE with the authority that signed it, or sslrootcert=system for public ones."
+            )
+        case ValueError() if "root certificate" in str(error):
+            return (
+                f"sslmode={target.parameters.get('sslmode')} needs the certificate of an authority, and "
+                "~/.postgresql/root.crt is not there. Type sslrootcert=FILE, or sslrootcert=system for public ones."
             )
         case TimeoutError():
             seconds = target.parameters.get("connect_timeout", "15")

@@ -14,15 +14,17 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from scenario_count import ScenarioCount
-from server_checks import TEST_SETTINGS, ServerWatch
+from server_checks import SECRET, TEST_SETTINGS, ServerWatch
 
 from asyncdb_nb.server import EmbeddedServer
 
@@ -101,6 +103,22 @@ def fresh_database_url(server: EmbeddedServer, server_watch: ServerWatch) -> Ite
     server_watch.query(f"drop database {name} with (force)")
 
 
+@pytest.fixture(scope="module")
+def guest_url(database_url: str, server_watch: ServerWatch) -> Iterator[str]:
+    """The URL of a user whom the server asks for a password (every other user it lets in without one)."""
+    [[hba]] = server_watch.query("show hba_file")
+    file, rules = Path(hba), Path(hba).read_text()
+    server_watch.query(f"create role guest login password '{SECRET}'")
+    file.write_text(f"local all guest scram-sha-256\n{rules}")
+    server_watch.query("select pg_reload_conf()")
+    url = database_url.replace("//postgres@", "//guest@")
+    _wait_until_refused(url)
+    yield url.replace("//guest@", f"//guest:{SECRET}@")
+    file.write_text(rules)
+    server_watch.query("select pg_reload_conf()")
+    server_watch.query("drop role guest")
+
+
 @pytest.fixture(scope="session")
 def learner() -> Iterator[dict[str, str]]:
     """The environment of a person who has set up nothing: an embedded server of their own, and no DATABASE_URL."""
@@ -161,3 +179,14 @@ _numbers = count(1)
 
 def _url_of(server: EmbeddedServer, database: str) -> str:
     return urlsplit(server.url)._replace(path=f"/{database}").geturl()
+
+
+def _wait_until_refused(url: str) -> None:
+    """Wait until the server has read its rules: the postmaster does so when it gets round to it."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            psycopg.connect(url).close()
+        except psycopg.OperationalError:
+            return
+    pytest.fail(f"the server lets in without a password: {url}")

@@ -28,6 +28,8 @@ TEST_SETTINGS = {
     "log_line_prefix": "%m [%p] %a: ",
 }
 
+SECRET = "hunter2-sesame"  # the password of the user `guest`
+
 
 @dataclass(frozen=True)
 class Backend:

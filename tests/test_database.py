@@ -13,53 +13,25 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from server_checks import ServerWatch
-from sqlalchemy import URL, event, make_url, select, text
+from asyncpg import ClientConfigurationError, InvalidAuthorizationSpecificationError
+from server_checks import SECRET, ServerWatch
+from sqlalchemy import event, make_url, select, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, ORMExecuteState, Session, mapped_column, with_loader_criteria
 
-from asyncdb_nb.connecting import CHECK_INTERVAL, Connector
+from asyncdb_nb.connecting import CHECK_INTERVAL, Connector, explain
 from asyncdb_nb.database import Database, connect
 from asyncdb_nb.errors import ConnectError, DatabaseClosedError, DatabaseURLError, UnknownTableError
 from asyncdb_nb.identity import application_name
 from asyncdb_nb.server import EmbeddedServer
 from asyncdb_nb.urls import resolve
 
-SECRET = "hunter2-sesame"
-
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     async with Database(database_url) as database:
         yield database
-
-
-@pytest.fixture(scope="module")
-def guest_url(database_url: str, server_watch: ServerWatch) -> Iterator[str]:
-    """The URL of a user whom the server asks for a password (every other user it lets in without one)."""
-    [[hba]] = server_watch.query("show hba_file")
-    file, rules = Path(hba), Path(hba).read_text()
-    server_watch.query(f"create role guest login password '{SECRET}'")
-    file.write_text(f"local all guest scram-sha-256\n{rules}")
-    server_watch.query("select pg_reload_conf()")
-    url = make_url(database_url).set(username="guest")
-    asyncio.run(_until_refused(url))
-    yield url.set(password=SECRET).render_as_string(hide_password=False)
-    file.write_text(rules)
-    server_watch.query("select pg_reload_conf()")
-    server_watch.query("drop role guest")
-
-
-async def _until_refused(url: URL) -> None:
-    """Wait until the server has read its rules: the postmaster does so when it gets round to it."""
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                async with Database(url, pool_size=1) as database, database.engine.connect():
-                    pass
-            except ConnectError:
-                return
 
 
 async def ask(database: Database, question: str) -> object:
@@ -210,6 +182,45 @@ async def test_what_is_wrong_is_said_in_one_sentence(guest_url: str, change: dic
 
     assert message in str(caught.value)
     assert any(word in str(caught.value) for word in ("Type", "Start", "Correct"))
+
+
+def refusal(text: str, after: str = "") -> InvalidAuthorizationSpecificationError:
+    """As a server with TLS, which the embedded one has not, words it; `after` the one that asyncpg tried first."""
+    error = InvalidAuthorizationSpecificationError(text)
+    error.__cause__ = InvalidAuthorizationSpecificationError(after) if after else None
+    return error
+
+
+ENTRY = 'no pg_hba.conf entry for host "192.0.2.1", user "me", database "shop", '
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        pytest.param(refusal(ENTRY + "no encryption"), "Type sslmode=require", id="encryption was not tried"),
+        pytest.param(
+            refusal(ENTRY + "no encryption", after=ENTRY + "SSL encryption"), "Type another user", id="tried both"
+        ),
+        pytest.param(refusal(ENTRY + "SSL encryption"), "Type another user", id="tried encrypted only"),
+        pytest.param(
+            refusal('no pg_hba.conf entry for host "[local]", user "me", database "shop", no encryption'),
+            "Type another user",
+            id="socket",
+        ),
+        pytest.param(refusal('role "me" is not permitted to log in'), 'ALTER ROLE "me" LOGIN', id="no login"),
+        pytest.param(
+            ClientConfigurationError('root certificate file "/me/.postgresql/root.crt" does not exist'),
+            "Type sslrootcert=FILE, or sslrootcert=system",
+            id="no authority",
+        ),
+    ],
+)
+def test_a_refusal_comes_with_the_remedy_that_helps(error: Exception, remedy: str) -> None:
+    """Encryption is advised only where it was not tried."""
+    said = explain(error, resolve("postgresql://me@db/shop?sslmode=verify-full"))
+
+    assert remedy in said
+    assert said.count("Type") == 1
 
 
 async def test_what_is_no_postgresql_is_said_so() -> None:

@@ -37,5 +37,6 @@ class Cure:
         has_it = issubclass(options.get("poolclass") or object, LoopBoundPool)
         if has_it or options.get("pool") is not None or where.get_backend_name() == "sqlite":
             return self._original(url, **options)
-        self.engines.append(f"{where.render_as_string(hide_password=True)}, made {origin.in_words(origin.here()[:1])}")
+        shown = where.difference_update_query(["password"]).render_as_string(hide_password=True)
+        self.engines.append(f"{shown}, made {origin.in_words(origin.here()[:1])}")
         return self._original(url, **{**options, "poolclass": LoopBoundPool})

@@ -9,23 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asyncdb_nb.pytest_plugin import options
+from asyncdb_nb.pytest_plugin.secret import SecretURL
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from asyncdb_nb.database import Database
     from asyncdb_nb.pytest_plugin.stagehand import Stagehands
-
-
-class SecretURL(str):
-    """A URL whose repr hides the password, because pytest prints reprs."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        from sqlalchemy import make_url
-
-        return f"<URL {make_url(self).render_as_string(hide_password=True)}>"
 
 
 @pytest.fixture(scope="session")

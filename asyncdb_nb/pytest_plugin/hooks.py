@@ -16,6 +16,7 @@ from asyncdb_nb.errors import LeakWarning
 from asyncdb_nb.pytest_plugin import options
 from asyncdb_nb.pytest_plugin.leak import Leak, report
 from asyncdb_nb.pytest_plugin.ledger import Owner
+from asyncdb_nb.pytest_plugin.secret import SecretHooks
 from asyncdb_nb.pytest_plugin.watch import Watch
 
 NAME = "asyncdb_nb watch"
@@ -27,6 +28,7 @@ def begin(config: pytest.Config) -> Watch:
     if hooks is None:
         hooks = WatchHooks(options.leaks(config) or "error")
         config.pluginmanager.register(hooks, NAME)
+        config.pluginmanager.register(SecretHooks())
     return hooks.watch
 
 

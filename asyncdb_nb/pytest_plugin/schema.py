@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import URL, MetaData
 from sqlalchemy.schema import CreateSchema
 
 from asyncdb_nb.database import Database
 from asyncdb_nb.errors import SchemaSourceError
+from asyncdb_nb.pytest_plugin.secret import SecretURL
 
 
 async def build(url: URL, source: Any) -> None:
@@ -84,14 +85,8 @@ def _migrate(url: URL, config: Any) -> None:
     """
     from alembic import command
 
-    text = url.render_as_string(hide_password=False)
-    before = os.environ.get("DATABASE_URL")
+    text = SecretURL(url.render_as_string(hide_password=False))
     config.set_main_option("sqlalchemy.url", text.replace("%", "%%"))
-    os.environ["DATABASE_URL"] = text
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", text)
         command.upgrade(config, "heads")
-    finally:
-        if before is None:
-            del os.environ["DATABASE_URL"]
-        else:
-            os.environ["DATABASE_URL"] = before

@@ -9,7 +9,7 @@ from server_checks import ServerWatch
 from sqlalchemy import make_url
 from suites import RunSuite
 
-from asyncdb_nb.pytest_plugin.fixtures import SecretURL
+from asyncdb_nb.pytest_plugin.secret import SecretURL
 from asyncdb_nb.server import EmbeddedServer
 
 pytestmark = pytest.mark.usefixtures("clean_server")
@@ -237,8 +237,17 @@ def test_databases_of_a_run_that_was_killed_are_dropped(
     assert sorted(names) == ["asyncdb_test_0000beef_main_1", "asyncdb_test_0badcafe_main_1"]
 
 
-def test_the_url_that_pytest_may_print_hides_the_password() -> None:
-    assert "hush" not in repr(SecretURL("postgresql://me:hush@db/shop"))
+@pytest.mark.parametrize(
+    ("spelling", "shown"),
+    [
+        ("postgresql://me:hush@db/shop", "<URL postgresql+asyncpg://me@db:5432/shop>"),
+        ("postgresql://db/shop?user=me&password=hush", "<URL postgresql+asyncpg://me@db:5432/shop>"),
+        ("host=db user=me password=hush dbname=shop", "<URL postgresql+asyncpg://me@db:5432/shop>"),
+        ("postgresql://me:/hush@db/shop", "<URL that cannot be read>"),
+    ],
+)
+def test_the_url_that_pytest_may_print_hides_the_password(spelling: str, shown: str) -> None:
+    assert repr(SecretURL(spelling)) == shown
 
 
 def test_alembic_migrates_the_template_once(run_suite: RunSuite, pytester: pytest.Pytester) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -30,6 +31,14 @@ import pytest
 def asyncdb_url():
     return {url!r}
 """
+FAILING_MIGRATION = """
+
+@pytest.fixture(scope="session")
+def asyncdb_schema():
+    from alembic.config import Config
+
+    return Config()  # which knows no folder of migrations
+"""
 FAILING_SCHEMA = """
 import os
 import pytest
@@ -56,7 +65,7 @@ def poor_user(clean_server: ServerWatch) -> Iterator[str]:
 
 
 def test_trouble_is_told_in_a_line_and_without_the_password(
-    run_suite: RunSuite, server: EmbeddedServer, poor_user: str
+    run_suite: RunSuite, server: EmbeddedServer, poor_user: str, guest_url: str
 ) -> None:
     """Where nothing can be tested on, each test says what to type, and no driver's traceback is shown.
 
@@ -69,6 +78,8 @@ def test_trouble_is_told_in_a_line_and_without_the_password(
         "no_user": here.set(username="nobody"),
         "no_database": here.set(database="shop"),
         "no_right": here.set(username=poor_user),
+        "no_password": make_url(guest_url)._replace(password=None),
+        "wrong_password": make_url(guest_url).set(password="hush"),
     }
     files = {
         f"{folder}/conftest": ON_ANOTHER_SERVER.format(url=url.render_as_string(hide_password=False))
@@ -79,7 +90,7 @@ def test_trouble_is_told_in_a_line_and_without_the_password(
     result = run_suite(
         "--asyncdb-url=mysql://me:hush@localhost/shop",
         files=files | {"no_schema/conftest": FAILING_SCHEMA},
-        errors=14,
+        errors=18,
     )
 
     result.stdout.fnmatch_lines_random(
@@ -89,6 +100,8 @@ def test_trouble_is_told_in_a_line_and_without_the_password(
             "*has no user 'nobody'. Type another one: *",
             "*has no database 'shop'. Type another name *",
             "The user 'poor' may not create databases, * type `alter role \"poor\" createdb`; or name another user: *",
+            "The server at * asks for the password of user 'guest', and none was given. Type it in the URL, *",
+            "The password for user 'guest' is wrong, * Type the right one; *",
             "mysql:// is not PostgreSQL, * Type postgresql://*",
             "no_schema/conftest.py:*: KeyError",
             "asyncdb_schema has failed (KeyError: 'no such key'). The first test that asked for it shows where.",
@@ -96,6 +109,30 @@ def test_trouble_is_told_in_a_line_and_without_the_password(
     )
     result.stdout.no_fnmatch_line("*hush*")
     assert sum(line.startswith("E  ") for line in result.outlines) == 1, "a driver's traceback is shown"
+
+
+def test_no_option_of_pytest_prints_the_password(
+    run_suite: RunSuite, server: EmbeddedServer, guest_url: str, pytester: pytest.Pytester
+) -> None:
+    """Neither on the terminal nor in a report: not of a URL that a suite overrides, nor of the one for migrations."""
+    pytest.importorskip("alembic")
+    right = make_url(server.url).set(password="hush").render_as_string(hide_password=False)
+    wrong = make_url(guest_url).set(password="hush").render_as_string(hide_password=False)
+    test = "async def test_one(asyncdb):\n    pass\n"
+    files = {
+        "wrong_password/conftest": ON_ANOTHER_SERVER.format(url=wrong),
+        "wrong_password/test_password": test,
+        "migration/conftest": ON_ANOTHER_SERVER.format(url=right) + FAILING_MIGRATION,
+        "migration/test_migration": test,
+    }
+
+    result = run_suite("-vv", "--showlocals", "--full-trace", "--junitxml=report.xml", files=files, errors=2)
+
+    report = (pytester.path / "report.xml").read_text()
+    for printed in (result.stdout.str(), report):
+        assert "asyncdb_url = <URL postgresql+asyncpg://guest@" in printed.replace("&lt;", "<")
+        assert re.search(r"\btext += (<|&lt;)URL .*_unfinished", printed)
+        assert "hush" not in printed
 
 
 def test_ctrl_c_leaves_no_database_and_no_connection(run_suite: RunSuite, clean_server: ServerWatch) -> None:
