@@ -2,12 +2,13 @@
 What a call returns before it is awaited: a coroutine that says what to type when the `await` was forgotten.
 
 A plain coroutine shows `<coroutine object ...>` in a cell and warns long after, somewhere else. This one is a
-`collections.abc.Coroutine` as well (`asyncio.create_task` and `gather` take it), starts nothing before it is awaited,
-and so has nothing to warn about.
+`collections.abc.Coroutine` as well (`asyncio.create_task` and `gather` take it), and starts nothing before it is
+awaited. Whoever has seen what it says is not warned later; whoever has not, in a script or a test, is.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, NoReturn, TypeVar
 
@@ -31,7 +32,7 @@ class Pending(Coroutine[Any, Any, T]):
         self.__name__ = self.__qualname__ = call.partition("(")[0]  # which asyncio shows of a task
         self._state = state
         self._running: Coroutine[Any, Any, T] | None = None
-        self._closed = False
+        self._closed = self._told = False
 
     def send(self, value: Any) -> Any:
         """Go on to the next step."""
@@ -51,9 +52,10 @@ class Pending(Coroutine[Any, Any, T]):
         return self._coroutine().__await__()
 
     def __repr__(self) -> str:
-        if self._running is None and not self._closed:
-            return f"{self._state} Type: await {self._call}"
-        return f"<{self._call}, awaited>"
+        if self._running is not None or self._closed:
+            return f"<{self._call}, awaited>"
+        self._told = True
+        return f"{self._state} Type: await {self._call}"
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
@@ -72,8 +74,13 @@ class Pending(Coroutine[Any, Any, T]):
     async def __aexit__(self, *error: object) -> None:
         """Never comes to pass; `async with` looks for it before it enters."""
 
-    def __bool__(self) -> bool:
-        return True
+    def __bool__(self) -> NoReturn:
+        raise TypeError(f"There is nothing to be true or false yet. {self!r}")
+
+    def __del__(self) -> None:
+        if self._running is None and not self._closed and not self._told:
+            message = f"{self._call} was never awaited. {self!r}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2, source=self)
 
     def _coroutine(self) -> Coroutine[Any, Any, T]:
         if self._closed and self._running is None:

@@ -631,7 +631,7 @@ async def test_the_nearest_of_tables_with_one_name_is_in_the_schema_that_was_mea
 
 
 def test_a_forgotten_await_says_what_to_type() -> None:
-    """What the calls return before they are awaited has a repr for the reader of a cell, and warns of nothing."""
+    """What the calls return before they are awaited has a repr for the reader of a cell, who is then not warned."""
     database = Database("postgresql://127.0.0.1:1/x")
     calls = [database.frame("select 1"), database.table("select 1"), database.tables(), database.describe("runs")]
 

@@ -27,7 +27,8 @@ _SHOWN = (*_KINDS, BaseExceptionGroup)
 _LIBRARIES = frozenset({"asyncdb_nb", "asyncpg", "sqlalchemy", "asyncio", "concurrent", "contextlib"})
 _WHOLE = ("Verbose", "Docs")  # modes in which a user has asked for everything
 _HIDDEN = "(Frames of libraries are left out: `%tb` shows them.)"
-_HIDDEN_IN_GROUP = "(Frames of libraries are left out: `import sys, traceback; traceback.print_exception(sys.last_value)` shows them.)"  # IPython has no `%tb` for groups
+_ALL_OF_A_GROUP = "import sys, traceback; traceback.print_exception(sys.last_value)"  # IPython has no `%tb` for groups
+_HIDDEN_IN_GROUP = f"(Frames of libraries are left out: `{_ALL_OF_A_GROUP}` shows them.)"
 
 
 class Tracebacks:

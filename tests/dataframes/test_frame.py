@@ -403,15 +403,21 @@ async def test_another_driver_is_refused_by_name(tmp_path: Any) -> None:
     await lite.dispose()
 
 
-async def test_a_call_that_was_not_awaited_says_what_to_type(session: AsyncSession) -> None:
-    """No warning comes later: nothing was started."""
-    call = frame(session, "select 1")
+def test_a_call_that_was_not_awaited_says_what_to_type() -> None:
+    """Nobody who has read that is warned later: nothing was started."""
+    call = frame(AsyncSession(), "select 1")
 
     assert isinstance(call, collections.abc.Coroutine)
     assert repr(call) == "Nothing was read yet. Type: await frame(session, ...)"
-    assert "await table" in repr(table(session, "select 1"))
+    assert "await table" in repr(table(AsyncSession(), "select 1"))
     del call
     gc.collect()
+
+
+def test_a_call_that_nobody_awaits_or_looks_at_warns() -> None:
+    """As a coroutine does, in a script or a test."""
+    with pytest.warns(RuntimeWarning, match=r"frame\(session, \.\.\.\) was never awaited\. Nothing was read yet"):
+        frame(AsyncSession(), "select 1")
 
 
 async def test_a_call_is_a_coroutine_for_tasks(session: AsyncSession) -> None:
@@ -436,7 +442,7 @@ def test_the_package_imports_no_pandas_before_a_frame(run_script: Callable[..., 
     )
 
 
-@pytest.mark.parametrize("use", [lambda call: call["a"], lambda call: call.head(), lambda call: len(call)])
+@pytest.mark.parametrize("use", [lambda call: call["a"], lambda call: call.head(), len, bool])
 def test_what_is_done_with_a_call_that_was_not_awaited_says_what_to_type(use: Any) -> None:
     with pytest.raises(
         (TypeError, AttributeError), match=r"Nothing was read yet\. Type: await frame\(session, \.\.\.\)"
@@ -447,9 +453,9 @@ def test_what_is_done_with_a_call_that_was_not_awaited_says_what_to_type(use: An
 def test_a_call_that_was_not_awaited_stays_a_coroutine() -> None:
     call = frame(AsyncSession(), "select 1")
 
-    assert bool(call)
     assert not hasattr(call, "__dataframe__")
     assert asyncio.iscoroutine(call)
+    call.close()
 
 
 @pytest.mark.parametrize(
