@@ -1,0 +1,51 @@
+"""The databases that are made in the background have an end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psycopg
+import pytest
+from server_checks import ServerWatch
+from sqlalchemy import URL
+
+from asyncdb_nb.bridge import run
+from asyncdb_nb.pytest_plugin.clones import READY, Clones
+from asyncdb_nb.pytest_plugin.keeper import Keeper
+from asyncdb_nb.server import EmbeddedServer
+
+
+async def leave_empty(url: URL) -> None:
+    """A schema without tables."""
+
+
+async def names_of_tasks() -> list[str]:
+    return [task.get_name() for task in asyncio.all_tasks()]
+
+
+def wait_for(watch: ServerWatch, statement: str, number: int) -> None:
+    while len(watch.query(statement)) != number:
+        pass
+
+
+@pytest.mark.timeout(20)
+def test_nothing_is_being_made_when_the_clones_are_closed(server: EmbeddedServer, clean_server: ServerWatch) -> None:
+    """The copy is stopped, so that the keeper, which drops everything next, can be sure to have seen everything."""
+    being_made = "select query from pg_stat_activity where state = 'active' and query like 'create database%'"
+    keeper = Keeper(server.url)
+    keeper.open()
+    template = keeper.template("empty", leave_empty)
+    clones = Clones(keeper, template)
+    clones.take()
+    made = f"select datname from pg_database where datname like 'asyncdb_test_{keeper.run_id}_main%'"
+    wait_for(clean_server, made, 1 + READY)
+    with psycopg.connect(server.url, dbname=template):  # nothing can be copied from it now
+        clones.take()
+        wait_for(clean_server, being_made, 1)
+
+        clones.close()
+
+        assert "asyncdb_nb clones" not in run(names_of_tasks())
+        assert clean_server.query(being_made) == []
+    keeper.close()
+    assert clean_server.query(made) == []
