@@ -88,10 +88,10 @@ class Repository(Generic[Model]):
             criteria: Conditions, all of which hold: `Workflow.owner == "finance"`.
             order_by: A column, or a sequence of them; the primary key when not given, so the order is always defined.
             limit: At most so many entities.
-            options: Loader options, such as `selectinload(Workflow.runs)`.
+            options: Loader options, such as `selectinload(Workflow.runs)` or `joinedload(Workflow.runs)`.
         """
         statement = self._select(criteria, order_by, limit).options(*options)
-        return builtins.list(await self.session.scalars(statement))
+        return builtins.list((await self.session.scalars(statement)).unique())
 
     async def count(self, *criteria: ColumnElement[bool]) -> int:
         """Return how many rows meet all criteria."""

@@ -131,6 +131,8 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         """
         if connection.dialect.name != "postgresql":
             raise AsyncDBError(f"readonly and timeout need PostgreSQL; this engine speaks {connection.dialect.name}.")
+        if getattr(connection.connection.dbapi_connection, "autocommit", False):
+            _start_transaction(connection)
         calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in self._settings.items())
         connection.execute(text(f"SELECT {calls}"))
 
@@ -142,17 +144,10 @@ class reading_scope(session_scope):  # noqa: N801  as above
     """
 
     def _begin(self, session: Any, transaction: Any, connection: Any) -> None:
-        if not isinstance(connection.connection.dbapi_connection, AsyncAdapt_asyncpg_connection):
-            super()._begin(session, transaction, connection)
-            return
-        adapter: Any = connection.connection.dbapi_connection
-        readonly, adapter.readonly = adapter.readonly, True
-        try:
-            await_only(adapter._start_transaction())
-        except Exception as error:
-            connection._handle_dbapi_exception(error, "BEGIN READ ONLY", None, None, None)
-        finally:
-            adapter.readonly = readonly
+        if not _is_asyncpgs(connection) or connection.connection.driver_connection.is_in_transaction():
+            super()._begin(session, transaction, connection)  # a listener of the user's may have begun
+        else:
+            _start_transaction(connection, readonly=True)
 
 
 def do_first(session: AsyncSession, work: Callable[[AsyncSession], Coroutine[Any, Any, None]]) -> None:
@@ -186,6 +181,29 @@ def _settings(readonly: bool, timeout: float | None) -> dict[str, str]:
     if timeout is not None:
         settings["statement_timeout"] = str(max(round(timeout * 1000), 1))  # milliseconds; 0 would be no limit
     return settings
+
+
+def _is_asyncpgs(connection: Any) -> bool:
+    return isinstance(connection.connection.dbapi_connection, AsyncAdapt_asyncpg_connection)
+
+
+def _start_transaction(connection: Any, *, readonly: bool = False) -> None:
+    """Send BEGIN now, also where the engine is in AUTOCOMMIT: what a scope asks for holds in a transaction alone."""
+    if not _is_asyncpgs(connection):
+        raise AsyncDBError(
+            "readonly and timeout need a transaction, and this engine is in AUTOCOMMIT. "
+            'Make one that is not, or take `engine.execution_options(isolation_level="READ COMMITTED")`.'
+        )
+    adapter = connection.connection.dbapi_connection
+    before = adapter.isolation_level, adapter.readonly
+    adapter.isolation_level = "read_committed" if adapter.autocommit else adapter.isolation_level
+    adapter.readonly = readonly or adapter.readonly
+    try:
+        await_only(adapter._start_transaction())
+    except Exception as error:
+        connection._handle_dbapi_exception(error, "BEGIN", None, None, None)
+    finally:
+        adapter.isolation_level, adapter.readonly = before
 
 
 async def _close_after(session: AsyncSession, error: BaseException) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from asyncpg import ClientConfigurationError, InvalidAuthorizationSpecificationError
 from server_checks import SECRET, ServerWatch
-from sqlalchemy import event, make_url, select, text
+from sqlalchemy import Connection, event, make_url, select, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, ORMExecuteState, Session, mapped_column, with_loader_criteria
@@ -138,6 +138,34 @@ async def test_a_filter_on_ones_own_session_class_holds_in_frames(shop: Database
         frame = await tenant.frame(select(Customer.id))
 
     assert frame["id"].tolist() == [2]
+
+
+async def test_what_ones_own_session_begins_with_holds_in_frames(database_url: str) -> None:
+    """A listener that names the tenant to the server comes first; the transaction is read-only all the same."""
+
+    class Tenant(Session): ...
+
+    @event.listens_for(Tenant, "after_begin")
+    def name_the_tenant(session: Session, transaction: object, connection: Connection) -> None:
+        connection.execute(text("select set_config('app.tenant', '7', true)"))
+
+    settings = "select current_setting('app.tenant') as tenant, current_setting('transaction_read_only') as readonly"
+    async with Database(database_url, sessionmaker=Tenant) as tenant:
+        whole = await tenant.frame(settings)
+        [part] = [part async for part in tenant.frames(settings)]
+
+    assert whole.iloc[0].tolist() == part.iloc[0].tolist() == ["7", "on"]
+
+
+async def test_frames_of_an_engine_in_autocommit_are_read_only_and_whole(
+    shop: Database, fresh_database_url: str
+) -> None:
+    async with Database(fresh_database_url, isolation_level="AUTOCOMMIT") as database:
+        with pytest.raises(DBAPIError, match="read-only transaction"):
+            await database.frame("insert into customer values (1, 'x') returning id")
+        parts = [len(part) async for part in database.frames("select generate_series(1, 10)", rows=4)]
+
+    assert parts == [4, 4, 2]
 
 
 async def test_ones_own_session_class_is_used(database_url: str) -> None:

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import pytest
 from sqlalchemy import ForeignKey, select, text, true
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, joinedload, mapped_column, relationship
 
 from asyncdb_nb import Database, Repository
 
@@ -24,6 +24,7 @@ class Customer(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
     active: Mapped[bool] = mapped_column(default=True)
+    items: Mapped[list[Item]] = relationship()
 
 
 class Item(Base):
@@ -92,6 +93,17 @@ async def test_a_list_is_ordered_by_the_key_unless_told_otherwise(session: Async
         "Bob",
     ]
     assert [each.name for each in await customers.list(Customer.active, Customer.name > "C")] == ["Zoe"]
+
+
+async def test_a_list_has_each_entity_once_however_it_is_loaded(session: AsyncSession):
+    session.add_all([Item(order=1, number=n, customer=1) for n in (1, 2)])
+    await session.flush()
+    session.expunge_all()
+
+    [zoe, *_] = customers = await Customers(session).list(options=[joinedload(Customer.items)])
+
+    assert [each.name for each in customers] == ["Zoe", "Ann", "Bob"]
+    assert [item.number for item in zoe.items] == [1, 2]
 
 
 async def test_count_and_exists(session: AsyncSession):

@@ -269,6 +269,34 @@ async def test_a_readonly_session_cannot_write_by_any_trick(engine: AsyncEngine,
     assert await names(engine) == []
 
 
+@pytest.mark.parametrize("way", ["create_async_engine", "execution_options"])
+async def test_what_holds_in_a_transaction_holds_for_an_engine_in_autocommit(engine: AsyncEngine, way: str) -> None:
+    auto = engine.execution_options(isolation_level="AUTOCOMMIT")
+    if way == "create_async_engine":
+        auto = create_async_engine(engine.url, poolclass=LoopBoundPool, isolation_level="AUTOCOMMIT")
+
+    with pytest.raises(DBAPIError, match="read-only transaction"):
+        async with session_scope(auto, readonly=True) as session:
+            session.add(Thing(name="never"))
+            await session.flush()
+    with pytest.raises(DBAPIError, match="statement timeout"):
+        async with session_scope(auto, timeout=0.05) as session:
+            await pause(5, session)
+    async with session_scope(auto) as session:
+        await session.execute(text("insert into scope_thing values (1, 'at once')"))
+        assert await names(engine) == ["at once"]
+    await auto.dispose()
+
+
+async def test_a_driver_that_commits_by_itself_is_refused_what_needs_a_transaction(database_url: str) -> None:
+    url = database_url.replace("postgresql://", "postgresql+psycopg://")
+    engine = create_async_engine(url, poolclass=LoopBoundPool, isolation_level="AUTOCOMMIT")
+    with pytest.raises(AsyncDBError, match="this engine is in AUTOCOMMIT"):
+        async with session_scope(engine, readonly=True) as session:
+            await session.execute(text("select 1"))
+    await engine.dispose()
+
+
 async def test_a_timeout_holds_in_every_transaction_of_the_scope_and_in_no_other(engine: AsyncEngine) -> None:
     async with session_scope(engine, timeout=0.05) as session:
         await session.commit()

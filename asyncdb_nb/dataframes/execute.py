@@ -26,7 +26,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from asyncdb_nb.dataframes.catalog import column_types
 from asyncdb_nb.dataframes.copy import Part, Receiver, command
-from asyncdb_nb.dataframes.prepared import prepare
+from asyncdb_nb.dataframes.prepared import Described, prepare
 from asyncdb_nb.dataframes.processing import declared, processed, processings
 from asyncdb_nb.dataframes.shape import Shape, Wishes
 from asyncdb_nb.dataframes.sizes import FEW, gave_few, remember
@@ -152,7 +152,7 @@ class Capture:
             self._cursor = cursor._adapt_connection.cursor(server_side=True)
             self._cursor.execute(key, parameters)
             _set_description(cursor, self._cursor.description)
-        if self.exact and not self.fetching:
+        if self.exact and not self.fetching and not self._in_parts:
             self.records = cursor.fetchall()
             self.remember(len(self.records))
 
@@ -179,7 +179,7 @@ class Capture:
             try:
                 if not adapter._connection.is_in_transaction():
                     await adapter._start_transaction()
-                if copying or key not in cache or cache[key][2] <= as_of:
+                if copying or key not in cache or cache[key][2] <= as_of or _may_be_outdated(cache[key][1]):
                     await adapter._check_type_cache_invalidation(as_of)
                     name = adapter._prepared_statement_name_func()
                     cache[key] = (*await prepare(adapter._connection, statement, name, kept), time.time())
@@ -231,6 +231,11 @@ class Capture:
             connection = self._context.root_connection
             connection._handle_dbapi_exception(error, self.statement, None, self._cursor, self._context)
             raise
+
+
+def _may_be_outdated(columns: Sequence[Described] | None) -> bool:
+    """Say whether columns can have changed without PostgreSQL refusing the statement: a row type's fields can."""
+    return any(part.kind == "composite" for column in columns or () for part in column.type.parts())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import ARRAY, Enum, Float, Numeric, TypeDecorator, Uuid
+from sqlalchemy import ARRAY, Enum, Float, Interval, Numeric, TypeDecorator, Uuid
 
 from asyncdb_nb.dataframes.types import ColumnType
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.engine.default import DefaultExecutionContext
     from sqlalchemy.types import TypeEngine
+
+_LONGEST_NAME = 63  # bytes
 
 Declared = Sequence[tuple[str, "TypeEngine[Any]"]]
 
@@ -47,22 +49,24 @@ def declared(context: DefaultExecutionContext) -> Declared:
 
 
 def processed(declared: Declared) -> list[str]:
-    """Name the columns whose values SQLAlchemy changes."""
-    return [name for name, type_ in declared if how(type_) != "nothing"]
+    """Name the columns whose values SQLAlchemy changes, as the server names them."""
+    return [_cut(name) for name, type_ in declared if how(type_) != "nothing"]
 
 
 def processings(declared: Declared, columns: Sequence[tuple[str, int]], dialect: Dialect) -> list[Processing]:
     """Say what happens to each column, given by name and oid: by position where the names agree, else by name."""
-    if [name for name, _ in declared] == [name for name, _ in columns]:
+    by_name = {_cut(name): type_ for name, type_ in declared}
+    if [_cut(name) for name, _ in declared] == [name for name, _ in columns]:
         types: list[TypeEngine[Any] | None] = [type_ for _, type_ in declared]
     else:
-        by_name = dict(declared)
         types = [by_name.get(name) for name, _ in columns]
     return [_processing(type_, oid, dialect) for type_, (_, oid) in zip(types, columns, strict=True)]
 
 
 def how(type_: TypeEngine[Any]) -> Literal["nothing", "function", "members", "floats"]:
     """Say what a column type does to the values that come from the server."""
+    if type(type_) is Interval and type_.native:
+        return "nothing"  # it is a TypeDecorator for the sake of databases that have no intervals
     if isinstance(type_, TypeDecorator):
         return "function" if _has_own_processing(type_) else how(type_.impl_instance)
     if isinstance(type_, Enum):
@@ -76,6 +80,11 @@ def how(type_: TypeEngine[Any]) -> Literal["nothing", "function", "members", "fl
     if isinstance(type_, Uuid):
         return "nothing" if type_.as_uuid else "function"
     return "nothing" if type(type_).__module__.startswith("sqlalchemy.") else "function"
+
+
+def _cut(name: str) -> str:
+    """Cut a name as PostgreSQL does: it counts bytes, where SQLAlchemy counts characters."""
+    return name.encode()[:_LONGEST_NAME].decode(errors="ignore")
 
 
 def _has_own_processing(type_: TypeDecorator[Any]) -> bool:

@@ -28,6 +28,13 @@ _NOT_CAPTURED = (
     "answered it. Execute it, then: `to_frame(await session.execute(statement))`."
 )
 
+_AT_ONCE = {"stream_results": False, "yield_per": None}  # over what the statement or the engine says
+
+_REPEATED = (
+    "joinedload() of a collection repeats each entity, so it cannot be read in parts or with max_rows. "
+    "Load the collection with selectinload() instead."
+)
+
 _SLICE = 5_000  # rows of the plain way that are built at a time: some ten milliseconds
 
 
@@ -152,13 +159,15 @@ class Reading:
     async def _execute(self) -> None:
         with advice(self._statement, self._params):
             self._result = await self._session.execute(
-                self._executable, self._params, execution_options=self._options()
+                self._executable, self._params, execution_options=_AT_ONCE | self._options()
             )
         self._name()
 
     async def _stream(self) -> None:
         with advice(self._statement, self._params):
             self._result = await self._session.stream(self._executable, self._params, execution_options=self._options())
+        if rows.repeats(self._result):
+            raise FrameError(_REPEATED)
         self._name()
 
     async def _next(self, count: int) -> Sequence[Any]:

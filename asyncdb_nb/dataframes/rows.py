@@ -63,8 +63,12 @@ def of_statement(statement: Any, rows: Sequence[Any]) -> list[Column]:
 
 def all_rows(result: Result[Any]) -> list[Any]:
     """Read a result to its end; once each entity where a joined eager load has repeated them, as SQLAlchemy demands."""
-    repeated = getattr(result, "_unique_filter_state", None) is not None
-    return list((result.unique() if repeated else result).all())
+    return list((result.unique() if repeats(result) else result).all())
+
+
+def repeats(result: Any) -> bool:
+    """Say whether a result repeats entities because of a joined eager load."""
+    return getattr(result, "_unique_filter_state", None) is not None
 
 
 def _column(name: Any, type_: ColumnType | None, values: list[Any]) -> Column:

@@ -73,7 +73,7 @@ _PYTHON_OIDS: dict[type, int] = {
 
 def of_sql_type(type_: sql.TypeEngine[Any]) -> ColumnType:
     """Give the type of a column that SQLAlchemy declares; dtype object where it processes values in Python."""
-    if isinstance(type_, sql.TypeDecorator) and how(type_) == "nothing":
+    if isinstance(type_, sql.TypeDecorator) and not isinstance(type_, sql.Interval) and how(type_) == "nothing":
         return of_sql_type(type_.impl_instance)
     if how(type_) == "floats":
         return column_type(701)

@@ -364,6 +364,26 @@ async def test_python_side_types_are_the_same_by_both_ways(jobs: AsyncSession, p
     assert (await table(jobs, statement))["job_title" if "job_title" in got else "level"].to_pylist() == [None, "HIGH"]
 
 
+async def test_a_mapped_interval_keeps_its_months_by_both_ways(tables: AsyncSession, path: str) -> None:
+    """SQLAlchemy's `Interval` does nothing on PostgreSQL, though it is a TypeDecorator."""
+    await tables.execute(text("insert into frame_jobs (id, tenant, took) values (1, 'a', '1 mon 2 days')"))
+
+    got = await frame(tables, select(Job.took))
+
+    assert got["took"].tolist() == [pd.DateOffset(months=1, days=2, microseconds=0)]
+    assert got.attrs["asyncdb"]["lossy"] == {}
+
+
+async def test_a_name_that_the_server_cuts_keeps_its_type_by_both_ways(jobs: AsyncSession, path: str) -> None:
+    """PostgreSQL counts the bytes of a name, SQLAlchemy its characters."""
+    long = "я" * 40
+
+    got = await frame(jobs, select(Job.secret.label(long), Job.waited.label(f"{long}2")).where(Job.secret.is_not(None)))
+
+    assert got.iloc[0].tolist() == ["xyz", 1.5]
+    assert list(got) == [long, f"{long}2"]
+
+
 async def test_a_few_rows_are_read_the_plain_way_the_next_time(session: AsyncSession) -> None:
     """And by COPY again when they have become many."""
     statement = "select g from generate_series(1, :n ::int) g"

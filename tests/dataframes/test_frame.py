@@ -17,7 +17,7 @@ from models import Job, Level, Owner
 from sqlalchemy import DDL, event, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import ORMExecuteState, aliased, selectinload, with_loader_criteria
+from sqlalchemy.orm import ORMExecuteState, aliased, joinedload, selectinload, with_loader_criteria
 
 from asyncdb_nb import FrameError, TooManyRowsError, frame, frames, table
 
@@ -236,6 +236,32 @@ async def test_loader_options_give_relationships_too(jobs: AsyncSession) -> None
     assert empty["id"].dtype == got["id"].dtype
 
 
+async def test_a_joined_load_of_a_collection_is_read_whole(jobs: AsyncSession) -> None:
+    """SQLAlchemy has to see all rows of an entity together, so there are no parts of them."""
+    jobs.expunge_all()
+    statement = select(Owner).options(joinedload(Owner.jobs))
+
+    assert (await frame(jobs, statement)).loc[0, "jobs"][0]["title"] == "load"
+    for call in (frame(jobs, statement, max_rows=5), anext(frames(jobs, statement))):
+        with pytest.raises(FrameError, match=r"joinedload.*selectinload\(\)"):
+            await call
+
+
+async def test_an_entity_with_an_interval_has_the_dtypes_of_its_columns(jobs: AsyncSession) -> None:
+    loaded = await frame(jobs, select(Job).options(selectinload(Job.owner)).where(Job.took.is_not(None)))
+
+    assert loaded["took"].tolist() == [pd.DateOffset(months=0, days=1, microseconds=2_000_000)]
+
+
+@pytest.mark.parametrize("options", [{"yield_per": 1}, {"stream_results": True}], ids=str)
+async def test_a_statement_made_for_streaming_is_a_frame_as_well(jobs: AsyncSession, options: dict[str, Any]) -> None:
+    jobs.expunge_all()
+    statement = select(Job.id).execution_options(**options)
+    entities = select(Job).options(selectinload(Job.owner)).execution_options(**options)
+
+    assert len(await frame(jobs, statement)) == len(await frame(jobs, entities)) == 2
+
+
 async def test_loader_criteria_of_the_session_hold(jobs: AsyncSession) -> None:
     """A tenant filter added by a hook applies to entities and to columns."""
 
@@ -366,6 +392,17 @@ async def test_a_result_whose_table_changed_is_described_anew(tables: AsyncSessi
     assert str((await frame(tables, "select name from frame_owners"))["name"].dtype) == "Int32"
 
 
+async def test_a_row_type_that_changed_is_described_anew(session: AsyncSession) -> None:
+    """PostgreSQL lets a prepared statement go on when a row type has another field; its rows have it, too."""
+    await session.execute(text("create type pair as (x int)"))
+    await session.execute(text("create temp table pairs as select row(1)::pair as p"))
+    before = [(await frame(session, "select p from pairs"))["p"][0] for _ in range(2)]
+    await session.execute(text("alter type pair add attribute y text"))
+
+    assert before == [{"x": 1}] * 2
+    assert (await frame(session, "select p from pairs"))["p"][0] == {"x": 1, "y": None}
+
+
 async def test_other_statements_of_the_connection_are_untouched(session: AsyncSession) -> None:
     """Reading a column as bytes for a frame changes nothing for the session's own statements, same text or not."""
     statement = "select interval '1 day' as i, '{\"a\":1}'::jsonb as j"
@@ -391,6 +428,8 @@ async def test_without_the_adapters_statement_cache(database_url: str, engine: A
 async def test_autocommit_sessions_are_served(engine: AsyncEngine) -> None:
     async with AsyncSession(engine.execution_options(isolation_level="AUTOCOMMIT")) as session:
         assert len(await frame(session, "select 1")) == 1
+        parts = frames(session, "select generate_series(1, 10) as n", rows=4, exclusive=True)
+        assert [part["n"].tolist() async for part in parts] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
 
 
 async def test_another_driver_is_refused_by_name(tmp_path: Any) -> None:
