@@ -35,12 +35,14 @@ if TYPE_CHECKING:
     from asyncdb_nb.errors import NoRightToCreateError as NoRightToCreateError
     from asyncdb_nb.errors import NoSuchLessonError as NoSuchLessonError
     from asyncdb_nb.errors import NotACoroutineError as NotACoroutineError
+    from asyncdb_nb.errors import NothingKeptError as NothingKeptError
     from asyncdb_nb.errors import OneConnectionError as OneConnectionError
     from asyncdb_nb.errors import OneTransactionError as OneTransactionError
     from asyncdb_nb.errors import SchemaSourceError as SchemaSourceError
     from asyncdb_nb.errors import SchemaTakenError as SchemaTakenError
     from asyncdb_nb.errors import SeededTemplateError as SeededTemplateError
     from asyncdb_nb.errors import ServerError as ServerError
+    from asyncdb_nb.errors import SessionEndedError as SessionEndedError
     from asyncdb_nb.errors import TooManyRowsError as TooManyRowsError
     from asyncdb_nb.errors import UnknownTableError as UnknownTableError
     from asyncdb_nb.errors import WrongLoopError as WrongLoopError
@@ -71,6 +73,7 @@ _HOMES = {
     "NoRightToCreateError": "errors",
     "NoSuchLessonError": "errors",
     "NotACoroutineError": "errors",
+    "NothingKeptError": "errors",
     "OneConnectionError": "errors",
     "OneTransactionError": "errors",
     "Repository": "repository",
@@ -78,6 +81,7 @@ _HOMES = {
     "SchemaTakenError": "errors",
     "SeededTemplateError": "errors",
     "ServerError": "errors",
+    "SessionEndedError": "errors",
     "TooManyRowsError": "errors",
     "UnknownTableError": "errors",
     "WrongLoopError": "errors",

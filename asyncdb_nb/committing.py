@@ -5,6 +5,9 @@ A COMMIT that is on its way cannot be called back, and a client that stops liste
 cancelled COMMIT is first given a moment to end by itself (most take a millisecond). If it does not, the server is asked
 to cancel it, and its answer is waited for: either the transaction is durable or it is not, and the `CancelledError`
 carries a note that says which. Only a server that does not answer leaves it open, and the note says that.
+
+When a statement has failed and the error was caught, PostgreSQL answers COMMIT by a rollback, and drivers take that for
+a success. Here it is an error.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from asyncdb_nb.errors import NothingKeptError
 
 BY_ITSELF_SECONDS = 0.2  # how long a cancelled COMMIT may still take before the server is asked to cancel it
 ANSWER_SECONDS = 2.0  # how long the server's answer to that is waited for
@@ -27,14 +32,16 @@ UNKNOWN = (
 )
 
 
-async def commit(session: AsyncSession, send: Callable[[], Awaitable[None]]) -> None:
+async def commit(session: AsyncSession, send: Callable[[], Awaitable[None]], *, readonly: bool = False) -> None:
     """Flush, which can be cancelled as usual, then commit.
 
     Args:
         session: The session.
         send: Commits it: its `commit` method.
+        readonly: Whether there is nothing to keep.
 
     Raises:
+        NothingKeptError: The server rolled back instead, and `readonly` is false.
         CancelledError: With a note: `COMMITTED`, `NOT_COMMITTED` or `UNKNOWN`. It is raised at most 2.2 seconds after
             the cancellation.
     """
@@ -43,7 +50,7 @@ async def commit(session: AsyncSession, send: Callable[[], Awaitable[None]]) -> 
         await session.flush()
         await asyncio.sleep(0)  # a cancellation that is waiting arrives here, before there is anything to regret
         transaction = session.sync_session.get_transaction()
-        sending = asyncio.ensure_future(_awaited(send))
+        sending = asyncio.ensure_future(_sent(send, [] if readonly else _connections(transaction)))
         await asyncio.wait([sending])
     except asyncio.CancelledError as cancelled:
         if sending is not None:
@@ -58,8 +65,11 @@ def tells(error: BaseException) -> bool:
     return any(note.startswith((COMMITTED, NOT_COMMITTED, UNKNOWN)) for note in getattr(error, "__notes__", ()))
 
 
-async def _awaited(send: Callable[[], Awaitable[None]]) -> None:
+async def _sent(send: Callable[[], Awaitable[None]], connections: list[Any]) -> None:
+    """Commit; look at the answers before anybody else can use the connections."""
     await send()
+    if any(getattr(connection, "answer_to_commit", "") == "ROLLBACK" for connection in connections):
+        raise NothingKeptError
 
 
 async def _end(sending: asyncio.Task[None], transaction: Any) -> None:
@@ -87,14 +97,17 @@ async def _wait(task: asyncio.Task[None], seconds: float) -> None:
 async def _ask_to_cancel(transaction: Any) -> None:
     """Send a CancelRequest for each connection of a transaction, which keeps listening for the answer.
 
-    `_connections` is SQLAlchemy's own. Without it, or with another driver's connection, nobody is asked, and the COMMIT
-    is cut off in `ANSWER_SECONDS`.
+    With another driver's connection nobody is asked, and the COMMIT is cut off in `ANSWER_SECONDS`.
     """
+    for connection in _connections(transaction):
+        if hasattr(connection, "cancel_statement"):
+            await connection.cancel_statement()
+
+
+def _connections(transaction: Any) -> list[Any]:
+    """Give the driver's connections of a transaction; none where SQLAlchemy keeps them elsewhere: they are its own."""
     connections = {entry[0] for entry in getattr(transaction, "_connections", {}).values()}
-    for connection in connections:
-        driver_connection = connection.connection.driver_connection
-        if hasattr(driver_connection, "cancel_statement"):
-            await driver_connection.cancel_statement()
+    return [connection.connection.driver_connection for connection in connections]
 
 
 def _outcome(sending: asyncio.Task[None] | None) -> str:

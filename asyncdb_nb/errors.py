@@ -6,6 +6,8 @@ Each class words its own message: what is wrong, with the value, and what to typ
     AsyncDBError
     ├── WrongLoopError          a session or connection used on a loop other than its own
     ├── ConcurrentUseError      one session used by two tasks at once
+    ├── SessionEndedError       a session used after its block
+    ├── NothingKeptError        a COMMIT that PostgreSQL answered with a rollback
     ├── DatabaseURLError        a URL or setting that cannot be read        (also a ValueError)
     ├── ConnectError            the server cannot be reached or says no     (also a ConnectionError)
     ├── DatabaseClosedError     a Database used after `aclose()`
@@ -59,6 +61,27 @@ class ConcurrentUseError(AsyncDBError):
         super().__init__(
             "This session is already running a statement for another task, and one session serves one task at a time. "
             "Open a session in each task: `async with db.session() as session:` inside the function that you gather."
+        )
+
+
+class SessionEndedError(AsyncDBError):
+    """A session was used after the block that it was opened for."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The block that this session was opened for has ended, and its transaction with it. "
+            "Put this inside the block, or open another one: `async with db.session() as session:`."
+        )
+
+
+class NothingKeptError(AsyncDBError):
+    """PostgreSQL rolled a transaction back instead of committing it, because a statement in it had failed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Nothing of this transaction was kept: a statement in it had failed, and PostgreSQL then answers COMMIT by "
+            "a rollback. Let the error leave the block, write `await session.rollback()` where you catch it, or put "
+            "what may fail in a savepoint: `async with session.begin_nested():`."
         )
 
 

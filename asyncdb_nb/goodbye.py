@@ -52,15 +52,27 @@ async def connect(*args: Any, **options: Any) -> asyncpg.Connection:
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]
-    """An asyncpg connection whose goodbye cannot be cut off. `close()` takes two seconds at most, by default."""
+    """An asyncpg connection whose goodbye cannot be cut off. `close()` takes two seconds at most, by default.
 
-    __slots__ = ("_goodbye", "_home")
+    Attributes:
+        answer_to_commit: What the server said to the last COMMIT: "COMMIT", or "ROLLBACK" when a statement had failed.
+    """
+
+    __slots__ = ("_goodbye", "_home", "answer_to_commit")
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *args: Any, **options: Any) -> None:
         self._home = asyncio.get_running_loop()
         self._goodbye: asyncio.Task[None] | None = None
+        self.answer_to_commit = ""
         super().__init__(protocol, transport, *args, **options)
         keep_alive(transport)
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
+        """Execute, and note how a COMMIT ended: asyncpg's transactions do not look."""
+        answer: str = await super().execute(query, *args, timeout=timeout)
+        if query == "COMMIT;":
+            self.answer_to_commit = answer
+        return answer
 
     async def close(self, *, timeout: float | None = None) -> None:
         """Cancel what is running, say Terminate, and wait for the server to hang up.

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransa
 from sqlalchemy.util import await_only
 
 from asyncdb_nb.committing import commit, tells
-from asyncdb_nb.errors import AsyncDBError, ConcurrentUseError, WrongLoopError
+from asyncdb_nb.errors import AsyncDBError, ConcurrentUseError, SessionEndedError, WrongLoopError
 from asyncdb_nb.loops import describe
 
 T = TypeVar("T")
@@ -61,6 +61,9 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         ValueError: `timeout` is not a positive number.
         ConcurrentUseError: From the session's methods, when another task is using it. The waiting call first lets the
             running statement come to its end, so that an error of that one is seen first.
+        SessionEndedError: From the session's methods, after the block.
+        NothingKeptError: At the end of the block, or from `commit()`: a statement had failed, the block caught its
+            error, and PostgreSQL answered COMMIT by a rollback. Not when `readonly`.
 
     Example:
         >>> async with session_scope(db, readonly=True, timeout=5) as session:
@@ -89,7 +92,7 @@ class session_scope:  # noqa: N801  used like the function that it replaces
             raise AsyncDBError("This scope is open already. Open a second one: `async with session_scope(engine):`.")
         session: Any = self._make(**{"bind": self._engine, "expire_on_commit": False, **self._options})
         session.__class__ = _one_task_at_a_time(type(session))
-        session._usage = _Usage()
+        session._usage = _Usage(readonly="transaction_read_only" in self._settings)
         if self._settings:
             event.listen(session.sync_session, "after_begin", self._begin)
         self._session = session
@@ -99,6 +102,12 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         session, self._session = self._session, None
+        try:
+            await self._end(session, error)
+        finally:
+            session._usage.over = True
+
+    async def _end(self, session: Any, error: BaseException | None) -> None:
         await session._usage.end()
         if error is not None:
             had_begun = session.in_transaction()
@@ -237,19 +246,30 @@ async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
 
 
 class _Usage:
-    """Which task is using a scope's session, on which loop."""
+    """Which task is using a scope's session, on which loop.
 
-    def __init__(self) -> None:
+    Args:
+        readonly: Whether its transactions are.
+    """
+
+    def __init__(self, *, readonly: bool = False) -> None:
+        self.readonly = readonly
+        self.over = False  # the block has ended
         self._loop = asyncio.get_running_loop()
         self._user: asyncio.Task[Any] | None = None
         self._free = asyncio.Event()
         self.first: asyncio.Task[None] | None = None  # what everybody else waits for
 
-    async def exclusively(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Await `call()` as the only task that does; refuse a second one when the first has come to its end."""
+    async def exclusively(self, call: Callable[[], Coroutine[Any, Any, T]], *, lets_go: bool = False) -> T:
+        """Await `call()` as the only task that does; refuse a second one when the first has come to its end.
+
+        After the block, only what lets go of something is let through.
+        """
         me = asyncio.current_task()
         if me is None or me.get_loop() is not self._loop:
             raise WrongLoopError(describe(self._loop), describe(me.get_loop() if me else None))
+        if self.over and not lets_go:
+            raise SessionEndedError
         if self.first is not None and self.first is not me:
             await asyncio.wait([self.first])
             self.first = None
@@ -274,15 +294,17 @@ class _Usage:
 
 
 _METHODS = (
-    "close", "connection", "delete", "execute", "flush", "get", "get_one", "invalidate", "merge", "refresh",
-    "reset", "rollback", "run_sync", "scalar", "scalars", "stream", "stream_scalars",
+    "connection", "delete", "execute", "flush", "get", "get_one", "merge", "refresh", "run_sync", "scalar", "scalars",
+    "stream", "stream_scalars",
 )  # fmt: skip
+_LETTING_GO = ("close", "invalidate", "reset", "rollback")
 
 
 def _one_task_at_a_time(session_class: Any) -> Any:
     """Subclass a session class so that its methods refuse a second task."""
     if session_class not in _subclasses:
         methods: dict[str, Any] = {name: _exclusive(getattr(session_class, name)) for name in _METHODS}
+        methods |= {name: _exclusive(getattr(session_class, name), lets_go=True) for name in _LETTING_GO}
         methods["commit"] = _exclusive(_telling(session_class.commit))
         methods["begin_nested"] = _beginning_alone(session_class.begin_nested)
         body = {"__module__": session_class.__module__, "__doc__": session_class.__doc__, **methods}
@@ -318,14 +340,16 @@ def _beginning_alone(method: Callable[[Any], AsyncSessionTransaction]) -> Callab
 def _telling(method: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any], Coroutine[Any, Any, None]]:
     @wraps(method)
     async def telling(self: Any) -> None:
-        await commit(self, lambda: method(self))
+        await commit(self, lambda: method(self), readonly=self._usage.readonly)
 
     return telling
 
 
-def _exclusive(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+def _exclusive(
+    method: Callable[..., Coroutine[Any, Any, Any]], *, lets_go: bool = False
+) -> Callable[..., Coroutine[Any, Any, Any]]:
     @wraps(method)
     async def exclusive(self: Any, *args: Any, **kw: Any) -> Any:
-        return await self._usage.exclusively(lambda: method(self, *args, **kw))
+        return await self._usage.exclusively(lambda: method(self, *args, **kw), lets_go=lets_go)
 
     return exclusive

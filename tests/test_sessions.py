@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -14,7 +14,15 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, with_loader_criteria
 
-from asyncdb_nb import AsyncDBError, ConcurrentUseError, LoopBoundPool, WrongLoopError, session_scope
+from asyncdb_nb import (
+    AsyncDBError,
+    ConcurrentUseError,
+    LoopBoundPool,
+    NothingKeptError,
+    SessionEndedError,
+    WrongLoopError,
+    session_scope,
+)
 
 
 class Base(DeclarativeBase):
@@ -50,6 +58,69 @@ async def pause(seconds: float, session: AsyncSession) -> Any:
 
 
 # --- how a block ends -------------------------------------------------------------------------------------------------
+
+
+BAD = text("select * from nowhere")
+
+
+async def test_a_block_that_caught_the_error_of_a_statement_does_not_end_as_if_it_were_committed(
+    engine: AsyncEngine,
+) -> None:
+    """PostgreSQL answers COMMIT by a rollback then, and says so nowhere else."""
+    with pytest.raises(NothingKeptError, match="a statement in it had failed"):
+        async with session_scope(engine) as session:
+            session.add(Thing(name="lost"))
+            await session.flush()
+            with pytest.raises(DBAPIError):
+                await session.execute(BAD)
+
+    assert await names(engine) == []
+
+
+async def test_a_commit_in_mid_block_says_the_same_and_the_session_can_be_used_on(engine: AsyncEngine) -> None:
+    async with session_scope(engine) as session:
+        with pytest.raises(DBAPIError):
+            await session.execute(BAD)
+        with pytest.raises(NothingKeptError):
+            await session.commit()
+        session.add(Thing(name="kept"))
+
+    assert await names(engine) == ["kept"]
+
+
+@pytest.mark.parametrize("cure", ["savepoint", "rollback", "readonly"])
+async def test_a_block_that_caught_an_error_ends_well_when_nothing_is_lost(engine: AsyncEngine, cure: str) -> None:
+    async with session_scope(engine, readonly=cure == "readonly") as session:
+        with pytest.raises(DBAPIError):
+            if cure == "savepoint":
+                async with session.begin_nested():
+                    await session.execute(BAD)
+            await session.execute(BAD)
+        if cure == "rollback":
+            await session.rollback()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda session: session.execute(text("select 1")),
+        lambda session: session.commit(),
+        lambda session: session.begin_nested().start(),
+        lambda session: session.stream(text("select 1")),
+    ],
+)
+@pytest.mark.parametrize("failed", [False, True])
+async def test_a_session_that_is_used_after_its_block_says_so(engine: AsyncEngine, use: Any, failed: bool) -> None:
+    """SQLAlchemy's would open another transaction, which nobody ends."""
+    with suppress(LookupError):
+        async with session_scope(engine) as session:
+            if failed:
+                raise LookupError
+
+    with pytest.raises(SessionEndedError, match="Put this inside the block, or open another one"):
+        await use(session)
+    await session.close()
+    await session.rollback()
 
 
 async def test_a_block_that_succeeds_is_committed_and_its_entities_stay_usable(engine: AsyncEngine) -> None:
