@@ -8,6 +8,7 @@ awaited. Whoever has seen what it says is not warned later; whoever has not, in 
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, NoReturn, TypeVar
@@ -74,7 +75,10 @@ class Pending(Coroutine[Any, Any, T]):
     async def __aexit__(self, *error: object) -> None:
         """Never comes to pass; `async with` looks for it before it enters."""
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> bool:
+        # asyncio asks a task for the truth of its coroutine before it shows the task (Python 3.12 and later)
+        if sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] == "asyncio":
+            return True
         raise TypeError(f"There is nothing to be true or false yet. {self!r}")
 
     def __del__(self) -> None:

@@ -453,6 +453,14 @@ def test_a_call_that_was_not_awaited_says_what_to_type() -> None:
     gc.collect()
 
 
+async def test_asyncio_shows_a_task_that_is_a_call() -> None:
+    """In its debug messages, for example. Python 3.12 and later ask for the truth of the coroutine first."""
+    task = asyncio.create_task(frame(AsyncSession(), "select 1"))
+    assert "coro=<frame" in repr(task)
+    task.cancel()
+    await asyncio.wait([task])
+
+
 def test_a_call_that_nobody_awaits_or_looks_at_warns() -> None:
     """As a coroutine does, in a script or a test."""
     with pytest.warns(RuntimeWarning, match=r"frame\(session, \.\.\.\) was never awaited\. Nothing was read yet"):
