@@ -56,6 +56,9 @@ class Custody:
         """Let go of one that is in use again, or is being closed."""
         self._idle.pop(id(connection), None)
 
+    def __len__(self) -> int:
+        return len(self._idle)
+
     def begin(self) -> None:
         """Have the loop call `finish` before it closes."""
         loops.before_close(self._loop, self.finish)

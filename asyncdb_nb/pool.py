@@ -40,7 +40,9 @@ class LoopBoundPool(Pool):
 
     Every argument that `AsyncAdaptedQueuePool` takes means the same here, for each loop by itself: three loops with
     `pool_size=5` keep up to fifteen idle connections. Pool and engine events reach every sub-pool, whenever they are
-    registered. `status()`, `checkedin()`, `checkedout()` and `overflow()` speak of all loops together.
+    registered. `status()`, `checkedin()`, `checkedout()` and `overflow()` speak of all loops together. As in SQLAlchemy
+    they count places, also one whose connection was lost (to a Stop, say) and is opened anew when it is next needed;
+    `idle()` and `in_use_by_loop()` count connections.
 
     The connections of a loop end with it. A connection that is still checked out then is closed as well, and a
     `LeakWarning` says so. `dispose()` closes the idle connections of every loop, each on its own.
@@ -135,16 +137,20 @@ class LoopBoundPool(Pool):
         return float(self._queue_options["timeout"])
 
     def checkedin(self) -> int:
-        """Return how many connections are idle, on all loops."""
+        """Return how many places are in the queue, on all loops; one that lost its connection counts, too."""
         return sum(subpool.checkedin() for subpool in self._snapshot())
 
     def checkedout(self) -> int:
-        """Return how many connections are in use, on all loops."""
+        """Return how many places are checked out, on all loops."""
         return sum(subpool.checkedout() for subpool in self._snapshot())
 
-    def checkedout_by_loop(self) -> dict[asyncio.AbstractEventLoop, int]:
-        """Return how many connections are in use on each loop that has used this pool and is not closed."""
-        return {subpool.loop: subpool.checkedout() for subpool in self._snapshot()}
+    def idle(self) -> int:
+        """Return how many open connections wait for the next query, on all loops."""
+        return sum(subpool.idle() for subpool in self._snapshot())
+
+    def in_use_by_loop(self) -> dict[asyncio.AbstractEventLoop, int]:
+        """Return how many open connections are in use on each loop that has used this pool and is not closed."""
+        return {subpool.loop: subpool.in_use() for subpool in self._snapshot()}
 
     def overflow(self) -> int:
         """Return by how many the open connections exceed `pool_size`, summed over the loops."""

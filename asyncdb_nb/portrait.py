@@ -47,7 +47,7 @@ def _size_in_words(options: dict[str, Any]) -> str:
 def _loops_in_words(pool: LoopBoundPool) -> list[str]:
     """Tell the running loop and every other one that has used the pool, each with its connections in use."""
     here = _get_running_loop()
-    in_use = pool.checkedout_by_loop()
+    in_use = pool.in_use_by_loop()
     if here is not None:
         in_use = {here: in_use.pop(here, 0), **in_use}
     return [_loop_in_words(loop, number, loop is here) for loop, number in in_use.items()]

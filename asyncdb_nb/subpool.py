@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import threading
 import warnings
 import weakref
 from asyncio import _get_running_loop, current_task
@@ -64,8 +65,10 @@ class SubPool(AsyncAdaptedQueuePool):
         self._first_connect = first_connect
         self._idle_timeout = idle_timeout
         self._records: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._counting = threading.Lock()  # `in_use()` is asked from any thread
         self._waiting: set[asyncio.Task[Any] | None] = set()  # that wait for a connection, or open one
         self._custody = Custody(self, loop, parent._dialect)
+        self._closing: set[int] = set()  # ids of connections that say goodbye
         self._registered = False  # with the loop, for as long as there is something to close
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reaper: asyncio.TimerHandle | None = None
@@ -97,6 +100,17 @@ class SubPool(AsyncAdaptedQueuePool):
             self._reaper = None
         await _each(lambda record: record.close(), self._take_idle())
         self._unregister_if_done()
+
+    def idle(self) -> int:
+        """Return how many open connections are in the queue."""
+        return len(self._custody)
+
+    def in_use(self) -> int:
+        """Return how many open connections are checked out; one that says goodbye is neither in use nor idle."""
+        with self._counting:
+            connections = [record.dbapi_connection for record in self._records]
+        opened = {id(connection) for connection in connections if connection is not None}
+        return len(opened - self._closing) - len(self._custody)
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Run `work()` as a task of this sub-pool's loop, from any thread, and keep it alive."""
@@ -153,7 +167,8 @@ class SubPool(AsyncAdaptedQueuePool):
         record: Any = _ConnectionRecord(self, connect=False)
         record.subpool = self
         record.owner = None  # the task that has it checked out
-        self._records.add(record)
+        with self._counting:
+            self._records.add(record)
         return record
 
     def _offer_slot(self) -> None:
@@ -189,10 +204,13 @@ class SubPool(AsyncAdaptedQueuePool):
     def _close_connection(self, connection: DBAPIConnection, *, terminate: bool = False) -> None:
         if home_of(connection) in (None, _get_running_loop()):
             self._custody.give(connection)
-            # terminate() says goodbye as well, but waits two seconds at most
-            super()._close_connection(
-                connection, terminate=terminate or (self.retiring and self._dialect.has_terminate)
-            )
+            self._closing.add(id(connection))
+            try:  # terminate() says goodbye as well, but waits two seconds at most
+                super()._close_connection(
+                    connection, terminate=terminate or (self.retiring and self._dialect.has_terminate)
+                )
+            finally:
+                self._closing.discard(id(connection))
         elif not self.loop.is_closed():  # a finalizer may run in any thread
             self.spawn(functools.partial(greenlet_spawn, self._close_connection, connection, terminate=True))
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvloop
@@ -468,6 +468,24 @@ async def test_size_overflow_and_timeout_hold_for_each_loop(make_engine: EngineM
         assert await asyncio.to_thread(asyncio.run, one(engine)) == 1
 
     assert (engine.pool.checkedin(), engine.pool.checkedout(), engine.pool.size()) == (1, 0, 1)
+
+
+async def test_connections_are_counted_apart_from_their_places(make_engine: EngineMaker) -> None:
+    """A place that lost its connection stays in the pool; SQLAlchemy's own numbers count it."""
+    engine = make_engine()
+    pool, loop = cast(LoopBoundPool, engine.pool), asyncio.get_running_loop()
+    async with engine.connect() as kept, engine.connect() as lost:
+        assert (pool.idle(), pool.in_use_by_loop()) == (0, {loop: 2})
+        ending = asyncio.create_task(lost.invalidate())
+        await asyncio.sleep(0)
+
+        assert not ending.done()
+        assert (pool.idle(), pool.in_use_by_loop()) == (0, {loop: 1})
+        await ending
+        await kept.execute(text("select 1"))
+
+    assert (pool.idle(), pool.in_use_by_loop()) == (1, {loop: 0})
+    assert pool.checkedin() == 2
 
 
 async def test_listeners_reach_every_loop_however_late_they_come(make_engine: EngineMaker) -> None:

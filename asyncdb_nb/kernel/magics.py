@@ -9,9 +9,10 @@ SQL in cells: `%%asql`, `%asql` and `%asyncdb`.
     %asyncdb                                   -- the databases in variables, and their pools
     %asyncdb doctor                            -- what is wrong, and what to do
 
-Values come from variables by `:name`, as bind parameters: no text is ever pasted into SQL. A statement runs in a short
-read-only transaction, on the cell's loop, and Stop stops it. In the very cell that made the magics known, which IPython
-has read before it knew that they want an `await`, it runs by `run()`.
+Values come from variables by `:name`, as bind parameters: no text is ever pasted into SQL, neither `{name}` nor `$name`
+as IPython does for other magics. A statement runs in a short read-only transaction, on the cell's loop, and Stop stops
+it. In the very cell that made the magics known, which IPython has read before it knew that they want an `await`, it
+runs by `run()`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import re
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import no_var_expand
 
 from asyncdb_nb.bridge import run
 from asyncdb_nb.database import Database, connect
@@ -70,6 +73,7 @@ class Magics:
         self._shell.events.unregister("post_run_cell", self._end)
         self._completions.uninstall()
 
+    @no_var_expand
     def asql(
         self, line: str, cell: str | None = None
     ) -> Coroutine[Any, Any, pd.DataFrame | None] | pd.DataFrame | None:
@@ -172,7 +176,7 @@ class Magics:
 def _idle_in_words(pool: Any) -> str:
     if not isinstance(pool, LoopBoundPool):
         return str(pool.status())
-    idle = pool.checkedin()
+    idle = pool.idle()
     return f"{idle} connection{'' if idle == 1 else 's'}, kept for the next query" if idle else "no connection"
 
 

@@ -161,6 +161,30 @@ def test_status_shows_each_database_and_its_loops(kernel: Kernel) -> None:
     assert re.search(r"  idle      [12] connections?, kept for the next query\n$", shown)
 
 
+def test_status_counts_no_connection_that_a_stop_has_ended(kernel: Kernel, clean_server: ServerWatch) -> None:
+    """Their places in the pool are kept, and empty."""
+    kernel.run("%asql select 1\nawait db.engine.dispose()")
+    sent = kernel.start("await asyncio.gather(*(db.frame('select pg_sleep(60)') for _ in range(3)))")
+    wait_until(lambda: asleep(clean_server, "magics", 3))
+    kernel.interrupt()
+    kernel.wait(sent)
+
+    shown = kernel.run("%asyncdb").stdout
+
+    assert "event loop 1, this one: 0 connections in use" in shown
+    assert shown.endswith("  idle      no connection\n")
+    wait_until(lambda: not clean_server.backends("magics"))
+
+
+def test_a_line_of_sql_is_sent_as_it_was_typed(kernel: Kernel) -> None:
+    """IPython puts the values of `{name}` and `$name` into the lines of other magics."""
+    kernel.run("a, b, table = 1, 2, 'pg_class'")
+
+    kernel.run("df = %asql select '{a,b}'::text[] as list, '{table}' as name, $$hi$$ as word")
+
+    assert kernel.run("df.iloc[0].tolist()").last == "[['a', 'b'], '{table}', 'hi']"
+
+
 def test_status_shows_a_closed_database(kernel: Kernel) -> None:
     kernel.run("shut = type(db)(db.url)\nawait shut.aclose()")
 
