@@ -4,6 +4,8 @@ Show an error of the database where the user's own code met it, without the libr
 A misspelt table raises an error of asyncpg, in one of SQLAlchemy's, in another one: three hundred lines, of which the
 user wrote one. What stays are the frames of all other code, and the message with its statement. `%tb` shows the whole.
 
+A TimeoutError (of `asyncio.timeout` or `wait_for`) is shown so, too, when it was the database that took too long.
+
 A group of errors, as a `TaskGroup` raises it, is shown with each of its errors below it. IPython only prints groups.
 """
 
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 _KINDS = (SQLAlchemyError, AsyncDBError)
-_SHOWN = (*_KINDS, BaseExceptionGroup)
-_LIBRARIES = frozenset({"asyncdb_nb", "asyncpg", "sqlalchemy", "asyncio", "concurrent", "contextlib"})
+_SHOWN = (*_KINDS, TimeoutError, BaseExceptionGroup)
+_OF_DATABASES = frozenset({"asyncdb_nb", "asyncpg", "sqlalchemy"})
+_LIBRARIES = _OF_DATABASES | {"asyncio", "concurrent", "contextlib"}
 _WHOLE = ("Verbose", "Docs")  # modes in which a user has asked for everything
 _HIDDEN = "(Frames of libraries are left out: `%tb` shows them.)"
 _ALL_OF_A_GROUP = "import sys, traceback; traceback.print_exception(sys.last_value)"  # IPython has no `%tb` for groups
@@ -48,8 +51,7 @@ class Tracebacks:
     def _lines(self, error: BaseException, traceback: TracebackType | None) -> list[str] | None:
         mode = self._shell.InteractiveTB.mode
         inside = list(_inside(error))
-        of_database = [each for each in (error, *inside) if isinstance(each, _KINDS)]
-        if mode in _WHOLE or not any(_has_library(each.__traceback__) for each in of_database):
+        if mode in _WHOLE or not any(_is_of_database(each) for each in (error, *inside)):
             return None
         hidden = _HIDDEN_IN_GROUP if inside else _HIDDEN
         lines = self._short(error)
@@ -72,6 +74,13 @@ def _inside(error: BaseException) -> Iterator[BaseException]:
             yield each
 
 
+def _is_of_database(error: BaseException) -> bool:
+    """Tell whether an error came out of a database's libraries; anybody can raise a TimeoutError, or lead to it."""
+    if isinstance(error, TimeoutError):
+        return any(_passed(link.traceback, _OF_DATABASES) for link in _chain(error))
+    return isinstance(error, _KINDS) and _passed(error.__traceback__, _LIBRARIES)
+
+
 class _Link(NamedTuple):
     """An error as it was, with what led to it."""
 
@@ -84,9 +93,12 @@ class _Link(NamedTuple):
 
 @contextmanager
 def _shortened(error: BaseException) -> Iterator[None]:
-    """Leave the libraries' frames, and the errors that no other code has seen, out of an error for a while."""
+    """Leave the libraries' frames, and the errors that no other code has seen, out of an error for a while.
+
+    An error with a note stays, which may say what became of a transaction.
+    """
     chain = list(_chain(error))
-    own = [link for link in chain if link.error is error or _without_libraries(link.traceback) is not None]
+    own = [link for link in chain if link.error is error or _tells(link)]
     try:
         for link, earlier in zip(own, [*own[1:], None], strict=True):
             link.error.__traceback__ = _without_libraries(link.traceback)
@@ -113,20 +125,24 @@ def _chain(error: BaseException | None) -> Iterator[_Link]:
         error = cause if cause is not None or suppresses else context
 
 
-def _has_library(traceback: TracebackType | None) -> bool:
-    return any(_is_library(each) for each in _steps(traceback))
+def _tells(link: _Link) -> bool:
+    return _without_libraries(link.traceback) is not None or bool(getattr(link.error, "__notes__", None))
+
+
+def _passed(traceback: TracebackType | None, packages: frozenset[str]) -> bool:
+    return any(_package(each) in packages for each in _steps(traceback))
 
 
 def _without_libraries(traceback: TracebackType | None) -> TracebackType | None:
     kept: TracebackType | None = None
     for each in reversed(list(_steps(traceback))):
-        if not _is_library(each):
+        if _package(each) not in _LIBRARIES:
             kept = TracebackType(kept, each.tb_frame, each.tb_lasti, each.tb_lineno)
     return kept
 
 
-def _is_library(step: TracebackType) -> bool:
-    return str(step.tb_frame.f_globals.get("__name__")).partition(".")[0] in _LIBRARIES
+def _package(step: TracebackType) -> str:
+    return str(step.tb_frame.f_globals.get("__name__")).partition(".")[0]
 
 
 def _steps(traceback: TracebackType | None) -> Iterator[TracebackType]:

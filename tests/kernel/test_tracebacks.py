@@ -50,6 +50,24 @@ def test_every_frame_of_the_users_is_shown(analyst: Kernel) -> None:
     assert "return await db.frame(f'select * from {table}')" in shown
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "await asyncio.wait_for(db.frame('select pg_sleep(5)'), 0.1)",
+        "async with asyncio.timeout(0.1):\n    await db.frame('select pg_sleep(5)')",
+    ],
+    ids=["wait_for", "timeout"],
+)
+def test_a_timeout_that_ended_a_query_is_shown_as_short(analyst: Kernel, code: str) -> None:
+    reply = analyst.run(code)
+
+    assert reply.error == "TimeoutError"
+    assert "db.frame('select pg_sleep(5)')" in reply.last
+    assert reply.last.endswith("(Frames of libraries are left out: `%tb` shows them.)")
+    assert "The transaction was rolled back." in reply.last
+    assert len(reply.last.splitlines()) < 24
+
+
 def test_an_earlier_error_that_the_users_code_has_met_is_shown_as_short(analyst: Kernel) -> None:
     shown = analyst.run(
         "from asyncdb_nb import to_frame\n"
