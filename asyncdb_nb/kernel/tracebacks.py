@@ -56,12 +56,13 @@ class Tracebacks:
         hidden = _HIDDEN_IN_GROUP if inside else _HIDDEN
         lines = self._short(error)
         for number, each in enumerate(inside, 1):
-            lines += ["", f"Error {number} of {len(inside)}:", *self._short(each)]
+            lines += ["", f"Error {number} of {len(inside)}:", *self._short(each, tb_offset=0)]
         return lines if mode == "Minimal" else [*lines, hidden]
 
-    def _short(self, error: BaseException) -> list[str]:
+    def _short(self, error: BaseException, tb_offset: int | None = None) -> list[str]:
+        """Give the lines; without an offset IPython leaves out the first frame, which in a cell's error is its own."""
         with _shortened(error):
-            lines = self._shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
+            lines = self._shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__, tb_offset)
         return list(lines)
 
 
