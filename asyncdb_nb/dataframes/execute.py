@@ -27,7 +27,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from asyncdb_nb.dataframes.catalog import column_types
 from asyncdb_nb.dataframes.copy import Part, Receiver, command
 from asyncdb_nb.dataframes.prepared import Described, prepare
-from asyncdb_nb.dataframes.processing import declared, processed, processings
+from asyncdb_nb.dataframes.processing import declared, processings
 from asyncdb_nb.dataframes.shape import Shape, Wishes
 from asyncdb_nb.dataframes.sizes import FEW, gave_few, remember
 from asyncdb_nb.dataframes.sql_text import query_tokens
@@ -43,7 +43,8 @@ T = TypeVar("T")
 OPTION = "asyncdb_nb_capture"
 NO_ROWS = (
     "This statement returns no rows, so there is no frame of it; it was not run. "
-    "Run it with `await session.execute(...)`, or add RETURNING."
+    "In a session that may write (`async with db.session() as session:`), run it with `await session.execute(...)`, or "
+    "add RETURNING and read it with `await frame(session, ...)`."
 )
 
 TWICE = (
@@ -171,8 +172,7 @@ class Capture:
             which it need not send any more.
         """
         types = declared(context)
-        kept = processed(types)
-        key = f"{statement}\n-- columns that asyncpg decodes: {kept}"
+        key = f"{statement}\n-- columns that asyncpg decodes: {types.key()}"
         adapter, as_of = cursor._adapt_connection, cursor._invalidate_schema_cache_asof
         copying = self._may_copy(cursor, statement, context)
         async with adapter._execute_mutex:
@@ -182,7 +182,7 @@ class Capture:
                 if copying or key not in cache or cache[key][2] <= as_of or _may_be_outdated(cache[key][1]):
                     await adapter._check_type_cache_invalidation(as_of)
                     name = adapter._prepared_statement_name_func()
-                    cache[key] = (*await prepare(adapter._connection, statement, name, kept), time.time())
+                    cache[key] = (*await prepare(adapter._connection, statement, name, types.processed), time.time())
                 prepared, columns, _ = cache[key]
                 if columns is None:
                     raise FrameError(NO_ROWS)

@@ -15,13 +15,14 @@ precision, and values are as asyncpg decodes them. A test says so.
 from __future__ import annotations
 
 import gc
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from asyncdb_nb.dataframes.catalog import column_types
 from asyncdb_nb.dataframes.types import ColumnType
 
+Kept = Callable[[Sequence[str]], Sequence[bool]]
 Line = tuple[bytes, int, int, int, int, int, int]  # name, table, column, oid, size, typmod, format
 
 _BYTEA, _UNKNOWN = 17, 705
@@ -29,6 +30,10 @@ _EXACT_IN_ASYNCPG = frozenset(
     {"bool", "int2", "int4", "int8", "oid", "xid8", "float4", "float8", "numeric", "decimal", "text", "bytea"}
 )
 _TEXT_IN_BINARY = frozenset({19, 25, 1042, 1043})  # name, text, char(n), varchar: in arrays, too
+
+
+def _none(names: Sequence[str]) -> list[bool]:
+    return [False] * len(names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class Described:
         name: As the server names it.
         type: What it becomes. (The server describes a domain as its base type.)
         raw: Whether its values come as bytes.
+        kept: Whether asyncpg decodes them because SQLAlchemy wants them so.
         line: Its oid and typmod, as the server describes it.
     """
 
@@ -46,10 +52,11 @@ class Described:
     type: ColumnType
     raw: bool
     line: tuple[int, int]
+    kept: bool = False
 
 
 async def prepare(
-    connection: Any, query: str, name: str | None, kept: Collection[str] = ()
+    connection: Any, query: str, name: str | None, kept: Kept = _none
 ) -> tuple[Any, list[Described] | None]:
     """Prepare a statement.
 
@@ -57,7 +64,7 @@ async def prepare(
         connection: An asyncpg connection that is free.
         query: SQL, with `$1`.
         name: A name for the statement on the server; None for one of asyncpg's.
-        kept: Names of columns that asyncpg itself is to decode.
+        kept: Says of each column, by name, whether asyncpg itself is to decode it.
 
     Returns:
         An asyncpg `PreparedStatement` and its columns; None when the statement returns no rows.
@@ -69,7 +76,7 @@ async def prepare(
         description = _description(state)
         columns = None if description is None else await _columns(connection, description, kept)
         for position, column in enumerate(columns or ()):
-            if description is not None and column.name not in kept:
+            if description is not None and not column.kept:
                 description[position] = _as_sent(description[position], column)
         await _learn(connection, state._init_types())
         _expect(state, description)
@@ -134,12 +141,12 @@ def _expect(state: Any, description: Sequence[Line] | None) -> None:
         raise LookupError("asyncpg keeps the description of columns elsewhere")
 
 
-async def _columns(connection: Any, description: Sequence[Line], kept: Collection[str]) -> list[Described]:
+async def _columns(connection: Any, description: Sequence[Line], kept: Kept) -> list[Described]:
     names = [line[0].decode() for line in description]
     types = await column_types(connection, [(line[3], line[5]) for line in description])
     return [
-        Described(name, type_, name not in kept and _needs_bytes(type_), (line[3], line[5]))
-        for name, type_, line in zip(names, types, description, strict=True)
+        Described(name, type_, not keep and _needs_bytes(type_), (line[3], line[5]), keep)
+        for name, type_, line, keep in zip(names, types, description, kept(names), strict=True)
     ]
 
 

@@ -24,7 +24,38 @@ if TYPE_CHECKING:
 
 _LONGEST_NAME = 63  # bytes
 
-Declared = Sequence[tuple[str, "TypeEngine[Any]"]]
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """The result columns of a statement, as SQLAlchemy declares them; SQL text declares none.
+
+    Attributes:
+        columns: Their names as rendered, and their types. A piece of text among them has no name.
+        ordered: Whether these are all columns, in the order of the result.
+    """
+
+    columns: Sequence[tuple[str, TypeEngine[Any]]]
+    ordered: bool
+
+    def types(self, names: Sequence[str]) -> list[TypeEngine[Any] | None]:
+        """Give the type of each column of a result, by position where SQLAlchemy goes by it, else by name.
+
+        Args:
+            names: As the server names the columns.
+        """
+        if self.ordered and len(names) == len(self.columns):
+            return [type_ for _, type_ in self.columns]
+        by_name = {_cut(name): type_ for name, type_ in self.columns}
+        return [by_name.get(name) for name in names]
+
+    def processed(self, names: Sequence[str]) -> list[bool]:
+        """Say of each column of a result whether SQLAlchemy changes its values."""
+        return [type_ is not None and how(type_) != "nothing" for type_ in self.types(names)]
+
+    def key(self) -> str:
+        """Write down all that `processed` goes by."""
+        changed = [how(type_) != "nothing" for _, type_ in self.columns]
+        return repr([name for name, _ in self.columns] + changed + [self.ordered]) if any(changed) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +74,16 @@ class Processing:
         return column
 
 
-def declared(context: DefaultExecutionContext) -> Declared:
-    """List the result columns of a statement by name, with the types that SQLAlchemy has for them; text has none."""
-    return [(entry[1], entry[3]) for entry in getattr(context.compiled, "_result_columns", None) or ()]
-
-
-def processed(declared: Declared) -> list[str]:
-    """Name the columns whose values SQLAlchemy changes, as the server names them."""
-    return [_cut(name) for name, type_ in declared if how(type_) != "nothing"]
+def declared(context: DefaultExecutionContext | None) -> Declared:
+    """Find what SQLAlchemy declares of the result columns of a statement."""
+    compiled = None if context is None else context.compiled
+    columns = [(entry[0] or "", entry[3]) for entry in getattr(compiled, "_result_columns", None) or ()]
+    return Declared(columns, getattr(compiled, "_ordered_columns", False))
 
 
 def processings(declared: Declared, columns: Sequence[tuple[str, int]], dialect: Dialect) -> list[Processing]:
-    """Say what happens to each column, given by name and oid: by position where the names agree, else by name."""
-    by_name = {_cut(name): type_ for name, type_ in declared}
-    if [_cut(name) for name, _ in declared] == [name for name, _ in columns]:
-        types: list[TypeEngine[Any] | None] = [type_ for _, type_ in declared]
-    else:
-        types = [by_name.get(name) for name, _ in columns]
+    """Say what happens to each column, given by name and oid."""
+    types = declared.types([name for name, _ in columns])
     return [_processing(type_, oid, dialect) for type_, (_, oid) in zip(types, columns, strict=True)]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Result, Row, ScalarResult, inspect
 from sqlalchemy.engine import MappingResult
 from sqlalchemy.orm import InstanceState, Mapper
-from sqlalchemy.types import NullType
+from sqlalchemy.types import NullType, TypeEngine
 
 from asyncdb_nb.dataframes import sql_types
 from asyncdb_nb.dataframes.columns import Column, from_native
@@ -40,8 +40,8 @@ def columns(results: Any) -> tuple[list[Column], int]:
     if isinstance(results, Result):
         types = _described(results)
         rows = all_rows(results)
-        named = _named(rows) if rows else [(name, None, []) for name in types]
-        return [_column(name, types.get(name) or type_, values) for name, type_, values in named], len(rows)
+        named = _named(rows, [type_ for _, type_ in types]) if rows else [(*each, []) for each in types]
+        return [_column(*each) for each in named], len(rows)
     rows = _listed(results)
     return [_column(*named) for named in (_named(rows) if rows else [])], len(rows)
 
@@ -89,17 +89,27 @@ def _listed(results: Any) -> list[Any]:
     return [results] if one else list(results)
 
 
-def _described(result: Result[Any]) -> dict[str, ColumnType | None]:
-    """Give a result's column names, with the types that SQLAlchemy or the server has for them."""
+def _described(result: Result[Any]) -> list[tuple[str, ColumnType | None]]:
+    """Give a result's columns by name, with the types that SQLAlchemy or the server has for them.
+
+    An entity is one column of the result and several of the server's; the statement then says what stands beside it.
+    """
+    keys = list(result.keys())
     cursor_result = getattr(result, "raw", result)
-    context = getattr(cursor_result, "context", None)
-    types: dict[str, ColumnType | None] = {}
-    for name, type_ in declared(context) if context is not None else ():
-        if not isinstance(type_, NullType):
-            types[name] = sql_types.of_sql_type(type_)
-    for name, oid, *_ in getattr(getattr(cursor_result, "cursor", None), "description", None) or ():
-        types.setdefault(name, _built_in(oid))
-    return {name: types.get(name) for name in result.keys()}  # noqa: SIM118
+    says = declared(getattr(cursor_result, "context", None))
+    server = getattr(getattr(cursor_result, "cursor", None), "description", None)  # None after the last row
+    described = [(line[0], line[1]) for line in server or [(name, 0) for name, _ in says.columns]]
+    names = [name for name, _ in described]
+    types = [_known(type_, oid) for type_, (_, oid) in zip(says.types(names), described, strict=True)]
+    if len(types) == len(keys):
+        return list(zip(keys, types, strict=True))
+    lines = descriptions(getattr(getattr(cursor_result, "context", None), "invoked_statement", None))
+    stated = [_known(line["type"], 0) for line in lines]
+    return list(zip(keys, stated if len(stated) == len(keys) else [None] * len(keys), strict=True))
+
+
+def _known(type_: TypeEngine[Any] | None, oid: int) -> ColumnType | None:
+    return _built_in(oid) if type_ is None or isinstance(type_, NullType) else sql_types.of_sql_type(type_)
 
 
 def _built_in(oid: int) -> ColumnType | None:
@@ -109,7 +119,8 @@ def _built_in(oid: int) -> ColumnType | None:
         return None
 
 
-def _named(rows: Sequence[Any]) -> Named:
+def _named(rows: Sequence[Any], types: Sequence[ColumnType | None] = ()) -> Named:
+    """Take rows apart; `types` are those of a result's columns, where they are known."""
     kinds = {_kind(row) for row in rows if row is not None} or {"scalar"}
     if len(kinds) == 1 and None in rows and kinds != {"scalar"}:
         raise FrameError(f"There is a None among the results, where each is a {kinds.pop()}. Leave it out.")
@@ -120,7 +131,7 @@ def _named(rows: Sequence[Any]) -> Named:
         case "mapped entity":
             return _of_entities(rows)
         case "row":
-            return _of_tuples(rows, list(first._fields))
+            return _of_tuples(rows, list(first._fields), types)
         case "mapping":
             return _of_mappings(rows)
         case "dataclass":
@@ -151,7 +162,7 @@ def _is_record(value: Any) -> bool:
     return _kind(value) in ("mapped entity", "row", "dataclass", "pydantic model")
 
 
-def _of_tuples(rows: Sequence[Any], names: Sequence[Any]) -> Named:
+def _of_tuples(rows: Sequence[Any], names: Sequence[Any], types: Sequence[ColumnType | None] = ()) -> Named:
     """Take rows apart by position; an entity or another record inside them gives its own columns."""
     if {len(row) for row in rows} != {len(names)}:
         raise FrameError(
@@ -163,7 +174,7 @@ def _of_tuples(rows: Sequence[Any], names: Sequence[Any]) -> Named:
         if all(_kind(value) == "mapped entity" for value in values):
             named.extend(_of_entities(values))
         else:
-            named.append((name, None, values))
+            named.append((name, types[position] if types else None, values))
     return named
 
 

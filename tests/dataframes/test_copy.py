@@ -12,12 +12,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from models import Job, Level, Owner
-from sqlalchemy import bindparam, cast, event, literal, select, text
+from models import Hours, Job, Level, Owner
+from sqlalchemy import bindparam, cast, event, func, literal, literal_column, select, text, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import ORMExecuteState
+from sqlalchemy.orm import ORMExecuteState, aliased
 
 from asyncdb_nb import FrameError, TooManyRowsError, frame, table
 from asyncdb_nb.dataframes import execute
@@ -372,6 +372,23 @@ async def test_a_mapped_interval_keeps_its_months_by_both_ways(tables: AsyncSess
 
     assert got["took"].tolist() == [pd.DateOffset(months=1, days=2, microseconds=0)]
     assert got.attrs["asyncdb"]["lossy"] == {}
+
+
+async def test_python_side_types_hold_under_every_name_by_both_ways(jobs: AsyncSession, path: str) -> None:
+    """A label that SQLAlchemy makes up, a name that two columns share, and one that is the server's alone."""
+    other = aliased(Job)
+    statement = (
+        select(func.max(Job.secret), Job.level, other.level, Job.title.label("x"), Job.secret.label("x"))
+        .where(Job.id == other.id, Job.level.is_not(None))
+        .group_by(Job.id, other.id)
+    )
+    unnamed = type_coerce(literal_column("interval '30 min'"), Hours)
+
+    got = await frame(jobs, statement)
+
+    assert got.attrs["asyncdb"]["path"] == path
+    assert got.iloc[0].tolist() == ["xyz", Level.HIGH, Level.HIGH, "load", "xyz"]
+    assert (await frame(jobs, select(unnamed))).iloc[0].tolist() == [0.5]
 
 
 async def test_a_name_that_the_server_cuts_keeps_its_type_by_both_ways(jobs: AsyncSession, path: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from models import Base, Job, Level, Owner
 from pydantic import BaseModel
-from sqlalchemy import make_url, select, text
+from sqlalchemy import func, make_url, select, text
 from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import load_only, selectinload
@@ -154,6 +154,18 @@ async def test_a_result_has_the_servers_types(session: AsyncSession, where: str)
     got = to_frame(await session.execute(text(statement)))
 
     assert [str(dtype) for dtype in got.dtypes] == ["Int16", "boolean", "datetime64[us, UTC]"]
+
+
+async def test_columns_of_a_result_have_their_own_types_whatever_they_are_called(jobs: AsyncSession) -> None:
+    """SQLAlchemy's keys and the server's names are not the same where a name is made up or repeated."""
+    made_up = select(func.max(Job.id), func.max(Job.title))
+    beside = select(Owner, Job.id).join(Job.owner)
+
+    assert to_frame(await jobs.execute(made_up)).iloc[0].tolist() == [2**53 + 1, "load"]
+    assert to_frame(await jobs.execute(made_up.where(Job.id < 0).group_by(Job.id))).dtypes.tolist() == ["Int64", "str"]
+    assert to_frame(await jobs.execute(beside)).iloc[0].tolist() == [1, "Ada", 2**53 + 1]
+    repeated = to_frame(await jobs.execute(text("select 1::int2 as a, 2::int8 as a")))
+    assert [str(dtype) for dtype in repeated.dtypes] == ["Int16", "Int64"]
 
 
 async def test_rows_mappings_and_scalars_of_a_result(jobs: AsyncSession) -> None:
