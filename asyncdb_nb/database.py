@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
 from asyncdb_nb import catalog, reads
+from asyncdb_nb.async_for import AsyncFor
 from asyncdb_nb.connecting import make_engine, without_frames
 from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError
 from asyncdb_nb.pending import Pending
@@ -159,7 +160,7 @@ class Database:
 
         return self._pending("table(...)", self._read(table, statement, params, options))
 
-    def frames(self, statement: Any, params: Any = None, **options: Any) -> AsyncGenerator[pd.DataFrame, None]:
+    def frames(self, statement: Any, params: Any = None, **options: Any) -> AsyncFor[pd.DataFrame]:
         """Read a statement in parts, in one read-only transaction of its own.
 
         The transaction and its connection last until the loop has come to its end. After a `break` or an error in the
@@ -178,9 +179,9 @@ class Database:
         """
         from asyncdb_nb.dataframes import frames
 
-        return reads.parts(self._reading, frames, statement, params, options)
+        return AsyncFor(reads.parts(self._reading, frames, statement, params, options), "db.frames(...)")
 
-    def batches(self, statement: Any, params: Any = None, **options: Any) -> AsyncGenerator[pa.RecordBatch, None]:
+    def batches(self, statement: Any, params: Any = None, **options: Any) -> AsyncFor[pa.RecordBatch]:
         """Read a statement as Arrow record batches; otherwise as `frames` does.
 
         Example:
@@ -189,7 +190,7 @@ class Database:
         """
         from asyncdb_nb.dataframes import batches
 
-        return reads.parts(self._reading, batches, statement, params, options)
+        return AsyncFor(reads.parts(self._reading, batches, statement, params, options), "db.batches(...)")
 
     def tables(self) -> Coroutine[Any, Any, pd.DataFrame]:
         """List the tables and views that are not PostgreSQL's own.

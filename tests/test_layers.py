@@ -14,7 +14,7 @@ errors
 ctrl_c loops standstill keepalive ping guard first_connect goodbye custody subpool pool
 libpq target urls identity
 committing sessions
-pending
+pending async_for
 dataframes.types dataframes.wire dataframes.array_text dataframes.native dataframes.memory dataframes.fitting
 dataframes.columns
 dataframes.decode.layout dataframes.decode.chain dataframes.decode.cells dataframes.decode.walk

@@ -14,12 +14,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from asyncdb_nb.async_for import AsyncFor
 from asyncdb_nb.dataframes import columns as assembly
 from asyncdb_nb.dataframes import rows as results_
 from asyncdb_nb.dataframes.columns import Column
 from asyncdb_nb.dataframes.reading import Reading
 from asyncdb_nb.dataframes.statements import Params
-from asyncdb_nb.dataframes.types import DtypeBackend, NumericAs
+from asyncdb_nb.dataframes.types import DtypeBackend, NumericAs, check_backend
+from asyncdb_nb.errors import FrameError
 from asyncdb_nb.pending import Pending
 
 if TYPE_CHECKING:
@@ -129,7 +131,7 @@ def frames(
     dtype_backend: DtypeBackend = None,
     numeric: NumericAs = "decimal",
     exclusive: bool = False,
-) -> Parts[pd.DataFrame]:
+) -> AsyncFor[pd.DataFrame]:
     """Read a statement as DataFrames of `rows` rows: memory is that of one part.
 
     The parts have the same dtypes; an empty result is one empty part. Leaving the loop early, by `break` or by an
@@ -162,7 +164,7 @@ def frames(
     async def part(started: float, columns: list[Column], count: int) -> pd.DataFrame:
         return await _finish(columns, count, dtype_backend, reading, started)
 
-    return Parts(reading, rows, part)
+    return AsyncFor(_Parts(reading, rows, part), "frames(session, ...)")
 
 
 def batches(
@@ -173,7 +175,7 @@ def batches(
     rows: int = 100_000,
     numeric: NumericAs = "decimal",
     exclusive: bool = False,
-) -> Parts[pa.RecordBatch]:
+) -> AsyncFor[pa.RecordBatch]:
     """Read a statement as Arrow record batches of `rows` rows, of the types of `table`; otherwise as `frames` does.
 
     Example:
@@ -185,10 +187,10 @@ def batches(
     async def part(started: float, columns: list[Column], count: int) -> pa.RecordBatch:
         return assembly.to_batch(columns)
 
-    return Parts(reading, rows, part)
+    return AsyncFor(_Parts(reading, rows, part), "batches(session, ...)")
 
 
-class Parts(AsyncIterator[T]):
+class _Parts(AsyncIterator[T]):
     """The parts of a result, one after the other; made by `frames` and `batches`.
 
     It holds no row but those of the part it is reading. One that is not `exclusive` needs no closing: the server's
@@ -246,6 +248,9 @@ def to_frame(results: Any, *, dtype_backend: DtypeBackend = None) -> pd.DataFram
     Example:
         >>> to_frame(await repository.list())
     """
+    check_backend(dtype_backend)
+    if isinstance(results, Pending):
+        raise FrameError(f"There are no results yet. {results!r}")
     columns, count = results_.columns(results)
     return assembly.to_frame(columns, count, dtype_backend)
 

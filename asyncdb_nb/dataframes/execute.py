@@ -43,8 +43,8 @@ T = TypeVar("T")
 OPTION = "asyncdb_nb_capture"
 NO_ROWS = (
     "This statement returns no rows, so there is no frame of it; it was not run. "
-    "In a session that may write (`async with db.session() as session:`), run it with `await session.execute(...)`, or "
-    "add RETURNING and read it with `await frame(session, ...)`."
+    "Run it in `async with db.session() as session:`, by `await session.execute(...)`, or, with RETURNING, by "
+    "`await frame(session, ...)`."
 )
 
 TWICE = (

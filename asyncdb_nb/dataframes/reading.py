@@ -16,7 +16,7 @@ from asyncdb_nb.dataframes.execute import OPTION, Capture
 from asyncdb_nb.dataframes.progress import Progress
 from asyncdb_nb.dataframes.shape import Wishes
 from asyncdb_nb.dataframes.statements import Params, builds_entities, executable
-from asyncdb_nb.dataframes.types import DtypeBackend, NumericAs, UnknownTypeError
+from asyncdb_nb.dataframes.types import DtypeBackend, NumericAs, UnknownTypeError, check_backend
 from asyncdb_nb.errors import FrameError, TooManyRowsError
 
 if TYPE_CHECKING:
@@ -68,8 +68,9 @@ class Reading:
     ) -> None:
         if numeric not in ("decimal", "float"):
             raise ValueError(f"numeric={numeric!r}: it is 'decimal' or 'float'.")
-        if max_rows is not None and max_rows < 0:
-            raise ValueError(f"max_rows={max_rows}: it is a number of rows, or None for all.")
+        if max_rows is not None and not (isinstance(max_rows, int) and max_rows >= 0):
+            raise ValueError(f"max_rows={max_rows!r}: it is a number of rows, or None for all.")
+        check_backend(backend)
         if not hasattr(session, "stream"):
             raise FrameError(
                 f"frame() and its like read in a session, not in a {type(session).__name__}: "
@@ -99,12 +100,8 @@ class Reading:
     async def columns(self) -> tuple[list[Column], int]:
         """Read all rows, or up to `max_rows` of them."""
         try:
-            if self._max_rows is not None and self._needs_sqlalchemy():
-                await self._stream()
-                columns, count = await self._built(await self._next(self._max_rows + 1))
-            else:
-                await self._execute()
-                columns, count = await self._whole()
+            with advice(self._statement, self._params):
+                columns, count = await self._all()
         finally:
             self._progress.close()
         await self.aclose()
@@ -113,12 +110,8 @@ class Reading:
 
     async def part(self, count: int) -> tuple[list[Column], int]:
         """Read the next `count` rows, fewer at the end."""
-        if self._result is None:
-            await (self._execute() if self._exclusive and not self._needs_sqlalchemy() else self._stream())
-        if self._capture.stream is not None:
-            columns, found = await self._streamed(count)
-        else:
-            columns, found = await self._built(await self._next(count))
+        with advice(self._statement, self._params):
+            columns, found = await self._some(count)
         self._rows += found
         return columns, found
 
@@ -141,6 +134,20 @@ class Reading:
         if closing is not None:
             await closing
 
+    async def _all(self) -> tuple[list[Column], int]:
+        if self._max_rows is not None and self._needs_sqlalchemy():
+            await self._stream()
+            return await self._built(await self._next(self._max_rows + 1))
+        await self._execute()
+        return await self._whole()
+
+    async def _some(self, count: int) -> tuple[list[Column], int]:
+        if self._result is None:
+            await (self._execute() if self._exclusive and not self._needs_sqlalchemy() else self._stream())
+        if self._capture.stream is not None:
+            return await self._streamed(count)
+        return await self._built(await self._next(count))
+
     def _options(self) -> dict[str, Any]:
         return {} if self._entities else {OPTION: self._capture}
 
@@ -157,15 +164,13 @@ class Reading:
         return self._entities or bool(getattr(self._executable, "is_dml", False))
 
     async def _execute(self) -> None:
-        with advice(self._statement, self._params):
-            self._result = await self._session.execute(
-                self._executable, self._params, execution_options=_AT_ONCE | self._options()
-            )
+        self._result = await self._session.execute(
+            self._executable, self._params, execution_options=_AT_ONCE | self._options()
+        )
         self._name()
 
     async def _stream(self) -> None:
-        with advice(self._statement, self._params):
-            self._result = await self._session.stream(self._executable, self._params, execution_options=self._options())
+        self._result = await self._session.stream(self._executable, self._params, execution_options=self._options())
         if rows.repeats(self._result):
             raise FrameError(_REPEATED)
         self._name()

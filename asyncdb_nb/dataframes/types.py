@@ -341,6 +341,12 @@ class UnknownTypeError(LookupError):
         self.oid = oid
 
 
+def check_backend(backend: Any) -> None:
+    """Refuse a `dtype_backend` that pandas does not have, before anything is read."""
+    if backend not in (None, "numpy_nullable", "pyarrow"):
+        raise ValueError(f"dtype_backend={backend!r}: it is None, 'numpy_nullable' or 'pyarrow'.")
+
+
 def column_type(oid: int, typmod: int = -1, catalog: Catalog | None = None, *, money_scale: int = 2) -> ColumnType:
     """Describe a column of type `oid`.
 

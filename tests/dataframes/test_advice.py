@@ -1,0 +1,104 @@
+"""A value that does not fit, and what else a beginner meets first, is answered with what to type."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from models import Owner
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from asyncdb_nb import FrameError, frame, frames, to_frame
+
+DAY = "2024-02-01"
+
+
+@pytest.mark.parametrize(
+    ("statement", "value", "note"),
+    [
+        ("select now() > :x as a", DAY, ":x stands for a time. Give a datetime or a date, or cast the text: `:x::text"),
+        ("select 1 = :x as a", "5", ":x stands for something that is no text. Give that, or cast the text: `:x::text"),
+        ("select :x as a", 5, ":x got a value of type int. Give what fits there, or say what this is: `:x::int`"),
+        ("select 'a' in (:x) as a", ["a"], "A list is one value: type `= any(:names)`"),
+        ("select 1 = :x as a", pd.NA, ":x is pandas' missing value. Give None."),
+        ("select now() > :x as a", pd.NaT, ":x is pandas' missing value. Give None."),
+        ("select now() > :x as a", np.datetime64(DAY), ":x is numpy's. Give a datetime: `pd.Timestamp(value)"),
+        ("select now() > :x as a", pd.Timestamp(DAY), ":x has no time zone. Give it one: `value.tz_localize('UTC')`"),
+        ("select 'a' = ':x' as a", "a", "In quotes, :x is text. Type it without them: `:x`."),
+    ],
+)
+async def test_a_value_that_does_not_fit_is_named_with_what_would(
+    session: AsyncSession, statement: str, value: Any, note: str
+) -> None:
+    with pytest.raises(DBAPIError) as raised:
+        await frame(session, statement, {"x": value})
+
+    notes = getattr(raised.value, "__notes__", [])
+    assert [each[: len(note)] for each in notes] == [note]
+
+
+@pytest.mark.parametrize(
+    ("statement", "value"),
+    [
+        ("select now() > :x::text::timestamptz as a", DAY),
+        ("select 5 = :x::text::int as a", "5"),
+        ("select 5 = :x::int as a", 5),
+        ("select 'a' = any(:x) as a", ["a"]),
+        ("select :x::int is null as a", None),
+        ("select now() > :x as a", pd.Timestamp(np.datetime64(DAY)).to_pydatetime()),
+        ("select now() > :x as a", pd.Timestamp(DAY).tz_localize("UTC")),
+        ("select now() > :x as a", dt.date(2024, 2, 1)),
+        ("select 'a' = :x as a", "a"),
+    ],
+)
+async def test_what_is_advised_works(session: AsyncSession, statement: str, value: Any) -> None:
+    assert (await frame(session, statement, {"x": value}))["a"].tolist() == [True]
+
+
+async def test_several_statements_are_called_so(session: AsyncSession) -> None:
+    with pytest.raises(DBAPIError) as raised:
+        await frame(session, "select 1; select 2")
+
+    assert raised.value.__notes__ == ["These are several statements. Give them one at a time."]
+
+
+async def test_what_would_write_in_a_readonly_transaction_says_where_to(tables: AsyncSession) -> None:
+    await frame(tables, "select set_config('transaction_read_only', 'on', true)")
+    with pytest.raises(DBAPIError) as raised:
+        await frame(tables, f"insert into {Owner.__tablename__} values (1, 'x') returning id")
+
+    assert raised.value.__notes__ == ["Only reading is allowed here. To write: `async with db.session() as session:`."]
+
+
+async def test_a_bind_of_sqlalchemys_own_is_named_by_its_number(session: AsyncSession) -> None:
+    with pytest.raises(DBAPIError) as raised:
+        await frame(session, text("select 1 = :x as a").bindparams(x=pd.NA))
+
+    assert raised.value.__notes__ == ["$1 is pandas' missing value. Give None."]
+
+
+@pytest.mark.parametrize("wrong", [{"dtype_backend": "numpy"}, {"max_rows": "5"}, {"max_rows": -1}])
+def test_an_option_that_does_not_exist_is_refused_before_anything_is_sent(wrong: dict[str, Any]) -> None:
+    (name, value), *_ = wrong.items()
+    with pytest.raises(ValueError, match=f"^{name}={value!r}: it is "):
+        frame(AsyncSession(), "select 1", **wrong)
+
+
+def test_results_that_were_not_awaited_are_not_taken_for_a_value() -> None:
+    with pytest.raises(FrameError, match=r"There are no results yet\. .* Type: await frame\(session, \.\.\.\)"):
+        to_frame(frame(AsyncSession(), "select 1"))
+
+
+async def test_parts_go_into_async_for_and_say_so() -> None:
+    parts: Any = frames(AsyncSession(), "select 1")
+
+    assert repr(parts) == "These are read in parts. Type: async for part in frames(session, ...):"
+    with pytest.raises(TypeError, match=r"There is not one result to await\. .*Type: async for part in"):
+        await parts
+    with pytest.raises(TypeError, match="This needs `async for`"):
+        list(parts)
