@@ -14,6 +14,7 @@ import pytest
 
 from asyncdb_nb.errors import LeakWarning
 from asyncdb_nb.pytest_plugin import options
+from asyncdb_nb.pytest_plugin.forks import ForkHooks
 from asyncdb_nb.pytest_plugin.leak import Leak, report
 from asyncdb_nb.pytest_plugin.ledger import Owner
 from asyncdb_nb.pytest_plugin.secret import SecretHooks
@@ -29,6 +30,7 @@ def begin(config: pytest.Config) -> Watch:
         hooks = WatchHooks(options.leaks(config) or "error")
         config.pluginmanager.register(hooks, NAME)
         config.pluginmanager.register(SecretHooks())
+        config.pluginmanager.register(ForkHooks())
     return hooks.watch
 
 

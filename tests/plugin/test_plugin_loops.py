@@ -192,10 +192,14 @@ async def test_async_again():
 
 
 def test_scenario_15_a_test_that_forks(run_suite: RunSuite) -> None:
-    """Child and parent both go on: the child with connections of its own, the parent with its transaction."""
+    """Child and parent both go on: the child with connections of its own, the parent with its transaction.
+
+    A child that comes back from the test ends there: it neither runs the next tests nor drops the parent's databases.
+    """
     suite = """
 import asyncio
 import os
+import sys
 import pytest
 from things import add, count
 
@@ -215,14 +219,27 @@ def use_in_child(db):
     thread.join(10)
     return bool(done)
 
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python 3.12: a fork beside threads, on purpose
-@pytest.mark.parametrize("isolation", [
-    pytest.param(name, marks=pytest.mark.asyncdb(isolation=name)) for name in ("rollback", "clone")
-])
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"),  # Python 3.12: forks beside threads
+    pytest.mark.timeout(20),
+    pytest.mark.parametrize("isolation", [
+        pytest.param(name, marks=pytest.mark.asyncdb(isolation=name)) for name in ("rollback", "clone")
+    ]),
+]
+
 async def test_forks(asyncdb, isolation):
     await parent(asyncdb)
 
-async def test_is_clean(asyncdb):
+@pytest.mark.parametrize(("end", "status"), [("pass", 0), ("sys.exit(3)", 3), ("1 / 0", 1)])
+def test_the_child_comes_back(asyncdb, isolation, end, status):
+    child = os.fork()
+    if not child:
+        exec(end)
+        return
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == status
+    assert asyncio.run(count(asyncdb)) == 0
+
+async def test_is_clean(asyncdb, isolation):
     assert await count(asyncdb) == 0
 """
-    run_suite(files={"test_it": suite}, passed=3)
+    run_suite(files={"test_it": suite}, passed=10)
