@@ -27,6 +27,7 @@ _MAYBE_UNKNOWN = {"42704", "22023", "08P01", "0A000"}
 """SQLSTATEs of a server or pooler that refuses a setting: undefined, invalid here, protocol violation, unsupported."""
 
 _OF_THE_DIALECT = ("prepared_statement_cache_size", "prepared_statement_name_func")
+_OF_THE_URL = ("host", "port", "user", "username", "password", "dbname", "database")
 
 Opener = Callable[..., Awaitable[Any]]
 
@@ -37,7 +38,12 @@ def make_engine(where: Target, options: dict[str, Any]) -> AsyncEngine:
     Args:
         where: Where to connect.
         options: For `create_async_engine`, and the pool's `idle_timeout`; `connect_args` win over what the target says.
+
+    Raises:
+        TypeError: An option is a part of the URL.
     """
+    if parts := [name for name in _OF_THE_URL if name in options]:
+        raise TypeError(f"The {parts[0]} is part of the URL. Type: connect('postgresql://user@host:5432/database').")
     options = {"poolclass": LoopBoundPool, "pool_pre_ping": True, **options}
     if options["idle_timeout"] is None or options["poolclass"] is not LoopBoundPool:
         del options["idle_timeout"]

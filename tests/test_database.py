@@ -658,6 +658,12 @@ async def test_the_nearest_of_tables_with_one_name_is_in_the_schema_that_was_mea
             await shop.describe(name)
 
 
+@pytest.mark.parametrize("part", ["host", "user", "password", "dbname"])
+def test_a_part_of_the_url_is_no_option(part: str) -> None:
+    with pytest.raises(TypeError, match=rf"The {part} is part of the URL\. Type: connect\('postgresql://user@host:5432"):
+        Database("postgresql://127.0.0.1:1/x", **{part: "hidden"})
+
+
 def test_a_forgotten_await_says_what_to_type() -> None:
     """What the calls return before they are awaited has a repr for the reader of a cell, who is then not warned."""
     database = Database("postgresql://127.0.0.1:1/x")
