@@ -660,7 +660,7 @@ async def test_the_nearest_of_tables_with_one_name_is_in_the_schema_that_was_mea
 
 @pytest.mark.parametrize("part", ["host", "user", "password", "dbname"])
 def test_a_part_of_the_url_is_no_option(part: str) -> None:
-    with pytest.raises(TypeError, match=rf"The {part} is part of the URL\. Type: connect\('postgresql://user@host:5432"):
+    with pytest.raises(TypeError, match=rf"The {part} is part of the URL\. Type: connect"):
         Database("postgresql://127.0.0.1:1/x", **{part: "hidden"})
 
 
