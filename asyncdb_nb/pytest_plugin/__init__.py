@@ -36,6 +36,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 def pytest_configure(config: pytest.Config) -> None:
     """Check them, and begin to watch where the suite asks for it."""
     options.check(config)
+    options.show_warnings(config)
     nbval.begin(config)
     if options.leaks(config) not in (None, "off"):
         _watch(config)

@@ -43,11 +43,36 @@ def check(config: pytest.Config) -> None:
     _one_of(("", *LEAKS), "asyncdb_leaks", config.getini("asyncdb_leaks"))
 
 
+def show_warnings(config: pytest.Config) -> None:
+    """Show leaks that are to be warnings, which Python hides as it does every ResourceWarning.
+
+    It goes before the suite's own filters, so that `error` there or on the command line stays stronger.
+    """
+    if leaks(config) == "warn":
+        config.getini("filterwarnings").insert(0, "always::asyncdb_nb.errors.LeakWarning")
+
+
 def isolation(node: Any) -> str:
     """Return the isolation for a test, class, module or session: its closest marker's, else the ini file's."""
     marker = node.get_closest_marker("asyncdb")
-    chosen = node.config.getini("asyncdb_isolation") if marker is None else marker.kwargs.get("isolation")
-    return _one_of(ISOLATIONS, "@pytest.mark.asyncdb(isolation=...)", chosen)
+    if marker is None:
+        return str(node.config.getini("asyncdb_isolation"))
+    if marker.args or marker.kwargs.keys() != {"isolation"}:
+        raise pytest.UsageError(
+            "The marker takes one argument, by its name. Type, for example, "
+            '`@pytest.mark.asyncdb(isolation="clone")`; the isolations are: ' + ", ".join(ISOLATIONS) + "."
+        )
+    return _one_of(ISOLATIONS, "@pytest.mark.asyncdb(isolation=...)", marker.kwargs["isolation"])
+
+
+def refuse_trio(node: Any) -> None:
+    """Say what to type where anyio's plugin, as it does by itself, runs each test on trio as well."""
+    backend = node.callspec.params.get("anyio_backend") if hasattr(node, "callspec") else None
+    if "trio" in (backend, backend and backend[0]):  # a name, or a name and its options
+        raise pytest.UsageError(
+            "SQLAlchemy and asyncpg run on asyncio, and anyio's plugin runs this test on trio. Type in conftest.py a "
+            'fixture `anyio_backend` that returns "asyncio".'
+        )
 
 
 def scope(fixture_name: str, config: pytest.Config) -> Any:

@@ -191,7 +191,7 @@ def test_what_was_left_on_a_loop_that_closed_unseen_is_told_once() -> None:
 def test_a_warning_names_the_test_and_off_says_nothing(run_suite: RunSuite) -> None:
     suite = START + MANNERS["forgotten"].format(kind="session", leave=LEAVE["session"])
 
-    warned = run_suite("--asyncdb-leaks=warn", "-W", "default", files={"test_it": suite}, passed=1)
+    warned = run_suite("--asyncdb-leaks=warn", files={"test_it": suite}, passed=1)
     silent = run_suite("--asyncdb-leaks=off", files={"test_it": suite}, passed=1)
 
     warned.stdout.fnmatch_lines(["*LeakWarning: test_session_forgotten left a session*test_it.py:*"])
