@@ -49,7 +49,7 @@ def columns(results: Any) -> tuple[list[Column], int]:
 def of_statement(statement: Any, rows: Sequence[Any]) -> list[Column]:
     """Make columns of the rows of a statement that gives mapped entities; without rows, the columns it would have."""
     if rows:
-        return [_column(*named) for named in _named(rows)]
+        return [_column(*named) for named in _named(rows, _stated(statement))]
     named: Named = []
     for line in descriptions(statement):
         entity = entity_of(line)
@@ -103,9 +103,13 @@ def _described(result: Result[Any]) -> list[tuple[str, ColumnType | None]]:
     types = [_known(type_, oid) for type_, (_, oid) in zip(says.types(names), described, strict=True)]
     if len(types) == len(keys):
         return list(zip(keys, types, strict=True))
-    lines = descriptions(getattr(getattr(cursor_result, "context", None), "invoked_statement", None))
-    stated = [_known(line["type"], 0) for line in lines]
+    stated = _stated(getattr(getattr(cursor_result, "context", None), "invoked_statement", None))
     return list(zip(keys, stated if len(stated) == len(keys) else [None] * len(keys), strict=True))
+
+
+def _stated(statement: Any) -> list[ColumnType | None]:
+    """Give the types of what a statement says that it gives; None for an entity, whose columns have theirs."""
+    return [None if entity_of(line) else _known(line["type"], 0) for line in descriptions(statement)]
 
 
 def _known(type_: TypeEngine[Any] | None, oid: int) -> ColumnType | None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Executable, Select, inspect, text
+from sqlalchemy import Executable, FromClause, Select, inspect, text
 from sqlalchemy.orm import ColumnProperty, Mapper
 from sqlalchemy.orm.strategy_options import _AbstractLoad
 from sqlalchemy.orm.util import AliasedInsp
@@ -54,12 +54,17 @@ def builds_entities(statement: Any) -> bool:
 
 
 def descriptions(statement: Any) -> Sequence[Mapping[str, Any]]:
-    """Describe what a select, or a statement with RETURNING, gives: SQLAlchemy's `column_descriptions`."""
-    return (
-        getattr(statement, "column_descriptions", None)
-        or getattr(statement, "returning_column_descriptions", None)
-        or ()
-    )
+    """Describe what a select, or a statement with RETURNING, gives, as SQLAlchemy's `column_descriptions` do."""
+    if getattr(statement, "is_dml", False):
+        return [_returned(part) for part in statement._returning]
+    return getattr(statement, "column_descriptions", None) or ()
+
+
+def _returned(part: Any) -> Mapping[str, Any]:
+    """Describe a part of RETURNING; `returning_column_descriptions` fails where that is an entity."""
+    entity = part._annotations.get("parententity") if isinstance(part, FromClause) else None
+    expression = part if entity is None else entity.entity
+    return {"name": getattr(part, "key", None), "type": getattr(part, "type", None), "expr": expression}
 
 
 def as_sent(statement: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from models import Job, Level, Owner
-from sqlalchemy import DDL, event, func, insert, select, text, update
+from sqlalchemy import DDL, event, false, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import ORMExecuteState, aliased, joinedload, selectinload, with_loader_criteria
@@ -251,6 +251,30 @@ async def test_an_entity_with_an_interval_has_the_dtypes_of_its_columns(jobs: As
     loaded = await frame(jobs, select(Job).options(selectinload(Job.owner)).where(Job.took.is_not(None)))
 
     assert loaded["took"].tolist() == [pd.DateOffset(months=0, days=1, microseconds=2_000_000)]
+
+
+async def test_a_column_beside_an_entity_has_its_own_dtype(jobs: AsyncSession) -> None:
+    """Also where its values do not tell."""
+    jobs.expunge_all()
+    statement = select(Owner, Job.owner_id, Job.ratio).join(Job).options(selectinload(Owner.jobs))
+
+    got = await frame(jobs, statement)
+
+    assert [str(got[name].dtype) for name in ("owner_id", "ratio")] == ["Int32", "float64"]
+    empty = await frame(jobs, statement.where(false()))
+    assert empty.dtypes.equals(got.dtypes.drop("jobs"))
+
+
+@pytest.mark.parametrize("options", [{}, {"max_rows": 1, "truncate": True}], ids=str)
+async def test_an_entity_in_returning_is_its_mapped_columns(jobs: AsyncSession, options: dict[str, Any]) -> None:
+    jobs.expunge_all()
+    raise_cost = update(Job).values(cost=3).returning(Job)
+
+    got = await frame(jobs, raise_cost, **options)
+    nothing = await frame(jobs, raise_cost.where(false()))
+
+    assert got["cost"].tolist() == [Decimal("3.00")] * (1 if options else 2)
+    assert nothing["cost"].dtype == got["cost"].dtype
 
 
 @pytest.mark.parametrize("options", [{"yield_per": 1}, {"stream_results": True}], ids=str)
