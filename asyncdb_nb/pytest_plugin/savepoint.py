@@ -12,6 +12,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+import asyncpg
+
 from asyncdb_nb.errors import OneTransactionError
 
 
@@ -76,12 +78,29 @@ class Savepoint:
         self.open = True
 
     async def commit(self) -> None:
-        """Keep what was done, until the test is over. A limit in time set by `session_scope` ends here as well."""
+        """Keep what was done, until the test is over. A limit in time set by `session_scope` ends here as well.
+
+        When a statement has failed, it is undone without an error, as PostgreSQL answers COMMIT; a `session_scope`
+        hears of it, as it does there.
+        """
         self.open = False
-        await self._raw.execute(f"RELEASE SAVEPOINT {self._name}; RESET statement_timeout")
+        self._raw.answer_to_commit = "COMMIT"
+        try:
+            await self._execute(f"RELEASE SAVEPOINT {self._name}; RESET statement_timeout")
+        except asyncpg.InFailedSQLTransactionError:
+            await self.rollback()
+            self._raw.answer_to_commit = "ROLLBACK"
 
     async def rollback(self) -> None:
         """Undo what was done since the start."""
         self.open = False
         if not self._raw.is_closed() and self._raw.is_in_transaction():
-            await self._raw.execute(f"ROLLBACK TO SAVEPOINT {self._name}; RELEASE SAVEPOINT {self._name}")
+            await self._execute(f"ROLLBACK TO SAVEPOINT {self._name}; RELEASE SAVEPOINT {self._name}")
+
+    async def _execute(self, statements: str) -> None:
+        try:
+            await self._raw.execute(statements)
+        except asyncpg.InvalidSavepointSpecificationError:  # it was within another one, which has ended
+            raise OneTransactionError(
+                "two transactions that overlap: one began within the other and outlived it"
+            ) from None

@@ -153,6 +153,9 @@ def test_what_rollback_cannot_do_is_said_and_does_no_harm(run_suite: RunSuite) -
     suite = """
 import asyncio
 import pytest
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+from asyncdb_nb import NothingKeptError
 from asyncdb_nb.errors import OneConnectionError, OneTransactionError
 from asyncdb_nb.pytest_plugin import rollback
 from things import add, count, text
@@ -192,8 +195,28 @@ async def test_a_limit_in_time_ends_with_its_session(asyncdb):
         await session.execute(text("select 1"))
     async with asyncdb.session() as session:
         await session.execute(text("select pg_sleep(0.1)"))
+
+async def test_two_transactions_that_overlap(asyncdb):
+    first, second = AsyncSession(asyncdb.engine), AsyncSession(asyncdb.engine)
+    await first.execute(text("select 1"))
+    await second.execute(text("select 1"))
+    await first.commit()
+    with pytest.raises(OneTransactionError, match="began within the other and outlived it"):
+        await second.commit()
+    await second.close()
+    await first.close()
+
+async def test_a_caught_error_spoils_a_scope_as_it_does_elsewhere(asyncdb):
+    with pytest.raises(NothingKeptError):
+        async with asyncdb.session() as session:
+            await session.execute(text("insert into things (name) values ('lost')"))
+            with pytest.raises(DBAPIError):
+                await session.execute(text("select * from nowhere"))
+    assert await count(asyncdb) == 0
+    await add(asyncdb)
+    assert await count(asyncdb) == 1
 """
-    run_suite(files={"test_it": suite}, passed=5)
+    run_suite(files={"test_it": suite}, passed=7)
 
 
 @pytest.mark.parametrize(
