@@ -56,9 +56,11 @@ def asyncdb(
     How it is kept clean: `asyncdb_isolation` in the ini file, or `@pytest.mark.asyncdb(isolation="clone")`.
     """
     place = request._get_active_fixturedef("asyncdb_schema").baseid
-    isolation = options.isolation(request.node)
-    with _said_plainly(), _asyncdb_stagehands.at(asyncdb_url).database(isolation, asyncdb_schema, place) as database:
-        yield database
+    with _said_plainly():
+        options.refuse_trio(request.node)
+        isolation = options.isolation(request.node)
+        with _asyncdb_stagehands.at(asyncdb_url).database(isolation, asyncdb_schema, place) as database:
+            yield database
 
 
 @pytest.fixture(scope=options.scope)
@@ -73,10 +75,10 @@ def asyncdb_session(asyncdb: Database) -> Iterator[AsyncSession]:
 
 @contextmanager
 def _said_plainly() -> Iterator[None]:
-    """Show an error of ours as what it says, not as two hundred lines of a driver's traceback for every test."""
+    """Show an error of ours as what it says, not as two hundred lines of traceback for every test."""
     from asyncdb_nb.errors import AsyncDBError
 
     try:
         yield
-    except AsyncDBError as error:
+    except (AsyncDBError, pytest.UsageError) as error:
         raise pytest.fail.Exception(str(error), pytrace=False) from None

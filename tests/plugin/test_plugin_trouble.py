@@ -24,6 +24,21 @@ async def test_one(asyncdb):
 async def test_two(asyncdb):
     pass
 """
+MISREAD = """
+import pytest
+
+@pytest.mark.asyncdb
+def test_bare(asyncdb):
+    pass
+
+@pytest.mark.asyncdb(isolation="clon")
+def test_misspelt(asyncdb):
+    pass
+
+@pytest.mark.parametrize("anyio_backend", ["trio", ("trio", {})])
+def test_on_trio(asyncdb, anyio_backend):
+    pass
+"""
 ON_ANOTHER_SERVER = """
 import pytest
 
@@ -69,7 +84,8 @@ def test_trouble_is_told_in_a_line_and_without_the_password(
 ) -> None:
     """Where nothing can be tested on, each test says what to type, and no driver's traceback is shown.
 
-    Each folder has a trouble of its own. A schema that fails shows its line, and is not run again for every test.
+    Each folder has a trouble of its own, and so has each test that is marked in a way that cannot be read. A schema
+    that fails shows its line, and is not run again for every test.
     """
     here = make_url(server.url).set(password="hush")
     urls = {
@@ -89,8 +105,8 @@ def test_trouble_is_told_in_a_line_and_without_the_password(
 
     result = run_suite(
         "--asyncdb-url=mysql://me:hush@localhost/shop",
-        files=files | {"no_schema/conftest": FAILING_SCHEMA},
-        errors=18,
+        files=files | {"no_schema/conftest": FAILING_SCHEMA, "test_misread": MISREAD},
+        errors=22,
     )
 
     result.stdout.fnmatch_lines_random(
@@ -103,11 +119,14 @@ def test_trouble_is_told_in_a_line_and_without_the_password(
             "The server at * asks for the password of user 'guest', and none was given. Type it in the URL, *",
             "The password for user 'guest' is wrong, * Type the right one; *",
             "mysql:// is not PostgreSQL, * Type postgresql://*",
+            "The marker takes one argument, by its name. Type, for example, `@pytest.mark.asyncdb(isolation=*`; *",
+            "@pytest.mark.asyncdb(isolation=...): 'clon' is not one of rollback, clone, truncate, none.",
             "no_schema/conftest.py:*: KeyError",
             "asyncdb_schema has failed (KeyError: 'no such key'). The first test that asked for it shows where.",
         ]
     )
     result.stdout.no_fnmatch_line("*hush*")
+    assert sum("this test on trio. Type in conftest.py a fixture" in line for line in result.outlines) == 2
     assert sum(line.startswith("E  ") for line in result.outlines) == 1, "a driver's traceback is shown"
 
 
