@@ -104,13 +104,14 @@ class Receiver:
         self._working: asyncio.Future[Part | None] | None = None
         self._taking = self._stopped = False
 
-    async def run(self, connection: Any, query: str, give: Give) -> int:
+    async def run(self, connection: Any, query: str, give: Give, timeout: Any = None) -> int:
         """Copy a query from a free connection.
 
         Args:
             connection: The asyncpg connection.
             query: As `command` writes it.
             give: Takes each part: its columns and how many rows they have. While it waits, the server does.
+            timeout: Seconds for all of it, `give` included; None is the connection's `command_timeout`.
 
         Returns:
             How many rows there were.
@@ -121,7 +122,7 @@ class Receiver:
         """
         self._give = give
         try:
-            status = await self._copied(connection, query)
+            status = await self._copied(connection, query, timeout)
             rows = int(status.rpartition(" ")[2])
             await self._hand_on()
             await give(await self._beside(self._last, rows))
@@ -132,13 +133,15 @@ class Receiver:
                 self._thread.shutdown(wait=False, cancel_futures=True)
         return rows
 
-    async def _copied(self, connection: Any, query: str) -> str:
+    async def _copied(self, connection: Any, query: str, timeout: Any) -> str:
         """Run COPY, and cancel it only where asyncpg can take that.
 
         While data is coming in, a cancelled `copy_from_query` loses the connection: asyncpg hands the data to a waiter
         that was cancelled just before. Between two parts, or when the server sends nothing, it ends well.
         """
-        copying = asyncio.ensure_future(connection.copy_from_query(query, output=self._take, format="binary"))
+        copying = asyncio.ensure_future(
+            connection.copy_from_query(query, output=self._take, format="binary", timeout=timeout)
+        )
         try:
             return await asyncio.shield(copying)
         except asyncio.CancelledError:

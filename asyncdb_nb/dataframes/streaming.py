@@ -24,14 +24,21 @@ class CopyStream:
     """
 
     def __init__(self, receiver: Receiver, connection: Any, query: str) -> None:
+        from asyncpg.protocol import NO_TIMEOUT
+
         self._parts: asyncio.Queue[Part] = asyncio.Queue(1)
-        self._copying = asyncio.create_task(receiver.run(connection, query, self._parts.put))
+        self._patience: float | None = connection._config.command_timeout  # for a part, not for what is done with them
+        self._copying = asyncio.create_task(receiver.run(connection, query, self._parts.put, NO_TIMEOUT))
 
     async def next(self) -> Part | None:
         """Wait for the next part; None at the end. Raises what ended the stream before it."""
         getting = asyncio.create_task(self._parts.get())
         try:
-            await asyncio.wait({getting, self._copying}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                {getting, self._copying}, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                raise TimeoutError(f"No rows came for {self._patience} seconds, the connection's command_timeout.")
             if self._copying.done():
                 await asyncio.sleep(0)  # the last part may be on its way
             if getting.done():

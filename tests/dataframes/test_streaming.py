@@ -105,6 +105,22 @@ async def test_a_stream_cancelled_while_it_waits_gives_its_connection_back(datab
         assert "pg_sleep(30)" not in await _running(database_url)
 
 
+async def test_a_command_timeout_is_for_the_server_and_not_for_the_body_of_the_loop(database_url: str) -> None:
+    """It would else end every stream that takes longer, however quick the server is."""
+    numbers = "select g, repeat('x', 1000) from generate_series(1, 20000) g"
+    async with Database(database_url, connect_args={"command_timeout": 0.3}) as db:
+        rows = 0
+        async for part in db.frames(numbers, rows=2_000):
+            rows += len(part)
+            await asyncio.sleep(0.05)  # not a wait for anything: a body that takes its time
+        with pytest.raises(TimeoutError, match="command_timeout"):
+            [part async for part in db.frames("select pg_sleep(30), g from generate_series(1, 3) g")]
+
+        assert rows == 20_000
+        assert len(await db.frame("select 1 as a")) == 1
+        assert "pg_sleep(30)" not in await _running(database_url)
+
+
 async def _running(url: str) -> str:
     async with Database(url, pool_size=1) as watching:
         return str(
