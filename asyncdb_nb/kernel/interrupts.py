@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.bridge import run
 from asyncdb_nb.kernel import showing, whereabouts
+from asyncdb_nb.kernel.hygiene import losses
 from asyncdb_nb.loops import exiting
 
 if TYPE_CHECKING:
@@ -163,6 +164,8 @@ class Interrupts:
         if seconds is None:
             return None
         where = whereabouts.line_of_cell(traceback, self._shell.user_ns)
+        for loss in losses(self._shell.user_ns):
+            error.add_note(loss)
         notes = " ".join(getattr(error, "__notes__", []))
         return [f"Stopped after {seconds:.1f} s{where}. {notes}".rstrip()]
 

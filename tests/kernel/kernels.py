@@ -110,12 +110,13 @@ class Kernel:
         self.client.control_channel.send(self.client.session.msg(kind, content))
         return self.client.get_control_msg(timeout=10)["content"]  # type: ignore[no-any-return]
 
-    def hear_output(self, sent: str) -> None:
-        """Wait until a cell that runs has printed something; `wait()` will not hear it again."""
+    def hear_output(self, sent: str) -> str:
+        """Wait until a cell has printed something, and return it; `wait()` will not hear it again."""
         reply = Reply()
         end = time.monotonic() + SECONDS
         while not reply.stdout:
             assert not self._hear(reply, sent, end), f"the cell ended: {reply}"
+        return reply.stdout
 
     def _hear(self, reply: Reply, sent: str, end: float) -> bool:
         try:

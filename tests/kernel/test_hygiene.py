@@ -34,9 +34,23 @@ def test_scenario_29_a_good_cell_works_after_one_with_an_error(kernel: Kernel) -
     """Also in a session that outlives both: it is rolled back, because nothing else can be done with it."""
     kernel.run("held = AsyncSession(db.engine)\nawait held.execute(text('select 1'))")
 
-    assert kernel.run("await held.execute(text('select nonsense'))").error == "ProgrammingError"
-    assert kernel.run("await held.scalar(text('select 29'))").last == "29"
+    sent = kernel.start("await held.execute(text('select nonsense'))")
+    reply = kernel.wait(sent)
+    said = reply.stdout or kernel.hear_output(sent)  # the server is asked first
 
+    assert reply.error == "ProgrammingError"
+    assert said == "The transaction of `held` was rolled back: what it had not committed is gone.\n"
+    assert kernel.run("await held.scalar(text('select 29'))").last == "29"
+    kernel.run("await held.close()")
+
+
+def test_a_session_whose_connection_is_lost_is_told(kernel: Kernel) -> None:
+    kernel.run("held = AsyncSession(db.engine)\nawait held.execute(text('select 1'))")
+
+    reply = kernel.run("await held.execute(text('select pg_terminate_backend(pg_backend_pid())'))")
+
+    assert reply.stdout == "The transaction of `held` was rolled back: what it had not committed is gone.\n"
+    assert kernel.run("await held.scalar(text('select 29'))").last == "29"
     kernel.run("await held.close()")
 
 
@@ -53,7 +67,7 @@ def test_a_queued_cell_waits_until_the_session_is_mended(kernel: Kernel) -> None
 def test_an_error_of_another_kind_leaves_healthy_work_alone(kernel: Kernel) -> None:
     kernel.run("held = AsyncSession(db.engine)\nawait held.execute(text('create temporary table mine (i int)'))")
 
-    kernel.run("1 / 0")
+    assert kernel.run("1 / 0").stdout == ""
 
     assert kernel.run("await held.scalar(text('select count(*) from mine'))").last == "0"
     kernel.run("await held.close()")

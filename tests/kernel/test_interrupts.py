@@ -237,15 +237,41 @@ async with db.session() as session:
 '''
 
 
+def test_stop_while_a_plain_session_commits_promises_nothing(stop: Stop, kernel: Kernel) -> None:
+    """Nobody has waited for the server's answer."""
+    kernel.run(SLOW_COMMIT)
+    kernel.run("session = AsyncSession(db.engine)\nawait session.execute(text('insert into slow values (1)'))")
+
+    reply, _ = stop("await session.commit()")
+
+    assert (
+        "Whether the transaction of `session` was committed cannot be known: its COMMIT was on its way." in reply.last
+    )
+    assert "rolled back" not in reply.last + reply.stdout
+    kernel.run("async with db.session() as after:\n    await after.execute(text('drop table slow'))")
+
+
 def test_scenario_24_a_session_in_a_variable_works_in_the_next_cell(stop: Stop, kernel: Kernel) -> None:
     """Any AsyncSession: nobody has to roll it back by hand."""
     for made_by in ("AsyncSession(db.engine)", "await db.session().__aenter__()"):
         kernel.run(f"session = {made_by}\nawait session.scalar(text('select 1'))")
 
-        stop("await session.execute(text('select pg_sleep(30)'))")
+        reply, _ = stop("await session.execute(text('select pg_sleep(30)'))")
 
+        assert reply.last.endswith(". The transaction of `session` was rolled back: what it had not committed is gone.")
+        assert reply.stdout == ""
         assert kernel.run("await session.scalar(text('select 24'))").last == "24"
         kernel.run("await session.close()")
+
+
+def test_stop_mends_every_session_in_a_variable(stop: Stop, kernel: Kernel) -> None:
+    """Also one that was still being stopped when the cell had ended."""
+    kernel.run("sessions = first, second = [await db.session().__aenter__() for _ in range(2)]")
+
+    stop("doze = text('select pg_sleep(30)')\nawait asyncio.gather(*(each.execute(doze) for each in sessions))", 2)
+
+    assert kernel.run("[await each.scalar(text('select 1')) for each in sessions]").last == "[1, 1]"
+    kernel.run("for each in sessions:\n    await each.close()")
 
 
 def test_scenario_25_a_synchronous_cell_is_interrupted_as_ever(stop: Stop, kernel: Kernel) -> None:
