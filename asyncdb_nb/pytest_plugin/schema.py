@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import URL, MetaData
 from sqlalchemy.schema import CreateSchema
+from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb.database import Database
 from asyncdb_nb.errors import SchemaSourceError
@@ -81,12 +82,18 @@ def _alembic_config(file: str | Path) -> Any:
 def _migrate(url: URL, config: Any) -> None:
     """Upgrade to the heads, in a thread without a loop: an async `env.py` calls `asyncio.run`.
 
+    A plain one, as Alembic makes it by default, would find no greenlet there in which asyncpg can wait; it gets one.
     `$DATABASE_URL` names the new database meanwhile, because many an `env.py` reads it.
     """
     from alembic import command
+    from alembic.script import ScriptDirectory
 
     text = SecretURL(url.render_as_string(hide_password=False))
     config.set_main_option("sqlalchemy.url", text.replace("%", "%%"))
+    is_async = "async" in Path(ScriptDirectory.from_config(config).env_py_location).read_text("utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATABASE_URL", text)
-        command.upgrade(config, "heads")
+        if is_async:
+            command.upgrade(config, "heads")
+        else:
+            asyncio.run(greenlet_spawn(command.upgrade, config, "heads"))

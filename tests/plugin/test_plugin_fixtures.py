@@ -273,11 +273,7 @@ def test_the_url_that_pytest_may_print_hides_the_password(spelling: str, shown: 
     assert repr(SecretURL(spelling)) == shown
 
 
-def test_alembic_migrates_the_template_once(run_suite: RunSuite, pytester: pytest.Pytester) -> None:
-    """By an `env.py` that calls `asyncio.run`, as in Alembic's async template; the URL in alembic.ini is not used."""
-    pytest.importorskip("alembic")
-    pytester.makefile(".ini", alembic="[alembic]\nscript_location = %(here)s/migrations\nsqlalchemy.url = driver://no")
-    env = """
+ASYNC_ENV = """
 import asyncio
 from alembic import context
 from sqlalchemy import pool
@@ -297,6 +293,23 @@ async def main():
 
 asyncio.run(main())
 """
+PLAIN_ENV = """
+from alembic import context
+from sqlalchemy import engine_from_config, pool
+
+section = context.config.get_section(context.config.config_ini_section)
+with engine_from_config(section, prefix="sqlalchemy.", poolclass=pool.NullPool).connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+@pytest.mark.parametrize("env", [PLAIN_ENV, ASYNC_ENV], ids=["plain", "async"])
+def test_alembic_migrates_the_template_once(run_suite: RunSuite, pytester: pytest.Pytester, env: str) -> None:
+    """By an `env.py` of either template of Alembic's; the URL in alembic.ini is not used."""
+    pytest.importorskip("alembic")
+    pytester.makefile(".ini", alembic="[alembic]\nscript_location = %(here)s/migrations\nsqlalchemy.url = driver://no")
     version = """
 from alembic import op
 import sqlalchemy as sa
