@@ -107,8 +107,10 @@ class Column:
         if isinstance(dtype, pd.ArrowDtype):
             return pd.arrays.ArrowExtensionArray(array)
         if isinstance(dtype, np.dtype):
-            return array.to_numpy(zero_copy_only=False) if not hasattr(array, "chunks") else array.to_numpy()
-        return dtype.__from_arrow__(array)  # type: ignore[union-attr]  # an extension dtype by now
+            values = array.to_numpy(zero_copy_only=False) if not hasattr(array, "chunks") else array.to_numpy()
+            return values if values.flags.writeable else values.copy()  # a frame can be changed; Arrow's memory not
+        made: Any = dtype.__from_arrow__(array)  # type: ignore[union-attr]  # an extension dtype by now
+        return made.copy() if isinstance(dtype, pd.DatetimeTZDtype) and not made.asi8.flags.writeable else made
 
     def objects(self) -> Sequence[Any]:
         """Give Python values, None for NULL."""

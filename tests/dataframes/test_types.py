@@ -188,6 +188,21 @@ async def test_a_value_beyond_its_dtype_is_na_and_counted(
     assert got.attrs["asyncdb"]["lossy"] == {"x": said}
 
 
+@pytest.mark.parametrize("backend", [None, "numpy_nullable", "pyarrow"])
+@pytest.mark.parametrize("rows", [1, 20_000], ids=["one part of a stream", "several"])
+async def test_a_frame_can_be_changed(session: AsyncSession, backend: Any, rows: int) -> None:
+    """Not every dtype lets Arrow's memory, which is read-only, be written to."""
+    moment = pd.Timestamp("2020-01-01", tz="UTC")
+    changes = {"i": 7, "f": 2.5, "r": 1.5, "b": False, "z": moment, "d": moment.tz_localize(None), "t": "new"}
+    statement = "select g as i, g::float8 as f, g::real as r, true as b, now() as z, now()::timestamp as d, 'old' as t"
+
+    got = await frame(session, f"{statement} from generate_series(1, {rows}) g", dtype_backend=backend)
+    for name, value in changes.items():
+        got.loc[0, name] = value
+
+    assert got.loc[0].to_dict() == changes
+
+
 async def test_several_dimensions_are_nested_lists_and_na_only_in_arrow(session: AsyncSession) -> None:
     """A 2-D array is never flattened."""
     statement = "select * from (values (array[1]), (array[[1,2],[3,4]])) v(a)"
