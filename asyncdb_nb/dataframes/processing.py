@@ -97,9 +97,9 @@ def how(type_: TypeEngine[Any]) -> Literal["nothing", "function", "members", "fl
         return "members" if type_.enum_class is not None else "nothing"
     if isinstance(type_, ARRAY):
         return "nothing" if how(type_.item_type) == "nothing" else "function"
+    if isinstance(type_, Float):  # a Numeric in SQLAlchemy 2.0, not in 2.1
+        return "function" if type_.asdecimal else "nothing"
     if isinstance(type_, Numeric):
-        if isinstance(type_, Float):
-            return "function" if type_.asdecimal else "nothing"
         return "nothing" if type_.asdecimal else "floats"
     if isinstance(type_, Uuid):
         return "nothing" if type_.as_uuid else "function"

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from models import Hours, Job, Level, Owner
-from sqlalchemy import bindparam, cast, event, func, literal, literal_column, select, text, type_coerce
+from sqlalchemy import Float, bindparam, cast, event, func, literal, literal_column, select, text, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -362,6 +362,15 @@ async def test_python_side_types_are_the_same_by_both_ways(jobs: AsyncSession, p
     assert got["secret"].tolist() == [None, "xyz"]
     assert got["level"].tolist() == [None, Level.HIGH]
     assert (await table(jobs, statement))["job_title" if "job_title" in got else "level"].to_pylist() == [None, "HIGH"]
+
+
+async def test_a_float_that_is_wanted_as_decimal_is_one_by_both_ways(jobs: AsyncSession, path: str) -> None:
+    wanted = type_coerce(Job.ratio, Float(asdecimal=True))
+
+    got = await frame(jobs, select(wanted.label("ratio")).where(Job.ratio.is_not(None)))
+
+    assert [type(value) for value in got["ratio"]] == [Decimal]
+    assert got["ratio"].tolist() == [0.5]
 
 
 async def test_a_mapped_interval_keeps_its_months_by_both_ways(tables: AsyncSession, path: str) -> None:
