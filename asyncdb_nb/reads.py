@@ -5,6 +5,9 @@ PostgreSQL refuses a prepared statement whose table was altered so that its resu
 the transaction. Where the transaction held nothing but this one read, nothing is lost: SQLAlchemy has meanwhile dropped
 everything that it had prepared, on all connections, and a second attempt prepares the statement anew.
 
+The same holds where the server raised a NOTICE in the middle of COPY: asyncpg (0.32) then drops what came just before.
+The decoder notices, and the second attempt goes the plain way.
+
 An error that no attempt can mend gets a note with the tables that may have been meant.
 """
 
@@ -18,7 +21,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from asyncdb_nb import catalog
-from asyncdb_nb.errors import AsyncDBError
+from asyncdb_nb.errors import AsyncDBError, CorruptStreamError
 from asyncdb_nb.sessions import session_scope
 
 Scope = Callable[[], session_scope]
@@ -47,6 +50,8 @@ async def whole(scope: Scope, reader: Callable[..., Any], statement: Any, params
         except DBAPIError as error:
             if not _is_stale(error):
                 raise
+        except CorruptStreamError:
+            pass  # `Capture` has remembered to do without COPY
         return await read()
     except DBAPIError as error:
         await _advise(scope, error)

@@ -22,7 +22,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, ORMExecuteState, Session, ma
 
 from asyncdb_nb.connecting import CHECK_INTERVAL, Connector, explain
 from asyncdb_nb.database import Database, connect
-from asyncdb_nb.errors import ConnectError, DatabaseClosedError, DatabaseURLError, UnknownTableError
+from asyncdb_nb.dataframes import frame
+from asyncdb_nb.errors import ConnectError, CorruptStreamError, DatabaseClosedError, DatabaseURLError, UnknownTableError
 from asyncdb_nb.identity import application_name
 from asyncdb_nb.server import EmbeddedServer
 from asyncdb_nb.urls import resolve
@@ -166,6 +167,24 @@ async def test_frames_of_an_engine_in_autocommit_are_read_only_and_whole(
         parts = [len(part) async for part in database.frames("select generate_series(1, 10)", rows=4)]
 
     assert parts == [4, 4, 2]
+
+
+async def test_a_function_that_raises_notices_costs_no_row(shop: Database) -> None:
+    """asyncpg loses what COPY sent just before a NOTICE; that is noticed, and the statement read without COPY."""
+    async with shop.session() as session:
+        await session.execute(
+            text(
+                "create function told(n int) returns int language plpgsql as "
+                "$$ begin raise notice 'it is %', n; return n; end $$"
+            )
+        )
+    statement = "select told(n) as n from generate_series(1, 3) as n"
+
+    assert (await shop.frame(statement))["n"].tolist() == [1, 2, 3]
+    async with shop.session() as session:
+        with pytest.raises(CorruptStreamError, match="Run the statement again"):
+            await frame(session, f"{statement} -- in a session")
+        assert (await frame(session, f"{statement} -- in a session"))["n"].tolist() == [1, 2, 3]
 
 
 async def test_ones_own_session_class_is_used(database_url: str) -> None:

@@ -33,7 +33,7 @@ from asyncdb_nb.dataframes.sizes import FEW, gave_few, remember
 from asyncdb_nb.dataframes.sql_text import query_tokens
 from asyncdb_nb.dataframes.statements import as_sent
 from asyncdb_nb.dataframes.streaming import CopyStream
-from asyncdb_nb.errors import FrameError
+from asyncdb_nb.errors import CorruptStreamError, FrameError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.default import DefaultExecutionContext
@@ -215,7 +215,11 @@ class Capture:
         async def keep(part: Part) -> None:
             copied.append(part)
 
-        self.remember(await receiver.run(connection, query, keep))
+        try:
+            self.remember(await receiver.run(connection, query, keep))
+        except CorruptStreamError:
+            self.remember(0)  # asyncpg loses data of COPY around a NOTICE: the plain way, the next time
+            raise
         self.copied = copied
 
     def _with_sqlalchemys_errors(self, step: Callable[[], T]) -> T:
