@@ -55,6 +55,14 @@ class WatchHooks:
         finally:
             self.watch.ledger.owner = None
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Refuse a marker that would have no effect."""
+        try:
+            options.refuse_lone_wish(item)
+        except pytest.UsageError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
+
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Iterator[None]:
         """What a fixture opens is the fixture's, for as long as it lasts."""

@@ -10,6 +10,12 @@ import pytest
 ISOLATIONS = ("rollback", "clone", "truncate", "none")
 LEAKS = ("error", "warn", "off")
 SCOPES = ("function", "class", "module", "package", "session")
+_SHARED_BY: dict[str, Any] = {
+    "class": pytest.Class,
+    "module": pytest.Module,
+    "package": pytest.Package,
+    "session": pytest.Session,
+}
 FIXTURES = frozenset({"asyncdb_url", "asyncdb", "asyncdb_session", "asyncdb_schema"})
 
 
@@ -63,6 +69,18 @@ def isolation(node: Any) -> str:
             '`@pytest.mark.asyncdb(isolation="clone")`; the isolations are: ' + ", ".join(ISOLATIONS) + "."
         )
     return _one_of(ISOLATIONS, "@pytest.mark.asyncdb(isolation=...)", marker.kwargs["isolation"])
+
+
+def refuse_lone_wish(item: pytest.Item) -> None:
+    """Say what to type where a test that shares its clean state with others wants another isolation than they."""
+    scope = item.config.getini("asyncdb_scope")
+    sharing = item.getparent(_SHARED_BY[scope]) if scope in _SHARED_BY else None
+    if sharing is not None and uses_fixtures([item]) and isolation(item) != isolation(sharing):
+        raise pytest.UsageError(
+            f"This test is marked for isolation {isolation(item)!r}, and with asyncdb_scope = {scope} it shares a "
+            f"state of isolation {isolation(sharing)!r}. Give the whole {scope} the same, or type "
+            "asyncdb_scope = function."
+        )
 
 
 def refuse_trio(node: Any) -> None:

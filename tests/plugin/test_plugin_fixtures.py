@@ -64,6 +64,19 @@ async def test_the_other_folder_has_no_words(asyncdb_session, asyncdb):
     result.stdout.fnmatch_lines(["asyncdb_schema puts rows into public.words, and isolation *"])
 
 
+ALONE = """
+import pytest
+
+@pytest.mark.asyncdb(isolation="clone")
+def test_wants_what_all_want(asyncdb):
+    pass
+
+@pytest.mark.asyncdb(isolation="none")
+def test_wants_something_else(asyncdb):
+    pass
+"""
+
+
 def test_one_clean_state_for_a_module(run_suite: RunSuite) -> None:
     """`asyncdb_scope = module`: fixtures of the module may put into the database what all of its tests see.
 
@@ -96,7 +109,9 @@ async def test_goes_on_with_it(asyncdb_session, asyncdb):
 """
     options = ("-o", "asyncdb_scope=module", "-o", "asyncdb_isolation=clone")
 
-    run_suite(*options, files={"test_one": module, "test_two": module}, passed=8)
+    result = run_suite(*options, files={"test_one": module, "test_two": module + ALONE}, passed=9, errors=1)
+
+    result.stdout.fnmatch_lines(["This test is marked for isolation 'none', * = module it shares * 'clone'. Give *"])
 
 
 def test_strict_mode_and_tests_without_a_loop(run_suite: RunSuite) -> None:
