@@ -51,8 +51,11 @@ def test_ctrl_c_stops_the_query_and_the_next_line_works(terminal: pexpect.spawn,
     terminal.expect(PROMPT, timeout=2)
     assert "Stopped after " in terminal.before
     assert "Traceback" not in terminal.before
+    assert terminal.before.count("The transaction of `session` was rolled back:") == 1
     wait_until(lambda: asleep(clean_server, "terminal", 0), 1)
     assert "24" in ask(terminal, "await session.scalar(text('select 24'))")
+    said = ask(terminal, "await session.execute(text('select nonsense'))")
+    assert said.count("The transaction of `session` was rolled back:") == 1
     ask(terminal, "await session.close()")
     end(terminal)
 
