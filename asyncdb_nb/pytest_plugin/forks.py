@@ -22,7 +22,6 @@ class ForkHooks:
     @pytest.hookimpl(wrapper=True, trylast=True)  # within the capturing of its output
     def pytest_runtest_call(self) -> Iterator[None]:
         """Look afterwards whether this is still the process that began the test."""
-        __tracebackhide__ = True
         process = os.getpid()
         try:
             result: Any = yield

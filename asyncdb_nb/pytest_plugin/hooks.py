@@ -66,7 +66,6 @@ class WatchHooks:
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Iterator[None]:
         """What a fixture opens is the fixture's, for as long as it lasts."""
-        __tracebackhide__ = True
         before = self.watch.ledger.owner
         self.watch.ledger.owner = Owner(request.node, f"The fixture {fixturedef.argname!r}")
         try:

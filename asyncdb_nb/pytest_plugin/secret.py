@@ -35,7 +35,6 @@ class SecretHooks:
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
         """Replace the value that pytest keeps for the fixtures and tests that ask for it."""
-        __tracebackhide__ = True
         result: Any = yield
         if fixturedef.argname == "asyncdb_url" and type(result) is str:
             result = SecretURL(result)

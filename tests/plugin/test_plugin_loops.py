@@ -201,6 +201,7 @@ import asyncio
 import os
 import sys
 import pytest
+from asyncdb_nb import run
 from things import add, count
 
 async def parent(db):
@@ -237,7 +238,7 @@ def test_the_child_comes_back(asyncdb, isolation, end, status):
         exec(end)
         return
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == status
-    assert asyncio.run(count(asyncdb)) == 0
+    assert run(count(asyncdb)) == 0
 
 async def test_is_clean(asyncdb, isolation):
     assert await count(asyncdb) == 0
