@@ -75,6 +75,10 @@ def _fitting(number: int, expected: str, error: DBAPIError, statement: Any, para
         return f"{bind} is pandas' missing value. Give None."
     if given == "datetime64":
         return f"{bind} is numpy's. Give a datetime: `pd.Timestamp(value).to_pydatetime()`."
+    if type(value).__module__ == "numpy":
+        return f"{bind} is numpy's. Give Python's own: `value.item()`."
+    if isinstance(value, dict):
+        return f"{bind} is a dict. Give its JSON, a text: `json.dumps(value)`."
     if given == "Timestamp":
         return f"{bind} has no time zone. Give it one: `value.tz_localize('UTC')`."
     if isinstance(value, str) and "datetime" in expected:

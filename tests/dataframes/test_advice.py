@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ DAY = "2024-02-01"
         ("select 1 = :x as a", pd.NA, ":x is pandas' missing value. Give None."),
         ("select now() > :x as a", pd.NaT, ":x is pandas' missing value. Give None."),
         ("select now() > :x as a", np.datetime64(DAY), ":x is numpy's. Give a datetime: `pd.Timestamp(value)"),
+        ("select :x and true as a", np.True_, ":x is numpy's. Give Python's own: `value.item()`."),
+        ("select '{}'::jsonb = :x as a", {}, ":x is a dict. Give its JSON, a text: `json.dumps(value)`."),
         ("select now() > :x as a", pd.Timestamp(DAY), ":x has no time zone. Give it one: `value.tz_localize('UTC')`"),
         ("select 'a' = ':x' as a", "a", "In quotes, :x is text. Type it without them: `:x`."),
     ],
@@ -54,6 +57,8 @@ async def test_a_value_that_does_not_fit_is_named_with_what_would(
         ("select now() > :x as a", pd.Timestamp(DAY).tz_localize("UTC")),
         ("select now() > :x as a", dt.date(2024, 2, 1)),
         ("select 'a' = :x as a", "a"),
+        ("select '{}'::jsonb = :x as a", json.dumps({})),
+        ("select :x and true as a", np.True_.item()),
     ],
 )
 async def test_what_is_advised_works(session: AsyncSession, statement: str, value: Any) -> None:
