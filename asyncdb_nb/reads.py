@@ -6,7 +6,8 @@ the transaction. Where the transaction held nothing but this one read, nothing i
 everything that it had prepared, on all connections, and a second attempt prepares the statement anew.
 
 The same holds where the server raised a NOTICE in the middle of COPY: asyncpg (0.32) then drops what came just before.
-The decoder notices, and the second attempt goes the plain way.
+The decoder notices, and the second attempt goes the plain way. A stream cannot be begun again, so the server is asked
+for no notices there.
 
 An error that no attempt can mend gets a note with the tables that may have been meant.
 """
@@ -18,6 +19,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from typing import Any
 
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from asyncdb_nb import catalog
@@ -26,6 +28,7 @@ from asyncdb_nb.sessions import session_scope
 
 Scope = Callable[[], session_scope]
 
+_NO_NOTICES = text("SET LOCAL client_min_messages = error")
 _UNKNOWN = re.compile(r'relation "(.+)" does not exist')  # as asyncpg passes it on from the server
 
 
@@ -69,6 +72,7 @@ async def parts(
                 scope() as session,
                 aclosing(reader(session, statement, params, exclusive=True, **options)) as found,
             ):
+                await session.execute(_NO_NOTICES)
                 async for part in found:
                     begun = True
                     yield part

@@ -181,6 +181,7 @@ async def test_a_function_that_raises_notices_costs_no_row(shop: Database) -> No
     statement = "select told(n) as n from generate_series(1, 3) as n"
 
     assert (await shop.frame(statement))["n"].tolist() == [1, 2, 3]
+    assert [part["n"].tolist() async for part in shop.frames(f"{statement} -- in parts", rows=2)] == [[1, 2], [3]]
     async with shop.session() as session:
         with pytest.raises(CorruptStreamError, match="Run the statement again"):
             await frame(session, f"{statement} -- in a session")
