@@ -34,7 +34,6 @@ WATCH = pytest.StashKey[ServerWatch]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "soak: takes minutes, and runs only when asked for: `pytest -m soak`")
     config.addinivalue_line("markers", "keeps_connections: connections outlive this test on purpose; do not check")
     config.pluginmanager.register(ScenarioCount())
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # what a shell's `pytest &` brings, and every child inherits
