@@ -32,6 +32,7 @@ _USUAL = {
     "lifecycle": ("lifecycletransition", "lifecycle"),
 }
 _REQUIRED = ("case", "activity", "timestamp")
+_RENAME = "Rename one in the file."
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,9 @@ def find_columns(header: Sequence[str], named: Mapping[str, str | None], attribu
         EventLogError: A named column is not there, a required one cannot be guessed, or a name occurs twice.
     """
     found = {role: _named(header, role, name) for role, name in named.items() if name}
-    taken = set(found.values())
     for role in _STANDARD:
         if named.get(role) is None:
-            position = _guessed(header, role, taken)
+            position = _guessed(header, role, set(found.values()))
             if position is not None:
                 found[role] = position
     missing = [role for role in _REQUIRED if role not in found]
@@ -96,7 +96,9 @@ def _named(header: Sequence[str], role: str, name: str) -> int:
     if not positions:
         raise EventLogError(f"There is no column {name!r} for {role}. {_listed(header)}")
     if len(positions) > 1:
-        raise EventLogError(f"The column {name!r}, for {role}, occurs {len(positions)} times. {_listed(header)}")
+        raise EventLogError(
+            f"The column {name!r}, for {role}, occurs {len(positions)} times. {_RENAME} {_listed(header)}"
+        )
     return positions[0]
 
 
@@ -106,11 +108,16 @@ def _guessed(header: Sequence[str], role: str, taken: set[int]) -> int | None:
     positions = standard or [position for position, column in free if _plain(column) in _USUAL[role]]
     if len(positions) == 1:
         return positions[0]
+    if len({header[position] for position in positions}) == 1:
+        name = header[positions[0]]
+        raise EventLogError(
+            f"The column {name!r}, for {role}, occurs {len(positions)} times. {_RENAME} {_listed(header)}"
+        )
     if len(positions) > 1:
         candidates = ", ".join(repr(header[position]) for position in positions)
         raise EventLogError(f"Several columns may be the {role}: {candidates}. {_advice(role, header[positions[0]])}")
     if role in _REQUIRED:
-        example = next((column for column in header if column), "")
+        example = next((column for _, column in free if column), "")
         raise EventLogError(f"No column is known to be the {role}. {_advice(role, example)} {_listed(header)}")
     return None
 

@@ -113,7 +113,8 @@ async def load_event_log(
         name: The name of the workflow; the file's, without its suffix, if None.
         replace: Whether an event log of that name gives way to this one.
         timestamp_format: The format of times, as `datetime.strptime` takes it; ISO 8601 if None.
-        timezone: Of times that do not say theirs.
+        timezone: Of times that do not say theirs. One that its clocks leave out is refused; of an hour that comes
+            twice, the first is meant.
         encoding: Of the file; one in which ASCII is ASCII.
         delimiter: Between fields; comma, semicolon, tab or bar are found by themselves.
         progress: Whether to show a progress bar (bytes of the file) on stderr; only on a terminal if None.

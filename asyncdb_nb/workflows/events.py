@@ -8,6 +8,7 @@ Nothing is repaired: a row that is not clear is refused.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
@@ -41,6 +42,7 @@ _LIFECYCLE = {  # the transitions of the XES standard (IEEE 1849), and what they
 _NO_LIFECYCLE = "To take every row for a completion, type lifecycle='' (on the command line, --lifecycle '')."
 _MOST_COST = Decimal(10) ** 8  # what numeric(12, 4) takes
 _LONGEST_NAME = 500  # characters; the indexes take no more than 2,700 bytes
+_NO_SUCH = re.compile("(year|month|day|hour|minute|second)s? ")  # how Python begins to say that a part is out of range
 _SHOWN = 60  # characters of a wrong value
 
 
@@ -52,7 +54,7 @@ class Parser:
         file: Its name, for the errors.
         columns: Where each role is found.
         timestamp_format: As `datetime.strptime` takes it; None is ISO 8601, in which `/` may stand for `-`.
-        timezone: Of timestamps that do not say theirs.
+        timezone: Of timestamps that do not say theirs. Of an hour that comes twice there, the first is meant.
         failed: Activities that mean that something has failed.
     """
 
@@ -140,16 +142,25 @@ class Parser:
         value = value.strip()
         try:
             moment = self._read_time(value)
-        except ValueError:
-            self._refuse(line, self._not_a_time(role, value))
-        return moment if moment.tzinfo else moment.replace(tzinfo=self._timezone)
+        except ValueError as error:
+            self._refuse(line, self._not_a_time(role, value, error))
+        if moment.tzinfo:
+            return moment
+        there = moment.replace(tzinfo=self._timezone)
+        if self._timezone is not UTC and there.astimezone(UTC).astimezone(self._timezone) != there:
+            self._refuse(
+                line, f"the {role} {_cut(value)} does not exist in {self._timezone}: its clocks go forward then."
+            )
+        return there
 
     def _by_format(self, value: str) -> datetime:
         return datetime.strptime(value, self._format or "")  # a missing zone is added by the caller
 
-    def _not_a_time(self, role: str, value: str) -> str:
+    def _not_a_time(self, role: str, value: str, error: ValueError) -> str:
         if not value:
             return f"the {role} is missing."
+        if _NO_SUCH.match(str(error)):
+            return f"the {role} {_cut(value)} does not exist: {error}."
         if self._format:
             return f"the {role} {_cut(value)} is not of the format {self._format!r}."
         return (

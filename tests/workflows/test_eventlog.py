@@ -216,7 +216,17 @@ async def test_costs_attributes_and_time_zones_are_kept(db: Database, write):
             {},
             "Several columns may be the case: 'case', 'Case ID'. Name it: case='case'",
         ),
-        ("case,case,activity,timestamp\n", {"case": "case"}, "'case', for case, occurs 2 times"),
+        (
+            "case,case,activity,timestamp\n",
+            {"case": "case"},
+            "'case', for case, occurs 2 times. Rename one in the file",
+        ),
+        ("case,activity,timestamp,timestamp\n", {}, "'timestamp', for timestamp, occurs 2 times. Rename one"),
+        (
+            "Ticket,who,at\n1,2,3\n",
+            {"case": "Ticket"},
+            "No column is known to be the activity. Name it: activity='who'",
+        ),
         (HEADER + ROWS, {"attributes": ["x"]}, "no column 'x' for attributes"),
         ("case;activity;timestamp,a,b\n", {}, "The delimiter may be"),
         (HEADER + ROWS, {"delimiter": ",,"}, "A delimiter is one character, not ',,'"),
@@ -242,7 +252,7 @@ LIFE = "case,activity,timestamp,lifecycle,start_timestamp,eur\n"
     ("content", "line", "reason"),
     [
         (HEADER + GOOD + "1,a,yesterday,Ann\n", 3, "the timestamp 'yesterday' is not a time in ISO 8601"),
-        (HEADER + GOOD + "1,a,2024-02-30,Ann\n", 3, "the timestamp '2024-02-30' is not"),
+        (HEADER + GOOD + "1,a,2024-02-30,Ann\n", 3, "the timestamp '2024-02-30' does not exist: day is out of range"),
         (HEADER + GOOD + "1,a,,Ann\n", 3, "the timestamp is missing"),
         (HEADER + GOOD + ",a,2024-03-01,Ann\n", 3, "the case is missing"),
         (HEADER + GOOD + "1, ,2024-03-01,Ann\n", 3, "the activity is missing"),
@@ -361,3 +371,27 @@ async def test_the_progress_bar_counts_the_files_bytes(db: Database, write, caps
 
     await load_event_log(db, write(HEADER + ROWS), replace=True)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("time", "options", "reason"),
+    [
+        ("31.02.2024 10:00", {"timestamp_format": "%d.%m.%Y %H:%M"}, "does not exist: day is out of range for month"),
+        (
+            "2024-03-31 02:30",
+            {"timezone": "Europe/Berlin"},
+            "does not exist in Europe/Berlin: its clocks go forward then",
+        ),
+    ],
+)
+async def test_a_time_that_never_was_is_not_taken_for_another_form(db: Database, write, time, options, reason):
+    with pytest.raises(MalformedRowError, match=f"'{time}' {reason}"):
+        await load_event_log(db, write(f"case,activity,timestamp\n1,a,{time}\n"), **options)
+
+
+async def test_an_hour_that_comes_twice_is_the_first(db: Database, write):
+    await load_event_log(
+        db, write("case,activity,timestamp\n1,a,2024-10-27 02:30\n"), name="autumn", timezone="Europe/Berlin"
+    )
+
+    assert (await db.frame("select finished_at from workflows.task"))["finished_at"][0].hour == 0
