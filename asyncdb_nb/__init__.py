@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from asyncdb_nb.bridge import run as run
     from asyncdb_nb.database import Database as Database
     from asyncdb_nb.database import connect as connect
+    from asyncdb_nb.dataframes import batches as batches
     from asyncdb_nb.dataframes import frame as frame
     from asyncdb_nb.dataframes import frames as frames
     from asyncdb_nb.dataframes import table as table
     from asyncdb_nb.dataframes import to_frame as to_frame
     from asyncdb_nb.errors import AsyncDBError as AsyncDBError
+    from asyncdb_nb.errors import CommitRolledBackError as CommitRolledBackError
     from asyncdb_nb.errors import ConcurrentUseError as ConcurrentUseError
     from asyncdb_nb.errors import ConnectError as ConnectError
     from asyncdb_nb.errors import CorruptStreamError as CorruptStreamError
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from asyncdb_nb.errors import NoRightToCreateError as NoRightToCreateError
     from asyncdb_nb.errors import NoSuchLessonError as NoSuchLessonError
     from asyncdb_nb.errors import NotACoroutineError as NotACoroutineError
-    from asyncdb_nb.errors import NothingKeptError as NothingKeptError
     from asyncdb_nb.errors import OneConnectionError as OneConnectionError
     from asyncdb_nb.errors import OneTransactionError as OneTransactionError
     from asyncdb_nb.errors import SchemaSourceError as SchemaSourceError
@@ -55,6 +56,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AsyncDBError": "errors",
+    "CommitRolledBackError": "errors",
     "ConcurrentUseError": "errors",
     "ConnectError": "errors",
     "CorruptStreamError": "errors",
@@ -73,7 +75,6 @@ _HOMES = {
     "NoRightToCreateError": "errors",
     "NoSuchLessonError": "errors",
     "NotACoroutineError": "errors",
-    "NothingKeptError": "errors",
     "OneConnectionError": "errors",
     "OneTransactionError": "errors",
     "Repository": "repository",
@@ -85,6 +86,7 @@ _HOMES = {
     "TooManyRowsError": "errors",
     "UnknownTableError": "errors",
     "WrongLoopError": "errors",
+    "batches": "dataframes",
     "connect": "database",
     "frame": "dataframes",
     "frames": "dataframes",

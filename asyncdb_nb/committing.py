@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from asyncdb_nb.errors import NothingKeptError
+from asyncdb_nb.errors import CommitRolledBackError
 
 BY_ITSELF_SECONDS = 0.2  # how long a cancelled COMMIT may still take before the server is asked to cancel it
 ANSWER_SECONDS = 2.0  # how long the server's answer to that is waited for
@@ -41,7 +41,7 @@ async def commit(session: AsyncSession, send: Callable[[], Awaitable[None]], *, 
         readonly: Whether there is nothing to keep.
 
     Raises:
-        NothingKeptError: The server rolled back instead, and `readonly` is false.
+        CommitRolledBackError: The server rolled back instead, and `readonly` is false.
         CancelledError: With a note: `COMMITTED`, `NOT_COMMITTED` or `UNKNOWN`. It is raised at most 2.2 seconds after
             the cancellation.
     """
@@ -69,7 +69,7 @@ async def _sent(send: Callable[[], Awaitable[None]], connections: list[Any]) -> 
     """Commit; look at the answers before anybody else can use the connections."""
     await send()
     if any(getattr(connection, "answer_to_commit", "") == "ROLLBACK" for connection in connections):
-        raise NothingKeptError
+        raise CommitRolledBackError
 
 
 async def _end(sending: asyncio.Task[None], transaction: Any) -> None:

@@ -20,8 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.orm import Session
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from asyncdb_nb import catalog, reads
 from asyncdb_nb.async_for import AsyncFor
@@ -30,7 +29,7 @@ from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError
 from asyncdb_nb.pending import Pending
 from asyncdb_nb.portrait import portrait
 from asyncdb_nb.registry import Registry
-from asyncdb_nb.sessions import reading_scope, session_scope
+from asyncdb_nb.sessions import SessionFactory, reading_scope, session_scope
 from asyncdb_nb.target import EMBEDDED, EXAMPLE, Target
 from asyncdb_nb.urls import complete, parse, resolve
 
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 T = TypeVar("T")
-SessionFactory = async_sessionmaker[Any] | type[AsyncSession] | type[Session]
 
 _connected: Registry[Database] = Registry()
 
@@ -227,11 +225,7 @@ class Database:
         return self._pending(f"describe({name!r})", describe)
 
     def _scope(self, kind: type[session_scope], **options: Any) -> session_scope:
-        maker = self._sessionmaker
-        if isinstance(maker, type) and issubclass(maker, Session):
-            options.setdefault("sync_session_class", maker)
-            maker = None
-        return kind(self, sessionmaker=maker, **options)
+        return kind(self, sessionmaker=self._sessionmaker, **options)
 
     def _reading(self) -> session_scope:
         return self._scope(reading_scope, readonly=True)

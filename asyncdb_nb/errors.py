@@ -7,7 +7,7 @@ Each class words its own message: what is wrong, with the value, and what to typ
     ├── WrongLoopError          a session or connection used on a loop other than its own
     ├── ConcurrentUseError      one session used by two tasks at once
     ├── SessionEndedError       a session used after its block
-    ├── NothingKeptError        a COMMIT that PostgreSQL answered with a rollback
+    ├── CommitRolledBackError   a COMMIT that PostgreSQL answered with a rollback
     ├── DatabaseURLError        a URL or setting that cannot be read        (also a ValueError)
     ├── ConnectError            the server cannot be reached or says no     (also a ConnectionError)
     ├── DatabaseClosedError     a Database used after `aclose()`
@@ -74,7 +74,7 @@ class SessionEndedError(AsyncDBError):
         )
 
 
-class NothingKeptError(AsyncDBError):
+class CommitRolledBackError(AsyncDBError):
     """PostgreSQL rolled a transaction back instead of committing it, because a statement in it had failed."""
 
     def __init__(self) -> None:

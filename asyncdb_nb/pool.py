@@ -11,6 +11,7 @@ in `subpool.py`; here the loops come together.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import threading
 import weakref
@@ -101,13 +102,14 @@ class LoopBoundPool(Pool):
     def dispose(self) -> None:
         """Close the idle connections of every loop, each on its own loop.
 
-        Loops that run in other threads are waited for, up to five seconds each. Connections that are checked out are
-        closed when they are returned.
+        Loops that run in other threads are waited for, up to five seconds each; one that is busy for longer closes them
+        later. Connections that are checked out are closed when they are returned.
         """
         with self._lock:
             subpools, self._subpools = self._subpools, {}
         for subpool in subpools.values():
             subpool.retiring = True
+        for subpool in subpools.values():
             if not subpool.loop.is_closed():
                 self._dispose_one(subpool, _get_running_loop())
         self.logger.info("Pool disposed.")
@@ -212,10 +214,15 @@ class LoopBoundPool(Pool):
                 subpool.spawn(subpool.close_idle)
         else:
             future = asyncio.run_coroutine_threadsafe(subpool.close_idle(), loop)
+            future.add_done_callback(self._log_failure)
             if in_greenlet():
                 await_only(asyncio.wait([asyncio.wrap_future(future)], timeout=OTHER_LOOP_SECONDS))
             elif here is None:
-                future.exception(OTHER_LOOP_SECONDS)
+                concurrent.futures.wait([future], OTHER_LOOP_SECONDS)
+
+    def _log_failure(self, closing: concurrent.futures.Future[None]) -> None:
+        if not closing.cancelled() and (error := closing.exception()) is not None:
+            self.logger.warning("The connections of another event loop could not be closed: %r", error)
 
     def _invalidate(
         self, connection: PoolProxiedConnection, exception: BaseException | None = None, _checkin: bool = True

@@ -145,7 +145,7 @@ class Repository(Generic[Model]):
 
     def frame(
         self,
-        *what: str | Executable | ColumnElement[bool],
+        *what: str | Executable | ColumnElement[bool] | Mapping[str, Any],
         params: Mapping[str, Any] | None = None,
         order_by: Any = None,
         limit: int | None = None,
@@ -155,8 +155,9 @@ class Repository(Generic[Model]):
         Return rows as a DataFrame, read inside the session's transaction: it sees what the session flushed.
 
         Args:
-            what: One statement (SQL text, a select), or criteria as in `list()`; nothing at all means every row.
-            params: Values for the `:name` binds of the statement.
+            what: One statement (SQL text, a select), with or without the values for its `:name` binds; or criteria as
+                in `list()`; nothing at all means every row.
+            params: The values for the binds, by name of the argument.
             order_by: As in `list()`; only with criteria.
             limit: As in `list()`; only with criteria.
             options: Passed on to `asyncdb_nb.frame`.
@@ -173,7 +174,10 @@ class Repository(Generic[Model]):
         if not statements:
             chosen = self._select(cast("tuple[ColumnElement[bool], ...]", what), order_by, limit)
             return frame(self.session, chosen, params, **options)
-        if len(what) > 1 or order_by is not None or limit is not None:
+        others = [item for item in what if item is not statements[0]]
+        if params is None and len(others) == 1 and isinstance(others[0], Mapping):
+            params, others = others[0], []
+        if others or order_by is not None or limit is not None:
             raise TypeError("frame() takes one statement alone, or criteria with order_by and limit, not both.")
         return frame(self.session, statements[0], params, **options)
 

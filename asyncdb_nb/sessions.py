@@ -20,6 +20,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 from sqlalchemy import event, text
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransaction, async_sessionmaker
+from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
 from asyncdb_nb.committing import commit, tells
@@ -27,6 +28,7 @@ from asyncdb_nb.errors import AsyncDBError, ConcurrentUseError, SessionEndedErro
 from asyncdb_nb.loops import describe
 
 T = TypeVar("T")
+SessionFactory = async_sessionmaker[Any] | type[AsyncSession] | type[Session]
 
 
 class HasEngine(Protocol):
@@ -53,7 +55,8 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         timeout: Seconds that each statement may take on the server (`statement_timeout`), in every transaction of this
             session. A statement that takes longer fails with SQLAlchemy's `DBAPIError` for PostgreSQL's 57014 and
             leaves the connection as it was. PostgreSQL only.
-        sessionmaker: An `async_sessionmaker` or a subclass of `AsyncSession`, to be used instead of `AsyncSession`.
+        sessionmaker: An `async_sessionmaker`, or a subclass of `AsyncSession` or of `Session`, to be used instead of
+            `AsyncSession`.
         **options: More arguments for the session class, such as `autoflush=False`.
 
     Raises:
@@ -62,7 +65,7 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         ConcurrentUseError: From the session's methods, when another task is using it. The waiting call first lets the
             running statement come to its end, so that an error of that one is seen first.
         SessionEndedError: From the session's methods, after the block.
-        NothingKeptError: At the end of the block, or from `commit()`: a statement had failed, the block caught its
+        CommitRolledBackError: At the end of the block, or from `commit()`: a statement had failed, the block caught its
             error, and PostgreSQL answered COMMIT by a rollback. Not when `readonly`.
 
     Example:
@@ -76,14 +79,17 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         *,
         readonly: bool = False,
         timeout: float | None = None,
-        sessionmaker: async_sessionmaker[Any] | type[AsyncSession] | None = None,
+        sessionmaker: SessionFactory | None = None,
         **options: Any,
     ) -> None:
         if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
             raise ValueError(f"timeout is a number of seconds above 0; got {timeout!r}.")
         self._engine = _engine_of(bind)
         self._settings = _settings(readonly, timeout)
-        self._make = sessionmaker or AsyncSession
+        if isinstance(sessionmaker, type) and issubclass(sessionmaker, Session):
+            options.setdefault("sync_session_class", sessionmaker)
+            sessionmaker = None
+        self._make: Any = sessionmaker or AsyncSession
         self._options = options
         self._session: Any = None
 

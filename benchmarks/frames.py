@@ -4,10 +4,11 @@ How long a result takes to become a frame, and how much memory: this package bes
     python benchmarks/frames.py [URL] [--plot FILE.png] [--rounds N] [--only PART-OF-A-WORKLOAD]
 
 Contestants take turns, in another order each round, so that a noisy machine, and the memory that the one before has
-given back, disturb all of them alike; figures are medians, and ratios to the first of each workload: the server's COPY
-into nothing, which is the limit, or asyncpg's rows for small results. Peak memory is measured in a process for each.
-Peers that are not installed are left out: `pip install 'asyncdb_nb[bench]'`. Without a URL the embedded server is used.
-Tables are made in a schema of their own, `frames_benchmark`, which is dropped at the end.
+given back, disturb all of them alike; the slow ones take two turns. Figures are medians, and ratios to the first of
+each workload: the server's COPY into nothing, which is the limit, or asyncpg's rows for small results. Peak memory is
+measured in a process for each. Peers that are not installed are left out: `pip install 'asyncdb_nb[bench]'`. Without a
+URL the embedded server is used. Tables are made in a schema of their own, `frames_benchmark`, which is dropped at the
+end.
 """
 
 from __future__ import annotations
@@ -69,7 +70,10 @@ SLOW = ("asyncpg fetch + DataFrame", "run_sync(pd.read_sql)", "psycopg 3 + DataF
 
 @dataclass
 class Bench:
-    """What the contestants use: connections that are open already, as in a notebook."""
+    """What the contestants use: connections that are open already, as in a notebook.
+
+    ADBC, connectorx, polars and psycopg 3 connect for each query, in their own call: some milliseconds.
+    """
 
     url: str
     session: AsyncSession

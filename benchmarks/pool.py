@@ -24,7 +24,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb import LoopBoundPool, session_scope
-from asyncdb_nb.server import embedded_server
+from asyncdb_nb.server import EmbeddedServer
 
 ROUNDS = 31
 QUERY = text("select 1")
@@ -49,10 +49,11 @@ async def checkouts(engine: AsyncEngine, times: int) -> float:
 
 
 async def paired(first: Callable[[], Awaitable[float]], second: Callable[[], Awaitable[float]]) -> tuple[float, float]:
-    """Medians of two measurements that take turns."""
+    """Medians of two measurements that take turns, each as often the first."""
     results: tuple[list[float], list[float]] = ([], [])
-    for _ in range(ROUNDS):
-        for measure, seconds in zip((first, second), results, strict=True):
+    for number in range(ROUNDS):
+        turns = list(zip((first, second), results, strict=True))
+        for measure, seconds in turns if number % 2 else reversed(turns):
             gc.collect()
             seconds.append(await measure())
     return statistics.median(results[0]), statistics.median(results[1])
@@ -65,7 +66,7 @@ async def warm_loop(url: str) -> None:
     a, b = await paired(lambda: checkouts(stock, 1000), lambda: checkouts(ours, 1000))
     print(f"checkout and checkin on a warm loop: {a * 1e6:.1f} µs, ours {b * 1e6:.1f} µs: {(b - a) * 1e6:+.1f} µs")
 
-    maker = async_sessionmaker(ours, expire_on_commit=False)
+    maker = async_sessionmaker(stock, expire_on_commit=False)
 
     async def begin() -> float:
         started = time.perf_counter()
@@ -128,7 +129,7 @@ def main() -> None:
         asyncio.run(warm_loop(url))
         many_loops(url)
         return
-    with embedded_server() as server:
+    with EmbeddedServer.start() as server:  # one of its own, and so of nobody else's
         asyncio.run(warm_loop(server.url))
         many_loops(server.url)
 

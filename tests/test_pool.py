@@ -584,6 +584,30 @@ async def test_dispose_closes_the_connections_of_every_loop_each_on_its_own(
     loop.close()
 
 
+def test_dispose_goes_on_when_a_loop_of_another_thread_is_busy(
+    make_engine: EngineMaker, clean_server: ServerWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That one closes its connections when it is free again."""
+    monkeypatch.setattr("asyncdb_nb.pool.OTHER_LOOP_SECONDS", 0.05)
+    engine = make_engine()
+    busy, free = asyncio.new_event_loop(), threading.Event()
+    thread = threading.Thread(target=busy.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(one(engine), busy).result()
+    with asyncio.Runner() as runner:
+        runner.run(one(engine))
+        busy.call_soon_threadsafe(free.wait)
+
+        engine.sync_engine.dispose()
+
+        assert len(clean_server.wait_for_backends(1, "test_pool")) == 1
+    free.set()
+    assert not clean_server.wait_for_backends(0, "test_pool")
+    busy.call_soon_threadsafe(busy.stop)
+    thread.join()
+    busy.close()
+
+
 def test_dispose_without_a_loop_closes_what_stopped_loops_hold(
     make_engine: EngineMaker, clean_server: ServerWatch
 ) -> None:

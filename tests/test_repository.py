@@ -162,6 +162,7 @@ async def test_a_frame_of_a_statement(session: AsyncSession):
 
     for statement in ("select name from customer where id = :id", text("select name from customer where id = :id")):
         assert list((await customers.frame(statement, params={"id": 2}))["name"]) == ["Ann"]
+        assert list((await customers.frame(statement, {"id": 2}))["name"]) == ["Ann"]
     assert list((await customers.frame(select(Customer.name).where(Customer.id == 3)))["name"]) == ["Bob"]
 
 

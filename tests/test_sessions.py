@@ -16,9 +16,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, with
 
 from asyncdb_nb import (
     AsyncDBError,
+    CommitRolledBackError,
     ConcurrentUseError,
     LoopBoundPool,
-    NothingKeptError,
     SessionEndedError,
     WrongLoopError,
     session_scope,
@@ -63,11 +63,20 @@ async def pause(seconds: float, session: AsyncSession) -> Any:
 BAD = text("select * from nowhere")
 
 
+async def test_a_session_class_that_is_not_asynchronous_is_used_inside(engine: AsyncEngine) -> None:
+    class Own(Session):
+        pass
+
+    async with session_scope(engine, sessionmaker=Own) as session:
+        assert isinstance(session.sync_session, Own)
+        assert await session.scalar(text("select 1")) == 1
+
+
 async def test_a_block_that_caught_the_error_of_a_statement_does_not_end_as_if_it_were_committed(
     engine: AsyncEngine,
 ) -> None:
     """PostgreSQL answers COMMIT by a rollback then, and says so nowhere else."""
-    with pytest.raises(NothingKeptError, match="a statement in it had failed"):
+    with pytest.raises(CommitRolledBackError, match="a statement in it had failed"):
         async with session_scope(engine) as session:
             session.add(Thing(name="lost"))
             await session.flush()
@@ -81,7 +90,7 @@ async def test_a_commit_in_mid_block_says_the_same_and_the_session_can_be_used_o
     async with session_scope(engine) as session:
         with pytest.raises(DBAPIError):
             await session.execute(BAD)
-        with pytest.raises(NothingKeptError):
+        with pytest.raises(CommitRolledBackError):
             await session.commit()
         session.add(Thing(name="kept"))
 

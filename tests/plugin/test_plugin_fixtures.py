@@ -170,7 +170,7 @@ import asyncio
 import pytest
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
-from asyncdb_nb import NothingKeptError
+from asyncdb_nb import CommitRolledBackError
 from asyncdb_nb.errors import OneConnectionError, OneTransactionError
 from asyncdb_nb.pytest_plugin import rollback
 from things import add, count, text
@@ -222,7 +222,7 @@ async def test_two_transactions_that_overlap(asyncdb):
     await first.close()
 
 async def test_a_caught_error_spoils_a_scope_as_it_does_elsewhere(asyncdb):
-    with pytest.raises(NothingKeptError):
+    with pytest.raises(CommitRolledBackError):
         async with asyncdb.session() as session:
             await session.execute(text("insert into things (name) values ('lost')"))
             with pytest.raises(DBAPIError):
