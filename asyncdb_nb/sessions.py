@@ -11,13 +11,14 @@ while it ends), it can be read-only or limited in time, and two tasks that use i
 from __future__ import annotations
 
 import asyncio
+import re
 import weakref
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, TypeVar
 
-from sqlalchemy import event, text
+from sqlalchemy import Executable, TextClause, event, text
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransaction, async_sessionmaker
 from sqlalchemy.orm import Session
@@ -66,7 +67,7 @@ class session_scope:  # noqa: N801  used like the function that it replaces
             running statement come to its end, so that an error of that one is seen first.
         SessionEndedError: From the session's methods, after the block.
         CommitRolledBackError: At the end of the block, or from `commit()`: a statement had failed, the block caught its
-            error, and PostgreSQL answered COMMIT by a rollback. Not when `readonly`.
+            error, and PostgreSQL answered COMMIT by a rollback. Not where nothing but reading came before.
 
     Example:
         >>> async with session_scope(db, readonly=True, timeout=5) as session:
@@ -261,6 +262,7 @@ class _Usage:
     def __init__(self, *, readonly: bool = False) -> None:
         self.readonly = readonly
         self.over = False  # the block has ended
+        self.wrote = False  # the transaction may hold something to keep
         self._loop = asyncio.get_running_loop()
         self._user: asyncio.Task[Any] | None = None
         self._free = asyncio.Event()
@@ -303,6 +305,7 @@ _METHODS = (
     "connection", "delete", "execute", "flush", "get", "get_one", "merge", "refresh", "run_sync", "scalar", "scalars",
     "stream", "stream_scalars",
 )  # fmt: skip
+_READS = re.compile(r"\s*(select|show|explain|values|table|lock|set|fetch|declare)\b", re.IGNORECASE)
 _LETTING_GO = ("close", "invalidate", "reset", "rollback")
 
 
@@ -310,8 +313,8 @@ def _one_task_at_a_time(session_class: Any) -> Any:
     """Subclass a session class so that its methods refuse a second task."""
     if session_class not in _subclasses:
         methods: dict[str, Any] = {name: _exclusive(getattr(session_class, name)) for name in _METHODS}
-        methods |= {name: _exclusive(getattr(session_class, name), lets_go=True) for name in _LETTING_GO}
-        methods["commit"] = _exclusive(_telling(session_class.commit))
+        methods |= {name: _exclusive(getattr(session_class, name), ends=True, lets_go=True) for name in _LETTING_GO}
+        methods["commit"] = _exclusive(_telling(session_class.commit), ends=True)
         methods["begin_nested"] = _beginning_alone(session_class.begin_nested)
         body = {"__module__": session_class.__module__, "__doc__": session_class.__doc__, **methods}
         _subclasses[session_class] = type(session_class.__name__, (session_class,), body)
@@ -346,16 +349,31 @@ def _beginning_alone(method: Callable[[Any], AsyncSessionTransaction]) -> Callab
 def _telling(method: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any], Coroutine[Any, Any, None]]:
     @wraps(method)
     async def telling(self: Any) -> None:
-        await commit(self, lambda: method(self), readonly=self._usage.readonly)
+        try:
+            await commit(self, lambda: method(self), readonly=self._usage.readonly or not self._usage.wrote)
+        finally:
+            self._usage.wrote = False
 
     return telling
 
 
 def _exclusive(
-    method: Callable[..., Coroutine[Any, Any, Any]], *, lets_go: bool = False
+    method: Callable[..., Coroutine[Any, Any, Any]], *, ends: bool = False, lets_go: bool = False
 ) -> Callable[..., Coroutine[Any, Any, Any]]:
     @wraps(method)
     async def exclusive(self: Any, *args: Any, **kw: Any) -> Any:
-        return await self._usage.exclusively(lambda: method(self, *args, **kw), lets_go=lets_go)
+        writes = not ends and _may_write(self.sync_session, *args)
+        result = await self._usage.exclusively(lambda: method(self, *args, **kw), lets_go=lets_go)
+        self._usage.wrote = not ends and (self._usage.wrote or writes)
+        return result
 
     return exclusive
+
+
+def _may_write(session: Session, asked: Any = None, *_: Any) -> bool:
+    """Say whether a call may change something: what is pending is flushed with it."""
+    if session.new or session.dirty or session.deleted:
+        return True
+    if isinstance(asked, TextClause):
+        return _READS.match(asked.text) is None
+    return isinstance(asked, Executable) and not getattr(asked, "is_select", False)

@@ -88,6 +88,7 @@ async def test_a_block_that_caught_the_error_of_a_statement_does_not_end_as_if_i
 
 async def test_a_commit_in_mid_block_says_the_same_and_the_session_can_be_used_on(engine: AsyncEngine) -> None:
     async with session_scope(engine) as session:
+        await session.execute(text("insert into scope_thing (id, name) values (9, 'lost')"))
         with pytest.raises(DBAPIError):
             await session.execute(BAD)
         with pytest.raises(CommitRolledBackError):
@@ -97,9 +98,12 @@ async def test_a_commit_in_mid_block_says_the_same_and_the_session_can_be_used_o
     assert await names(engine) == ["kept"]
 
 
-@pytest.mark.parametrize("cure", ["savepoint", "rollback", "readonly"])
+@pytest.mark.parametrize("cure", ["savepoint", "rollback", "readonly", "nothing written"])
 async def test_a_block_that_caught_an_error_ends_well_when_nothing_is_lost(engine: AsyncEngine, cure: str) -> None:
     async with session_scope(engine, readonly=cure == "readonly") as session:
+        await session.scalars(select(Thing))
+        if cure in ("savepoint", "rollback"):
+            await session.execute(text("insert into scope_thing (id, name) values (9, 'kept or not')"))
         with pytest.raises(DBAPIError):
             if cure == "savepoint":
                 async with session.begin_nested():
