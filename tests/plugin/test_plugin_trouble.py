@@ -126,7 +126,8 @@ def test_trouble_is_told_in_a_line_and_without_the_password(
         ]
     )
     result.stdout.no_fnmatch_line("*hush*")
-    assert sum("this test on trio. Type in conftest.py a fixture" in line for line in result.outlines) == 2
+    told = [line for line in result.outlines if "this test on trio. Type in conftest.py a fixture" in line]
+    assert len([line for line in told if not line.startswith("ERROR ")]) == 2  # on CI the summary has them, too
     assert sum(line.startswith("E  ") for line in result.outlines) == 1, "a driver's traceback is shown"
 
 
