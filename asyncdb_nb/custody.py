@@ -44,6 +44,7 @@ class Custody:
         self._loop = loop
         self._dialect = dialect
         self._idle: dict[int, DBAPIConnection] = {}
+        self._closing: asyncio.Task[None] | None = None
         self._pid = os.getpid()
         weakref.finalize(owner, self._dropped).atexit = False  # at exit the loop is told
 
@@ -72,8 +73,10 @@ class Custody:
         owner = self._owner()
         if owner is not None:
             await owner.finish(ending)
-        else:
-            await self._close()
+            return
+        self._start()
+        if self._closing is not None:
+            await self._closing
 
     def _dropped(self) -> None:
         """Called by the garbage collector, in any thread, between any two instructions."""
@@ -82,7 +85,11 @@ class Custody:
                 self._loop.call_soon_threadsafe(self._start)
 
     def _start(self) -> None:
-        self._closing = self._loop.create_task(self._close())
+        """Begin to close what is idle, once: the loop and the garbage collector may both ask for it."""
+        if self._closing is None and self._idle:
+            self._closing = self._loop.create_task(self._close())
+        elif self._closing is None:
+            self.end()
 
     async def _close(self) -> None:
         idle, self._idle = self._idle, {}

@@ -68,7 +68,7 @@ class SubPool(AsyncAdaptedQueuePool):
         self._counting = threading.Lock()  # `in_use()` is asked from any thread
         self._waiting: set[asyncio.Task[Any] | None] = set()  # that wait for a connection, or open one
         self._custody = Custody(self, loop, parent._dialect)
-        self._closing: set[int] = set()  # ids of connections that say goodbye
+        self._closing: dict[int, asyncio.Task[Any] | None] = {}  # ids of connections that are being closed, and by whom
         self._registered = False  # with the loop, for as long as there is something to close
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reaper: asyncio.TimerHandle | None = None
@@ -82,8 +82,7 @@ class SubPool(AsyncAdaptedQueuePool):
             return
         await self._cancel_users()
         await self.close_idle()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=OWNER_SECONDS)
+        await self._wait_for_closing()
         leaked = await self._close_checked_out()
         if leaked and ending is Ending.CLOSE:  # at exit nobody is left to listen
             self._warn(leaked)
@@ -110,7 +109,7 @@ class SubPool(AsyncAdaptedQueuePool):
         with self._counting:
             connections = [record.dbapi_connection for record in self._records]
         opened = {id(connection) for connection in connections if connection is not None}
-        return len(opened - self._closing) - len(self._custody)
+        return len(opened - self._closing.keys()) - len(self._custody)
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Run `work()` as a task of this sub-pool's loop, from any thread, and keep it alive."""
@@ -204,13 +203,13 @@ class SubPool(AsyncAdaptedQueuePool):
     def _close_connection(self, connection: DBAPIConnection, *, terminate: bool = False) -> None:
         if home_of(connection) in (None, _get_running_loop()):
             self._custody.give(connection)
-            self._closing.add(id(connection))
+            self._closing[id(connection)] = current_task()
             try:  # terminate() says goodbye as well, but waits two seconds at most
                 super()._close_connection(
                     connection, terminate=terminate or (self.retiring and self._dialect.has_terminate)
                 )
             finally:
-                self._closing.discard(id(connection))
+                self._closing.pop(id(connection), None)
         elif not self.loop.is_closed():  # a finalizer may run in any thread
             self.spawn(functools.partial(greenlet_spawn, self._close_connection, connection, terminate=True))
 
@@ -264,9 +263,17 @@ class SubPool(AsyncAdaptedQueuePool):
         users = {record.owner for record in self._records} | self._waiting
         return {task for task in users if task is not None and task is not current_task()}
 
+    async def _wait_for_closing(self) -> None:
+        """Give connections that are being closed, by whichever task, the time to end gracefully."""
+        closing = self._tasks | {task for task in self._closing.values() if task not in (None, current_task())}
+        if closing:
+            await asyncio.wait(closing, timeout=OWNER_SECONDS)
+
     async def _close_checked_out(self) -> int:
-        leaked = [record for record in self._records if record.dbapi_connection is not None]
-        await _each(lambda record: record.invalidate(), leaked)
+        """Close what is still open; return how many of these connections were in use, and not already being closed."""
+        opened = [record for record in self._records if record.dbapi_connection is not None]
+        leaked = [record for record in opened if id(record.dbapi_connection) not in self._closing]
+        await _each(lambda record: record.invalidate(), opened)
         return len(leaked)
 
     def _warn(self, leaked: int) -> None:

@@ -608,6 +608,27 @@ def test_dispose_goes_on_when_a_loop_of_another_thread_is_busy(
     busy.close()
 
 
+def test_a_connection_that_is_being_closed_when_its_loop_closes_is_no_leak(
+    make_engine: EngineMaker, clean_server: ServerWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop is stopped in the middle of what dispose() asked of it, and ends it before it closes."""
+    monkeypatch.setattr("asyncdb_nb.pool.OTHER_LOOP_SECONDS", 0.05)
+    engine = make_engine()
+    busy, free = asyncio.new_event_loop(), threading.Event()
+    thread = threading.Thread(target=busy.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(one(engine), busy).result()
+    busy.call_soon_threadsafe(free.wait)
+    engine.sync_engine.dispose()
+
+    busy.call_soon_threadsafe(busy.stop)
+    free.set()
+    thread.join()
+    busy.close()
+
+    assert not clean_server.wait_for_backends(0, "test_pool")
+
+
 def test_dispose_without_a_loop_closes_what_stopped_loops_hold(
     make_engine: EngineMaker, clean_server: ServerWatch
 ) -> None:
