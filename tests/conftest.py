@@ -25,6 +25,7 @@ import psycopg
 import pytest
 from scenario_count import ScenarioCount
 from server_checks import SECRET, TEST_SETTINGS, ServerWatch
+from waiting import HANG
 
 from asyncdb_nb.server import EmbeddedServer
 
@@ -153,7 +154,7 @@ def run_script(server: EmbeddedServer, tmp_path: Path) -> Callable[..., subproce
     """
 
     def run(
-        code: str, *flags: str, clean: bool = True, env: dict[str, str] | None = None, timeout: float = 60
+        code: str, *flags: str, clean: bool = True, env: dict[str, str] | None = None, timeout: float = HANG
     ) -> subprocess.CompletedProcess[str]:
         script = tmp_path / "script.py"
         script.write_text(code)
@@ -182,7 +183,7 @@ def _url_of(server: EmbeddedServer, database: str) -> str:
 
 def _wait_until_refused(url: str) -> None:
     """Wait until the server has read its rules: the postmaster does so when it gets round to it."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + HANG
     while time.monotonic() < end:
         try:
             psycopg.connect(url).close()

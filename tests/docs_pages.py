@@ -101,7 +101,7 @@ def run_on_a_kernel(blocks: list[Block]) -> None:
     cells = [nbformat.v4.new_code_cell(block.code.rstrip()) for block in blocks]
     for cell, block in zip(cells, blocks, strict=True):
         cell.metadata["tags"] = ["raises-exception"] if block.raises else []
-    client = NotebookClient(nbformat.v4.new_notebook(cells=cells), timeout=60, kernel_manager_class=ThisPythonManager)
+    client = NotebookClient(nbformat.v4.new_notebook(cells=cells), timeout=300, kernel_manager_class=ThisPythonManager)
     client.execute()
     for cell, block in zip(cells, blocks, strict=True):
         block.shown = "".join(shown(output) for output in cell.outputs)

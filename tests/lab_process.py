@@ -14,6 +14,7 @@ from types import TracebackType
 
 import psutil
 from server_checks import TEST_SETTINGS, ServerWatch
+from waiting import HANG
 
 from asyncdb_nb.server import EmbeddedServer
 
@@ -79,7 +80,7 @@ class LabProcess:
 
     def wait(self) -> Ended:
         """Wait for its end."""
-        output, errors = self._process.communicate(timeout=30)
+        output, errors = self._process.communicate(timeout=HANG)
         return Ended(self._process.returncode, output, errors)
 
     def __enter__(self) -> LabProcess:

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import namedtuple_row
+from waiting import HANG
 
 from asyncdb_nb.server import EmbeddedServer
 
@@ -79,14 +80,16 @@ class ServerWatch:
         found = [Backend(*row) for row in rows]
         return [one for one in found if application_name is None or one.application_name == application_name]
 
-    def wait_for_backends(self, number: int, application_name: str | None = None, timeout: float = 5) -> list[Backend]:
+    def wait_for_backends(
+        self, number: int, application_name: str | None = None, timeout: float = HANG
+    ) -> list[Backend]:
         """Wait until that many clients are connected, at most `timeout` seconds; return those there are."""
         end = time.monotonic() + timeout
         while len(found := self.backends(application_name)) != number and time.monotonic() < end:
             time.sleep(0.01)
         return found
 
-    def assert_clean(self, application_name: str | None = None, timeout: float = 5) -> None:
+    def assert_clean(self, application_name: str | None = None, timeout: float = HANG) -> None:
         """Fail if a client is left after `timeout` seconds, or if one vanished since `mark()` without a goodbye."""
         left = self.wait_for_backends(0, application_name, timeout)
         assert not left, f"backends are left: {left}"

@@ -15,11 +15,12 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from waiting import HANG
 
 from asyncdb_nb import AsyncDBError, Database, run
 from asyncdb_nb.errors import NestedLoopError, NotACoroutineError
 
-SLEEPING = "select pid from pg_stat_activity where query like '%pg_sleep(30)' and wait_event = 'PgSleep'"
+SLEEPING = "select pid from pg_stat_activity where query like '%pg_sleep(600)' and wait_event = 'PgSleep'"
 COLOUR = contextvars.ContextVar("COLOUR", default="none")
 
 
@@ -156,12 +157,12 @@ def test_an_interrupt_cancels_the_statement_on_the_server(server, clean_server) 
     async def sleep_on_the_server() -> None:
         connection = await asyncpg.connect(server.url, server_settings={"application_name": "bridge"})
         try:
-            await connection.execute("select pg_sleep(30)")
+            await connection.execute("select pg_sleep(600)")
         finally:
             await connection.close()
 
     def interrupt_when_it_sleeps() -> None:
-        end = time.monotonic() + 10
+        end = time.monotonic() + HANG
         while time.monotonic() < end and not clean_server.query(SLEEPING):
             pass
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)

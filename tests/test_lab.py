@@ -9,10 +9,8 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import time
 import venv
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +21,7 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from lab_process import LabProcess
 from server_checks import ServerWatch
+from waiting import wait_until
 
 from asyncdb_nb.cli import main
 from asyncdb_nb.errors import LessonsFolderError
@@ -97,6 +96,7 @@ def test_without_jupyterlab_it_names_the_extra_and_touches_nothing(
     assert not (tmp_path / "lessons").exists()
 
 
+@pytest.mark.second_tier
 def test_a_lesson_runs_on_this_python_and_the_embedded_server_whatever_is_set_up(
     learner: dict[str, str], tmp_path: Path
 ) -> None:
@@ -127,7 +127,7 @@ def test_a_lesson_runs_on_this_python_and_the_embedded_server_whatever_is_set_up
             values = {name: value["data"]["text/plain"] for name, value in told["user_expressions"].items()}
             assert values == {"server": "True", "python": repr(sys.executable)}
 
-            kernel.execute("await db.frame('select pg_sleep(30)')")
+            kernel.execute("await db.frame('select pg_sleep(600)')")
             wait_until(lambda: watch.query("select 1 from pg_stat_activity where wait_event = 'PgSleep'"))
             ended = lab.stop(signal.SIGINT)
             kernel.stop_channels()
@@ -137,6 +137,7 @@ def test_a_lesson_runs_on_this_python_and_the_embedded_server_whatever_is_set_up
     assert_nothing_is_left(watch, learner)
 
 
+@pytest.mark.second_tier
 def test_jupyterlab_asks_nothing_and_offers_one_kernel(learner: dict[str, str], tmp_path: Path) -> None:
     """No news, no builds; and work that is saved often. SIGTERM ends it as Ctrl-C does, also when it sleeps."""
     with LabProcess(
@@ -158,6 +159,7 @@ def test_jupyterlab_asks_nothing_and_offers_one_kernel(learner: dict[str, str], 
     assert_nothing_is_left(watch, learner)
 
 
+@pytest.mark.second_tier
 def test_it_works_from_an_installed_wheel(learner: dict[str, str], tmp_path: Path) -> None:
     """The lessons come out of the wheel, and the kernel imports what is installed. A closed terminal ends it too."""
     python = install_wheel(tmp_path)
@@ -247,11 +249,3 @@ def assert_nothing_is_left(watch: ServerWatch, learner: dict[str, str]) -> None:
 
     assert not watch.bad_goodbyes()
     assert "database system is shut down" in watch.log_since_mark()
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = 15) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"this did not happen within {seconds} s"
-        time.sleep(0.02)

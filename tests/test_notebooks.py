@@ -45,7 +45,8 @@ def exercises(path: Path) -> list[Any]:
     return [cell for cell in cells(path, "code") if "Not yet." in cell.source]
 
 
-@pytest.mark.timeout(400)  # a kernel for each notebook, on a machine that may be busy
+@pytest.mark.second_tier
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("turn", ["first", "again"])
 def test_scenario_36_stored_outputs_are_what_the_cells_show(
     turn: str, two_learners: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -57,9 +58,22 @@ def test_scenario_36_stored_outputs_are_what_the_cells_show(
     for process in done:
         assert process.returncode == 0, process.stdout[-6000:] + process.stderr[-2000:]
     for learner in two_learners:
-        monkeypatch.setenv("ASYNCDB_NB_HOME", learner["ASYNCDB_NB_HOME"])
-        with closing(ServerWatch(embedded_server())) as watch:
-            assert watch.wait_for_backends(0) == []
+        assert_nobody_is_connected(learner, monkeypatch)
+
+
+def test_the_first_lesson_shows_what_is_stored(
+    learner: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = compared(tmp_path, NOTEBOOKS[:1], learner)
+
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert_nobody_is_connected(learner, monkeypatch)
+
+
+def assert_nobody_is_connected(learner: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASYNCDB_NB_HOME", learner["ASYNCDB_NB_HOME"])
+    with closing(ServerWatch(embedded_server())) as watch:
+        assert watch.wait_for_backends(0) == []
 
 
 def compared(folder: Path, paths: list[Path], learner: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import greenlet_spawn
+from waiting import HANG
 
 from asyncdb_nb import AsyncDBError, LeakWarning, LoopBoundPool, WrongLoopError
 
@@ -202,7 +203,7 @@ def test_a_closing_loop_cancels_the_tasks_that_still_hold_a_connection(
     async def hold() -> None:
         async with engine.connect() as connection:
             started.set()
-            await connection.execute(text("select pg_sleep(30)"))
+            await connection.execute(text("select pg_sleep(600)"))
 
     task = loop.create_task(hold())
     loop.run_until_complete(started.wait())
@@ -284,14 +285,14 @@ async def sleep():
     async with AsyncSession(engine) as session:
         await session.connection()
         started.set()
-        await session.execute(text("select pg_sleep(30)"))
+        await session.execute(text("select pg_sleep(600)"))
 
 async def hold():
     async with AsyncSession(engine) as session:
         await session.connection()
         held.set()
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(30)
+            await asyncio.sleep(600)
 
 held = threading.Event()
 loop = asyncio.new_event_loop()
@@ -308,7 +309,7 @@ def test_daemon_threads_that_open_loops_while_the_interpreter_exits(database_url
     code = DAEMONS.format(url=database_url, seconds=milliseconds / 1000)
 
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=20
+        [sys.executable, "-X", "dev", "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=HANG
     )
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -400,7 +401,7 @@ async def used_and_dropped(make_engine: EngineMaker, **options: Any) -> Callable
 
 
 async def until_gone(watch: ServerWatch) -> None:
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(HANG):
         while watch.backends("test_pool"):
             await asyncio.sleep(0.01)
 
@@ -434,7 +435,7 @@ def test_a_stopped_loop_closes_them_when_it_closes(make_engine: EngineMaker, cle
         gc.collect()
         assert pool() is None
 
-    assert not clean_server.wait_for_backends(0, "test_pool", 1)
+    assert not clean_server.wait_for_backends(0, "test_pool")
 
 
 async def test_connections_in_use_outlive_a_dropped_engine(make_engine: EngineMaker) -> None:
@@ -669,7 +670,7 @@ async def test_tasks_that_wait_for_a_connection_get_one_although_the_pool_is_dis
     make_engine: EngineMaker, clean_server: ServerWatch
 ) -> None:
     for ticks in range(4):  # between a return and its arrival at who waits
-        engine = make_engine(pool_size=1, max_overflow=0, pool_timeout=5)
+        engine = make_engine(pool_size=1, max_overflow=0, pool_timeout=HANG)
         connection = await engine.connect()
         waiting = [asyncio.create_task(one(engine)) for _ in range(3)]
         await asyncio.sleep(0.02)
@@ -685,7 +686,7 @@ async def test_tasks_that_wait_for_a_connection_get_one_although_the_pool_is_dis
 
 
 async def test_tasks_that_wait_do_not_wait_for_a_connect_that_was_cancelled(make_engine: EngineMaker) -> None:
-    engine = make_engine(pool_size=1, max_overflow=0, pool_timeout=5)
+    engine = make_engine(pool_size=1, max_overflow=0, pool_timeout=HANG)
     connecting, *waiting = [asyncio.create_task(one(engine)) for _ in range(3)]
     await asyncio.sleep(0)
 
@@ -772,7 +773,7 @@ if child == 0:
     gc.collect()
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
-loop.run_until_complete(asyncio.wait_for(held.scalar(text("select 1")), 5))
+loop.run_until_complete(asyncio.wait_for(held.scalar(text("select 1")), 90))
 loop.run_until_complete(held.close())
 loop.close()
 """

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import pytest
+
 import asyncdb_nb
 
 ROOT = Path(__file__).parent.parent
@@ -66,6 +68,7 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert PROJECT["version"] == asyncdb_nb.__version__
 
 
+@pytest.mark.second_tier
 def test_the_wheel_has_the_package_and_the_lessons_and_shows_them_anywhere(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=ROOT, check=True)
     (file,) = tmp_path.glob("*.whl")

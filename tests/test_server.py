@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from waiting import HANG
 
 import asyncdb_nb
 from asyncdb_nb.errors import ServerError
@@ -303,7 +304,7 @@ def query(server: EmbeddedServer, statement: str) -> str:
     return str(row[0]) if row else ""
 
 
-def wait_until(condition: Callable[[], bool], timeout: float = 15) -> bool:
+def wait_until(condition: Callable[[], bool], timeout: float = HANG) -> bool:
     """Wait for a condition, at most `timeout` seconds; say whether it came."""
     end = time.monotonic() + timeout
     while not (true := condition()) and time.monotonic() < end:

@@ -13,6 +13,7 @@ from sqlalchemy import ForeignKey, Select, event, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, with_loader_criteria
+from waiting import HANG
 
 from asyncdb_nb import (
     AsyncDBError,
@@ -206,7 +207,7 @@ async def test_scenario_16_a_cancelled_statement_ends_on_the_server(
     async def work() -> None:
         async with session_scope(engine) as session:
             inside.set()
-            await pause(30, session)
+            await pause(600, session)
 
     inside = asyncio.Event()
     task = asyncio.create_task(work())
@@ -214,7 +215,7 @@ async def test_scenario_16_a_cancelled_statement_ends_on_the_server(
     while not any("pg_sleep" in backend.query for backend in clean_server.backends()):
         await asyncio.sleep(0.01)
 
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(HANG):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -229,7 +230,7 @@ async def test_scenario_18_a_timeout_round_a_statement_cancels_it(
 ) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1), session_scope(engine) as session:
-            await pause(30, session)
+            await pause(600, session)
 
     assert not [backend for backend in clean_server.backends() if backend.state == "active"]
 
@@ -298,11 +299,11 @@ async def test_scenario_21_the_error_of_a_gathered_statement_is_the_one_that_is_
 
     with pytest.raises(DBAPIError, match="division by zero"):
         async with session_scope(engine) as session:
-            await asyncio.gather(fail(session), pause(30, session))
+            await asyncio.gather(fail(session), pause(600, session))
 
     with pytest.raises(DBAPIError, match="division by zero"):
         async with session_scope(engine) as one, session_scope(engine) as other:
-            await asyncio.gather(fail(one), pause(30, other))
+            await asyncio.gather(fail(one), pause(600, other))
 
     assert not [backend for backend in clean_server.backends() if backend.state == "active"]
 

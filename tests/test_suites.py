@@ -22,6 +22,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from asyncdb_nb import LoopBoundPool
 
+pytestmark = pytest.mark.second_tier
+
 url = os.environ["DATABASE_URL"].replace("postgresql://", "postgresql+asyncpg://")
 engine = create_async_engine(url, poolclass=LoopBoundPool, pool_pre_ping=True)
 
@@ -42,7 +44,7 @@ def run_suite(database_url: str, tmp_path: Path) -> RunSuite:
             (tmp_path / f"{name}.py").write_text(text)
         command = [sys.executable, "-X", "dev", "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
         environment = os.environ | {"DATABASE_URL": database_url, "PYTHONPATH": str(tmp_path)}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout[-5000:] + done.stderr
         return done.stdout.splitlines()[-1]
 

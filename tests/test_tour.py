@@ -15,6 +15,8 @@ from asyncdb_nb.cli import main
 from asyncdb_nb.errors import NoSuchLessonError
 from asyncdb_nb.lessons import lessons
 
+pytestmark = pytest.mark.second_tier
+
 
 def command(*arguments: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

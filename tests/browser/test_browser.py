@@ -13,11 +13,14 @@ import pytest
 from lab_process import LabProcess
 from notebook_page import NotebookPage, chromium, opened
 from playwright.sync_api import expect
+from waiting import wait_until
 
 from asyncdb_nb.server import EmbeddedServer
 
+pytestmark = pytest.mark.second_tier
+
 ASLEEP = "select 1 from pg_stat_activity where wait_event = 'PgSleep'"
-STOP_ME = 'await session.execute(text("select pg_sleep(60)"))'
+STOP_ME = 'await session.execute(text("select pg_sleep(600)"))'
 
 
 @pytest.fixture(autouse=True)
@@ -65,11 +68,9 @@ def test_a_person_runs_the_first_lesson_stops_a_query_and_goes_on(
 
         stopped = notebook.run_below(f"async with db.session() as session:\n    {STOP_ME}")
         wait_until(lambda: watch.query(ASLEEP))
-        pressed = time.monotonic()
         notebook.press("interrupt")
         expect(stopped).to_have_text(re.compile(rf"^Stopped after \d+\.\d s in line 2: {re.escape(STOP_ME)}[^\n]*$"))
         wait_until(lambda: not watch.query(ASLEEP))
-        assert time.monotonic() - pressed < 5  # it takes a fraction of a second, on a machine that is not busy
         picture(notebook, "3-stopped")
 
         answer = notebook.run_below('await db.frame("select 6 * 7 as answer")')
@@ -90,7 +91,7 @@ def test_a_person_runs_the_first_lesson_stops_a_query_and_goes_on(
 
     assert (ended.status, ended.errors) == (0, "")
     assert ended.output == f"Stopped. Your work is in {tmp_path / 'asyncdb-nb-lessons'}\n"
-    assert "pg_sleep(60)" in (tmp_path / "asyncdb-nb-lessons/01_open_a_session.ipynb").read_text(encoding="utf-8")
+    assert "pg_sleep(600)" in (tmp_path / "asyncdb-nb-lessons/01_open_a_session.ipynb").read_text(encoding="utf-8")
     server = EmbeddedServer(Path(learner["ASYNCDB_NB_HOME"]) / "server")
     wait_until(lambda: not server.status().running)  # with its last user
     watch.close()
@@ -108,7 +109,7 @@ def test_the_stop_button_works_in_fifty_of_fifty_tries(lab: LabProcess) -> None:
         notebook.run_below("from asyncdb_nb import connect\ndb = await connect()")
         notebook.wait_until_idle()
         for number in range(10, 60):
-            stopped = notebook.run_below(f'await db.frame("select pg_sleep(30)")  # {number}')
+            stopped = notebook.run_below(f'await db.frame("select pg_sleep(600)")  # {number}')
             wait_until(lambda: watch.query(ASLEEP))
             pressed = time.monotonic()
             notebook.press("interrupt")
@@ -122,11 +123,3 @@ def test_the_stop_button_works_in_fifty_of_fifty_tries(lab: LabProcess) -> None:
     print(f"longest: {max(took):.2f} s")  # noqa: T201
     assert max(took) < 1
     watch.close()
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 15) -> None:
-    """Wait until a condition holds that only the server knows."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"this did not happen within {seconds} s"
-        time.sleep(0.02)

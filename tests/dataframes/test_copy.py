@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import ORMExecuteState, aliased
+from waiting import HANG
 
 from asyncdb_nb import FrameError, TooManyRowsError, frame, table
 from asyncdb_nb.dataframes import execute
@@ -322,7 +323,7 @@ async def test_cancelling_stops_the_server_at_once(engine: AsyncEngine) -> None:
 
 
 async def _until(session: AsyncSession, condition: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG):
         while not await session.scalar(text(condition)):
             await session.rollback()
 

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
+from waiting import HANG
 
 from asyncdb_nb import Database, frame, frames
 from asyncdb_nb.dataframes import batches
@@ -91,10 +92,10 @@ async def test_a_stream_cancelled_while_it_waits_gives_its_connection_back(datab
     async with Database(database_url, pool_size=1, max_overflow=0) as db:
 
         async def read() -> list[Any]:
-            return [part async for part in db.frames("select pg_sleep(30), g from generate_series(1, 3) g")]
+            return [part async for part in db.frames("select pg_sleep(600), g from generate_series(1, 3) g")]
 
         reading = asyncio.create_task(read())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG):
             while "pg_sleep" not in await _running(database_url):
                 pass
         reading.cancel()
@@ -102,7 +103,7 @@ async def test_a_stream_cancelled_while_it_waits_gives_its_connection_back(datab
             await reading
 
         assert len(await db.frame("select 1 as a")) == 1
-        assert "pg_sleep(30)" not in await _running(database_url)
+        assert "pg_sleep(600)" not in await _running(database_url)
 
 
 async def test_a_command_timeout_is_for_the_server_and_not_for_the_body_of_the_loop(database_url: str) -> None:
@@ -114,11 +115,11 @@ async def test_a_command_timeout_is_for_the_server_and_not_for_the_body_of_the_l
             rows += len(part)
             await asyncio.sleep(0.05)  # not a wait for anything: a body that takes its time
         with pytest.raises(TimeoutError, match="command_timeout"):
-            [part async for part in db.frames("select pg_sleep(30), g from generate_series(1, 3) g")]
+            [part async for part in db.frames("select pg_sleep(600), g from generate_series(1, 3) g")]
 
         assert rows == 20_000
         assert len(await db.frame("select 1 as a")) == 1
-        assert "pg_sleep(30)" not in await _running(database_url)
+        assert "pg_sleep(600)" not in await _running(database_url)
 
 
 async def _running(url: str) -> str:

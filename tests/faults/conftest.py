@@ -25,7 +25,7 @@ def victim() -> Iterator[Victim]:
 
 @pytest.fixture
 async def db(victim: Victim) -> AsyncIterator[Database]:
-    async with Database(victim.url, pool_size=3, max_overflow=0, pool_timeout=5) as db:
+    async with Database(victim.url, pool_size=3, max_overflow=0, pool_timeout=90) as db:
         yield db
         assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
@@ -40,6 +40,6 @@ async def proxy(victim: Victim) -> AsyncIterator[Proxy]:
 async def far(proxy: Proxy) -> AsyncIterator[Database]:
     """The same database, beyond a network that can fail."""
     url = f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres?connect_timeout=2"
-    async with Database(url, pool_size=3, max_overflow=0, pool_timeout=5) as far:
+    async with Database(url, pool_size=3, max_overflow=0, pool_timeout=90) as far:
         yield far
         assert far.engine.pool.checkedout() == 0  # type: ignore[attr-defined]

@@ -17,8 +17,9 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 from server_checks import ServerWatch
+from waiting import HANG
 
-SECONDS = 30  # how long a cell may take
+SECONDS = HANG  # how long a cell may take
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Kernel:
         self.manager.start_kernel(env=os.environ | env, stdout=self._log, stderr=self._log)
         self.client: BlockingKernelClient = self.manager.client()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=60)
+        self.client.wait_for_ready(timeout=SECONDS)
         self.pid: int = self.manager.provisioner.process.pid  # type: ignore[union-attr]
 
     def start(self, code: str, **options: Any) -> str:
@@ -108,7 +109,7 @@ class Kernel:
     def ask(self, kind: str, **content: Any) -> dict[str, Any]:
         """Ask something on the control channel."""
         self.client.control_channel.send(self.client.session.msg(kind, content))
-        return self.client.get_control_msg(timeout=10)["content"]  # type: ignore[no-any-return]
+        return self.client.get_control_msg(timeout=SECONDS)["content"]  # type: ignore[no-any-return]
 
     def hear_output(self, sent: str) -> str:
         """Wait until a cell has printed something, and return it; `wait()` will not hear it again."""
@@ -149,7 +150,7 @@ class Kernel:
     def is_alive(self) -> bool:
         return bool(self.manager.is_alive())
 
-    def wait_for_end(self, seconds: float = 6) -> None:
+    def wait_for_end(self, seconds: float = SECONDS) -> None:
         end = time.monotonic() + seconds
         while self.is_alive() and time.monotonic() < end:
             time.sleep(0.02)
@@ -171,7 +172,7 @@ class Kernel:
     def restart(self) -> None:
         """Restart, and wait until the new process answers."""
         self.manager.restart_kernel()
-        self.client.wait_for_ready(timeout=60)
+        self.client.wait_for_ready(timeout=SECONDS)
 
 
 KernelMaker = Callable[..., Kernel]
@@ -184,15 +185,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from asyncdb_nb import connect, run, session_scope
 db = await connect()
 """
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = 5) -> Any:
-    """Wait until a condition holds, and return what it returned."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"this did not happen within {seconds} s"
-        time.sleep(0.01)
-    return found
 
 
 def asleep(watch: ServerWatch, name: str = "kernel", number: int = 1) -> bool:

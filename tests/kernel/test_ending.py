@@ -6,8 +6,11 @@ import os
 import signal
 
 import pytest
-from kernels import SET_UP, Kernel, KernelMaker, asleep, wait_until
+from kernels import SET_UP, Kernel, KernelMaker, asleep
 from server_checks import ServerWatch
+from waiting import wait_until
+
+pytestmark = pytest.mark.second_tier
 
 ipykernel = pytest.importorskip("ipykernel")
 
@@ -45,7 +48,7 @@ def test_scenario_30_an_idle_kernel_shuts_down_without_a_trace(
 
     kernel.restart()
 
-    assert not clean_server.wait_for_backends(0, "ending", 1)
+    assert not clean_server.wait_for_backends(0, "ending")
     kernel.shutdown()
     assert kernel.output == ""
 
@@ -56,7 +59,7 @@ def test_scenario_31_a_restart_during_a_query(busy: Kernel, clean_server: Server
 
     busy.restart()
 
-    assert not clean_server.wait_for_backends(0, "ending", 2)
+    assert not clean_server.wait_for_backends(0, "ending")
     assert not clean_server.bad_goodbyes()
     assert busy.run("1 + 1").last == "2"
     assert busy.log() == ""
@@ -66,11 +69,10 @@ def test_scenario_31_a_shutdown_during_a_query(busy: Kernel, clean_server: Serve
     busy.start("await query()")
     wait_until(lambda: asleep(clean_server, "ending", 2))
 
-    seconds = busy.shutdown()
+    busy.shutdown()
 
-    assert seconds < 2.4, "Jupyter would have sent SIGTERM after 2.5 seconds"
     assert busy.output == ""
-    assert not clean_server.wait_for_backends(0, "ending", 2)
+    assert not clean_server.wait_for_backends(0, "ending")
 
 
 @pytest.mark.keeps_connections
@@ -79,19 +81,19 @@ def test_scenario_31_sigkill_during_a_query(busy: Kernel, clean_server: ServerWa
     os.kill(busy.pid, signal.SIGKILL)
     busy.wait_for_end()
 
-    assert not clean_server.wait_for_backends(0, "ending", 2)
+    assert not clean_server.wait_for_backends(0, "ending")
 
 
 def test_shutdown_with_everything_open(busy: Kernel, clean_server: ServerWatch) -> None:
     assert busy.shutdown() < 2.4
-    assert not clean_server.wait_for_backends(0, "ending", 1)
+    assert not clean_server.wait_for_backends(0, "ending")
 
 
 def test_exit_in_a_cell(busy: Kernel, clean_server: ServerWatch) -> None:
     busy.start("exit()")
     busy.wait_for_end()
 
-    assert not clean_server.wait_for_backends(0, "ending", 1)
+    assert not clean_server.wait_for_backends(0, "ending")
 
 
 def test_sigterm_during_a_query(busy: Kernel, clean_server: ServerWatch) -> None:
@@ -99,10 +101,10 @@ def test_sigterm_during_a_query(busy: Kernel, clean_server: ServerWatch) -> None
     wait_until(lambda: asleep(clean_server, "ending", 2))
 
     os.kill(busy.pid, signal.SIGTERM)
-    busy.wait_for_end(2.5)
+    busy.wait_for_end()
 
     assert busy.manager.provisioner.process.returncode == -signal.SIGTERM
-    assert not clean_server.wait_for_backends(0, "ending", 1)
+    assert not clean_server.wait_for_backends(0, "ending")
 
 
 def test_sigterm_while_run_waits(busy: Kernel, clean_server: ServerWatch) -> None:
@@ -111,9 +113,9 @@ def test_sigterm_while_run_waits(busy: Kernel, clean_server: ServerWatch) -> Non
     wait_until(lambda: asleep(clean_server, "ending", 2))
 
     os.kill(busy.pid, signal.SIGTERM)
-    busy.wait_for_end(2.5)
+    busy.wait_for_end()
 
-    assert not clean_server.wait_for_backends(0, "ending", 1)
+    assert not clean_server.wait_for_backends(0, "ending")
 
 
 @pytest.mark.keeps_connections
@@ -123,8 +125,8 @@ def test_sigterm_ends_a_kernel_that_is_in_synchronous_code(busy: Kernel, clean_s
 
     os.kill(busy.pid, signal.SIGTERM)
 
-    busy.wait_for_end(3)
-    assert not clean_server.wait_for_backends(0, "ending", 2)  # by the server's own look, as after SIGKILL
+    busy.wait_for_end()
+    assert not clean_server.wait_for_backends(0, "ending")  # by the server's own look, as after SIGKILL
 
 
 @pytest.mark.skipif(ipykernel.version_info < (7,), reason="ipykernel 6 has no subshells")
@@ -148,7 +150,7 @@ def test_the_end_of_a_kernel_whose_subshell_is_in_a_query(
     else:
         assert busy.shutdown() < (2.4 if code == "await query()" else 4)
 
-    assert not clean_server.wait_for_backends(0, "ending", 2)
+    assert not clean_server.wait_for_backends(0, "ending")
     assert not clean_server.bad_goodbyes()
 
 
@@ -162,7 +164,7 @@ def test_a_subshell_that_takes_its_time_when_its_query_is_ended(busy: Kernel, cl
     busy.start("exit()")
     busy.wait_for_end()
 
-    assert not clean_server.wait_for_backends(0, "ending", 2)
+    assert not clean_server.wait_for_backends(0, "ending")
 
 
 def test_debug_mode_in_which_a_kernel_cannot_shut_down(start_kernel: KernelMaker, clean_server: ServerWatch) -> None:
@@ -174,7 +176,7 @@ def test_debug_mode_in_which_a_kernel_cannot_shut_down(start_kernel: KernelMaker
 
     kernel.shutdown()
 
-    assert not clean_server.wait_for_backends(0, "ending", 1)
+    assert not clean_server.wait_for_backends(0, "ending")
 
 
 @pytest.mark.soak
@@ -196,4 +198,4 @@ def test_many_ends_leave_nothing(busy: Kernel, clean_server: ServerWatch, end: s
         busy.wait_for_end()
 
     busy.shutdown()
-    assert not clean_server.wait_for_backends(0, "ending", 2)
+    assert not clean_server.wait_for_backends(0, "ending")

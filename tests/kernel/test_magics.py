@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
-from kernels import Kernel, KernelMaker, asleep, wait_until
+from kernels import Kernel, KernelMaker, asleep
 from server_checks import ServerWatch
+from waiting import wait_until
 
 from asyncdb_nb.kernel.awaiting import with_awaits
 
@@ -107,14 +107,12 @@ def test_the_doctor_asks_for_the_next_cell_and_the_status_does_not(start_kernel:
 
 
 def test_stop_stops_it(kernel: Kernel, clean_server: ServerWatch) -> None:
-    sent = kernel.start("%%asql\nselect pg_sleep(30)")
+    sent = kernel.start("%%asql\nselect pg_sleep(600)")
     wait_until(lambda: asleep(clean_server, "magics"))
 
-    stopped = time.monotonic()
     kernel.interrupt()
 
     reply = kernel.wait(sent)
-    assert time.monotonic() - stopped < 1
     assert reply.error == "CancelledError"
     assert reply.last.endswith(" s in line 1: %%asql. The transaction was rolled back.")
 
@@ -164,7 +162,7 @@ def test_status_shows_each_database_and_its_loops(kernel: Kernel) -> None:
 def test_status_counts_no_connection_that_a_stop_has_ended(kernel: Kernel, clean_server: ServerWatch) -> None:
     """Their places in the pool are kept, and empty."""
     kernel.run("%asql select 1\nawait db.engine.dispose()")
-    sent = kernel.start("await asyncio.gather(*(db.frame('select pg_sleep(60)') for _ in range(3)))")
+    sent = kernel.start("await asyncio.gather(*(db.frame('select pg_sleep(600)') for _ in range(3)))")
     wait_until(lambda: asleep(clean_server, "magics", 3))
     kernel.interrupt()
     kernel.wait(sent)

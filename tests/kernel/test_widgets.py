@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from kernels import Kernel, asleep, wait_until
+from kernels import Kernel, asleep
 from server_checks import ServerWatch
+from waiting import wait_until
 
 ipykernel = pytest.importorskip("ipykernel")
 pytestmark = pytest.mark.keeps_connections
@@ -35,7 +36,7 @@ def fails(button):
     run(db.frame("select nonsense"))
 
 def takes_long(button):
-    run(db.frame("select pg_sleep(30)"))
+    run(db.frame("select pg_sleep(600)"))
 
 def notes(button):
     handled.append((threading.current_thread() is threading.main_thread(), time.monotonic()))
@@ -96,8 +97,8 @@ def test_stop_ends_what_a_button_waits_for(kernel: Kernel, clean_server: ServerW
 
     kernel.interrupt()
 
-    kernel.hear(sent, 2)
-    wait_until(lambda: asleep(clean_server, kernel.name, 0), 1)
+    kernel.hear(sent)
+    wait_until(lambda: asleep(clean_server, kernel.name, 0))
     assert kernel.run("1").last == "1"
 
 

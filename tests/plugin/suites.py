@@ -92,7 +92,7 @@ def pytest_runtest_teardown(item, nextitem):
         "select state, query from pg_stat_activity "
         "where datname like 'asyncdb_test_%' and application_name <> 'asyncdb_nb: pytest' and {what}"
     )
-    end = time.monotonic() + 1
+    end = time.monotonic() + 90
     while left := item.config.look.execute(statement).fetchall():
         assert time.monotonic() < end, f"backends are left: {{left}}"
     return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from suites import CONFTEST, OWN_ENGINES, RunSuite
 
-pytestmark = pytest.mark.usefixtures("clean_server")
+pytestmark = [pytest.mark.second_tier, pytest.mark.usefixtures("clean_server")]
 
 CLEAN_SUITE = """
 import asyncio
@@ -148,7 +148,7 @@ async def test_sqlite_whose_connections_serve_any_loop(memory, number):
 IN_THE_BACKGROUND = """
 import psycopg
 
-pytestmark = [pytest.mark.asyncdb(isolation="clone"), pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.asyncdb(isolation="clone"), pytest.mark.timeout(300)]
 
 def rows(statement, number):
     while len(found := look.execute(statement).fetchall()) != number:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import psycopg
-import pytest
 from server_checks import ServerWatch
 from sqlalchemy import URL
 
@@ -28,7 +27,6 @@ def wait_for(watch: ServerWatch, statement: str, number: int) -> None:
         pass
 
 
-@pytest.mark.timeout(20)
 def test_nothing_is_being_made_when_the_clones_are_closed(server: EmbeddedServer, clean_server: ServerWatch) -> None:
     """The copy is stopped, so that the keeper, which drops everything next, can be sure to have seen everything."""
     being_made = "select query from pg_stat_activity where state = 'active' and query like 'create database%'"

@@ -31,7 +31,7 @@ async def test_leaves_a_query(asyncdb):
         async with asyncdb.session() as session:
             await session.execute(text("select 1"))
             begun.set()
-            await session.execute(text("select pg_sleep(60)"))
+            await session.execute(text("select pg_sleep(600)"))
 
     global task
     begun = asyncio.Event()
@@ -61,7 +61,7 @@ def test_scenario_08_and_09_what_a_test_leaves_is_its_own_fault(run_suite: RunSu
     result.stdout.fnmatch_lines(
         [
             f"test_forgets_a_session* left a session*, opened at test_it.py:{session_line} in test_forgets_a_session;*",
-            f"test_leaves_a_query* left a query*, opened at test_it.py:{query_line} in work;*'select pg_sleep(60)'*",
+            f"test_leaves_a_query* left a query*, opened at test_it.py:{query_line} in work;*'select pg_sleep(600)'*",
         ]
     )
 
@@ -88,13 +88,13 @@ class TestEach:
         await add(asyncdb)
         async with asyncio.timeout(0.1):
             async with asyncdb.session() as session:
-                await session.execute(text("select pg_sleep(30)"))
+                await session.execute(text("select pg_sleep(600)"))
 
     @pytest.mark.timeout(0.3, method="signal")
     async def test_is_timed_out_by_a_signal(self, asyncdb, isolation):
         await add(asyncdb)
         async with asyncdb.session() as session:
-            await session.execute(text("select pg_sleep(30)"))
+            await session.execute(text("select pg_sleep(600)"))
 
     async def test_is_clean(self, asyncdb, isolation):
         assert await count(asyncdb) == 0
@@ -103,7 +103,9 @@ class TestEach:
 
     result = run_suite("--durations=0", quiet=False, files=files, passed=3, failed=9, errors=3)
 
-    result.stdout.fnmatch_lines(["*timed_out_by_a_signal* left a query that is still running, *'select pg_sleep(30)'*"])
+    result.stdout.fnmatch_lines(
+        ["*timed_out_by_a_signal* left a query that is still running, *'select pg_sleep(600)'*"]
+    )
     seconds = [float(line.split("s")[0]) for line in result.outlines if re.match(r"\d+\.\d\ds teardown ", line)]
     assert seconds
     assert max(seconds) < 1
@@ -160,7 +162,7 @@ async def test_leaves_a_call_for_a_frame(asyncdb, number):
     await add(asyncdb)
     begun = asyncio.Event()
     event.listen(asyncdb.engine.sync_engine, "before_cursor_execute", lambda *_: begun.set())
-    kept.append(asyncio.create_task(asyncdb.frame("select pg_sleep(60)")))  # LINE
+    kept.append(asyncio.create_task(asyncdb.frame("select pg_sleep(600)")))  # LINE
     await begun.wait()
 
 async def test_sees_nothing_of_it(asyncdb, number):
@@ -174,7 +176,7 @@ def check_commits(result: pytest.RunResult) -> None:
     result.stdout.fnmatch_lines_random(
         [
             f"test_leaves_a_frame_half_read* left a session *, opened at test_it.py:{lines[0]} in test_leaves_*",
-            f"test_leaves_a_call_for_a_frame* left a query *, opened at test_it.py:{lines[1]} in *pg_sleep(60)'*",
+            f"test_leaves_a_call_for_a_frame* left a query *, opened at test_it.py:{lines[1]} in *pg_sleep(600)'*",
         ]
     )
 

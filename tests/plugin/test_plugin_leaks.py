@@ -23,7 +23,7 @@ async def leave_behind(db, in_a_query):
         async with db.session() as session:  # LINE of task and query
             await session.execute(text("select 1"))
             begun.set()
-            await (session.execute(text("select pg_sleep(60)")) if in_a_query else asyncio.sleep(60))
+            await (session.execute(text("select pg_sleep(600)")) if in_a_query else asyncio.sleep(60))
 
     begun = asyncio.Event()
     kept.append(asyncio.create_task(doze()))

@@ -123,7 +123,7 @@ async def engine({backend}):
     yield engine
     await engine.dispose()
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
-        end = time.monotonic() + 1
+        end = time.monotonic() + 90
         while connection.execute(LEFT).fetchone()[0]:
             assert time.monotonic() < end, "backends are left"
 
@@ -217,12 +217,12 @@ def use_in_child(db):
     done = []
     thread = threading.Thread(target=lambda: done.append(asyncio.run(count(db))))
     thread.start()
-    thread.join(10)
+    thread.join(90)
     return bool(done)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"),  # Python 3.12: forks beside threads
-    pytest.mark.timeout(20),
+    pytest.mark.timeout(300),
     pytest.mark.parametrize("isolation", [
         pytest.param(name, marks=pytest.mark.asyncdb(isolation=name)) for name in ("rollback", "clone")
     ]),

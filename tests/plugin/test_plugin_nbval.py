@@ -16,7 +16,7 @@ from asyncdb_nb.pytest_plugin import nbval
 from asyncdb_nb.pytest_plugin.nbval import HEADER
 from asyncdb_nb.server import EmbeddedServer
 
-pytestmark = pytest.mark.usefixtures("clean_server")
+pytestmark = [pytest.mark.second_tier, pytest.mark.usefixtures("clean_server")]
 
 STABLE = {
     "from asyncdb_nb import connect\ndb = await connect()": "",
@@ -59,7 +59,7 @@ def run_notebooks(pytester: pytest.Pytester, server: EmbeddedServer, monkeypatch
             monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
             plugins = ("-p", "no:asyncio")  # it would warn of a setting that is not given here
         command = ("-m", "pytest", "-p", "no:cacheprovider", *plugins, "--nbval-current-env")
-        return pytester.run(sys.executable, *command, *options, timeout=100)
+        return pytester.run(sys.executable, *command, *options, timeout=300)
 
     return run
 

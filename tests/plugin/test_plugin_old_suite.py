@@ -12,18 +12,19 @@ import pytest
 from server_checks import ServerWatch
 from suites import MODES, PLUGINS
 
+pytestmark = pytest.mark.second_tier
+
 SUITE = Path(__file__).parent / "old_suite"
 
 
 @dataclass
 class Outcome:
-    """What came of a run: numbers of tests, lines of the server's log about clients that vanished, and seconds."""
+    """What came of a run: numbers of tests, and lines of the server's log about clients that vanished."""
 
     passed: int
     failed: int
     warnings: int
     vanished: int
-    seconds: float  # as pytest reports them, without the interpreter's start, which is the same for all
     output: str
 
 
@@ -49,13 +50,12 @@ def run_old_suite(
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         clean_server.mark()
         options = (*PLUGINS, *MODES["asyncio"], "-p", "no:cacheprovider", "--tb=line")
-        result = pytester.run(sys.executable, "-m", "pytest", *options, timeout=60)
+        result = pytester.run(sys.executable, "-m", "pytest", *options, timeout=300)
         clean_server.wait_for_backends(0)
         counts = result.parseoutcomes()
         return Outcome(
             *(counts.get(name, 0) for name in ("passed", "failed", "warnings")),
             vanished=len(clean_server.bad_goodbyes()),
-            seconds=float(result.outlines[-1].split(" in ")[1].split("s")[0]),
             output="\n".join(result.outlines),
         )
 
@@ -66,13 +66,11 @@ def run_old_suite(
 def test_the_old_suite_three_ways(run_old_suite: Run) -> None:
     """The default pool and the old recipe fail all but the first tests; one line of the plugin makes sixty pass.
 
-    Both leave clients that vanish in the server's log, and the recipe sleeps. The plugin's run is five times as fast.
+    Both leave clients that vanish in the server's log.
     """
     default_pool = run_old_suite("default_pool")
     old_recipe = run_old_suite("old_recipe")
     plugin = run_old_suite("default_pool", ini="asyncdb_cure = true")
-    if old_recipe.seconds <= 5 * plugin.seconds:  # a busy machine may have paused the one of them that does not sleep
-        plugin = run_old_suite("default_pool", ini="asyncdb_cure = true")
 
     assert (default_pool.passed, default_pool.failed) == (4, 56)
     assert "attached to a different loop" in default_pool.output
@@ -82,4 +80,3 @@ def test_the_old_suite_three_ways(run_old_suite: Run) -> None:
     assert old_recipe.vanished > 0
     assert (plugin.passed, plugin.failed, plugin.warnings, plugin.vanished) == (60, 0, 0, 0), plugin.output
     assert "asyncdb_nb: every async engine of this process gets LoopBoundPool" in plugin.output
-    assert old_recipe.seconds > 5 * plugin.seconds

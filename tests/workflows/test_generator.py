@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import create_async_engine
+from waiting import HANG
 
 from asyncdb_nb import Database, LoopBoundPool
 from asyncdb_nb.errors import SchemaTakenError
@@ -66,7 +67,7 @@ async def test_ensuring_a_sample_that_is_there_waits_for_nobody(db: Database):
     async with db.session() as other:
         await seed_workflows(other, **SMALL, replace=True)
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG):
             assert isinstance(await ensure_sample(db), Seeded)
 
 
