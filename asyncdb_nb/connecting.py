@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from asyncdb_nb.errors import ConnectError
+from asyncdb_nb.frozen_clock import import_extension
 from asyncdb_nb.identity import application_name
 from asyncdb_nb.pool import LoopBoundPool
 from asyncdb_nb.target import EMBEDDED, Target
@@ -53,6 +54,7 @@ def make_engine(where: Target, options: dict[str, Any]) -> AsyncEngine:
     opener = arguments.pop("async_creator_fn", None)
     connect_args = {name: arguments.pop(name) for name in _OF_THE_DIALECT if name in arguments}
     connect_args["async_creator_fn"] = Connector(where, arguments, opener)
+    import_extension("asyncpg")
     return create_async_engine(where.url_without_password, connect_args=connect_args, **options)
 
 

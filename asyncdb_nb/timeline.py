@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from asyncdb_nb import listening
+from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.recording import Event, Recorder
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Trace:
             - `took` (Float64): how many seconds a statement took, well or not; NA for all else
             - `detail` (str): a statement's SQL in one line, or an error
         """
+        libraries.load()
         import pandas as pd
 
         events = self.events

@@ -10,13 +10,13 @@ import pytest
 import asyncdb_nb
 
 LAYERS = """
-errors
+errors frozen_clock
 ctrl_c loops standstill keepalive ping guard first_connect goodbye custody subpool pool
 libpq target urls identity
 committing sessions
 pending async_for
-dataframes.types dataframes.wire dataframes.array_text dataframes.native dataframes.memory dataframes.fitting
-dataframes.columns
+dataframes.types dataframes.wire dataframes.array_text dataframes.native dataframes.libraries dataframes.memory
+dataframes.fitting dataframes.columns
 dataframes.decode.layout dataframes.decode.chain dataframes.decode.cells dataframes.decode.walk
 dataframes.decode.framing dataframes.decode.values dataframes.decode.text
 dataframes.decode.numeric_head dataframes.decode.numeric_text dataframes.decode.numeric

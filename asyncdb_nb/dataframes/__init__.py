@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from asyncdb_nb.async_for import AsyncFor
 from asyncdb_nb.dataframes import columns as assembly
+from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes import rows as results_
 from asyncdb_nb.dataframes.columns import Column
 from asyncdb_nb.dataframes.reading import Reading
@@ -251,6 +252,7 @@ def to_frame(results: Any, *, dtype_backend: DtypeBackend = None) -> pd.DataFram
     check_backend(dtype_backend)
     if isinstance(results, Pending):
         raise FrameError(f"There are no results yet. {results!r}")
+    libraries.load()
     columns, count = results_.columns(results)
     return assembly.to_frame(columns, count, dtype_backend)
 

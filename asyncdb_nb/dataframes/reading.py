@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from asyncdb_nb.dataframes import rows
+from asyncdb_nb.dataframes import libraries, rows
 from asyncdb_nb.dataframes.advice import advice
 from asyncdb_nb.dataframes.columns import Column, joined
 from asyncdb_nb.dataframes.copy import Part
@@ -100,6 +100,7 @@ class Reading:
     async def columns(self) -> tuple[list[Column], int]:
         """Read all rows, or up to `max_rows` of them."""
         try:
+            await libraries.loaded()
             with advice(self._statement, self._params):
                 columns, count = await self._all()
         finally:
@@ -110,6 +111,7 @@ class Reading:
 
     async def part(self, count: int) -> tuple[list[Column], int]:
         """Read the next `count` rows, fewer at the end."""
+        await libraries.loaded()
         with advice(self._statement, self._params):
             columns, found = await self._some(count)
         self._rows += found

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.kernel.ending import Ending
 from asyncdb_nb.kernel.hints import Hints
 from asyncdb_nb.kernel.hygiene import Hygiene
@@ -36,14 +37,22 @@ _installed: dict[type, Part] = {}
 
 
 def load(shell: InteractiveShell) -> None:
-    """Put everything on a shell: `%load_ext asyncdb_nb`. A second time does nothing."""
+    """Put everything on a shell: `%load_ext asyncdb_nb`, in a cell, a startup file or IPython's configuration.
+
+    It is put on entirely or not at all; a second time does nothing.
+    """
     from asyncdb_nb.kernel.magics import Magics  # here: it imports database, which switches this on
 
     parts: tuple[Any, ...] = (Interrupts, Hygiene, Ending, Hints, Tracebacks, Magics)
-    for kind in parts:
-        if kind not in _installed:
-            part = _installed[kind] = kind(shell)
-            part.install()
+    try:
+        for kind in parts:
+            if kind not in _installed:
+                part = kind(shell)
+                part.install()
+                _installed[kind] = part
+    except BaseException:
+        unload(shell)
+        raise
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -59,3 +68,4 @@ def switch_on() -> None:
     shell: Any = get_ipython()
     if shell is not None:
         load(shell)
+        libraries.begin()  # for the first frame

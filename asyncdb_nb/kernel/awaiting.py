@@ -3,7 +3,7 @@ Write the `await` that an asynchronous magic needs, into the Python that IPython
 
 IPython has no asynchronous magics: `df = %asql ...` becomes a call, and the call of a magic that returns a coroutine
 shows the coroutine. With `await` before it, it runs on the cell's own loop and can be stopped. Where Python cannot
-await (in a `def`, under `%%time` or `%%capture`), the call is handed to `asyncdb_nb.run` instead.
+await (in a `def`, under `%%time` or `%%capture`, after `%autoawait False`), the call is handed to `asyncdb_nb.run` instead.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ class Ending:
     def __init__(self, shell: InteractiveShell) -> None:
         self._events: Any = shell.events
         self._kernel: Any = getattr(shell, "kernel", None)
+        self._loop: asyncio.AbstractEventLoop | None = None  # the kernel's, which has not begun to run at its start-up
         self._handler = self._on_sigterm
 
     def install(self) -> None:
@@ -40,8 +41,9 @@ class Ending:
             return
         _logger(self._kernel).addFilter(_is_of_interest)
         self._events.register("post_run_cell", _forgive)
+        self._events.register("pre_run_cell", self._note_loop)
         if _in_main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            self._loop = asyncio.get_running_loop()
+            self._note_loop()
             signal.signal(signal.SIGTERM, self._handler)
 
     def uninstall(self) -> None:
@@ -49,13 +51,18 @@ class Ending:
         if self._kernel is not None:
             _logger(self._kernel).removeFilter(_is_of_interest)
             self._events.unregister("post_run_cell", _forgive)
+            self._events.unregister("pre_run_cell", self._note_loop)
         if _in_main_thread() and signal.getsignal(signal.SIGTERM) is self._handler:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
+    def _note_loop(self, info: Any = None) -> None:
+        if _in_main_thread():
+            self._loop = asyncio._get_running_loop() or self._loop
+
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
-        if self._loop.is_running():
-            self._loop.call_soon_threadsafe(self._close)
+        if self._loop is not None and self._loop.is_running():
+            self._loop.call_soon_threadsafe(self._close, self._loop)
             # a cell may hold the loop: in `run()`, whose own loop is closed here, or in something that never ends
             threading.Thread(target=loops.finish_now, args=[self._loop], daemon=True).start()
             last_resort = threading.Timer(loops.EXIT_SECONDS, os._exit, [128 + number])
@@ -65,8 +72,8 @@ class Ending:
             loops.finish_now()
             _die()
 
-    def _close(self) -> None:
-        self._closing = self._loop.create_task(loops.finish_all())
+    def _close(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._closing = loop.create_task(loops.finish_all())
         self._closing.add_done_callback(_die)
 
 

@@ -8,7 +8,8 @@ while a cell awaits, SIGINT comes here: the loop is woken, the task is cancelled
 
 No cancellation reaches a cell that is in a long calculation, in the body of its `async for`, say. After half a second
 KeyboardInterrupt is raised there, but not in a library that speaks to the server, nor in another task; a second Stop
-raises it at once. A second Stop also cancels again, for a cell that swallowed the first.
+raises it at once. A second Stop also cancels again, for a cell that swallowed the first. Neither is raised while a
+library is imported: an import that is torn apart can break it (numpy, say), and even Python's import lock, for good.
 
 Synchronous cells are left to Python, which serves them well; only what `run()` waited for is told in one line, too.
 """
@@ -122,9 +123,12 @@ class Interrupts:
         if cell is None:
             signal.default_int_handler(number, frame)
             return
+        importing = whereabouts.is_importing_library(frame)
         if cell.insists:
             cell.insists = False
-            if self._is_calculating(cell, frame) and whereabouts.is_in_own_code(self._shell.user_ns, frame):
+            if importing:
+                _thread.start_new_thread(self._insist, (cell,))
+            elif self._is_calculating(cell, frame) and whereabouts.is_in_own_code(self._shell.user_ns, frame):
                 signal.default_int_handler(number, frame)
             return
         if cell.stopped is None:
@@ -133,7 +137,7 @@ class Interrupts:
                 cell.previous(number, frame)  # the kernel's own way to cancel the cell
             else:
                 cell.loop.call_soon_threadsafe(cell.cancel)
-        elif self._is_calculating(cell, frame):
+        elif self._is_calculating(cell, frame) and not importing:
             signal.default_int_handler(number, frame)
         else:
             cell.loop.call_soon_threadsafe(cell.cancel)

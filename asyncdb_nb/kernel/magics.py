@@ -164,7 +164,8 @@ class Magics:
 
     def _write_awaits(self, lines: list[str]) -> list[str]:
         # code that a magic of the running cell has transformed (`%%time`, `%%capture`) cannot await
-        return with_awaits(lines, _ASYNCHRONOUS, can_await=not self._in_cell)
+        can_await = self._shell.autoawait and not self._in_cell
+        return with_awaits(lines, _ASYNCHRONOUS, can_await=can_await)
 
     def _begin(self, info: Any) -> None:
         self._in_cell, self._came_late = True, False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import re
+import sysconfig
 from collections.abc import Iterator
 from types import CodeType, FrameType, TracebackType
 from typing import Any
@@ -12,6 +13,8 @@ from greenlet import getcurrent  # type: ignore[import-untyped]
 
 SHOWN = 70  # characters of a line
 
+_IMPORTS = ("importlib._bootstrap", "importlib._bootstrap_external")
+_INSTALLED = ("<frozen", sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
 _LIBRARIES = ("asyncdb_nb.", "asyncpg.", "sqlalchemy.")  # in which a KeyboardInterrupt would break a connection
 
 _MAGIC = re.compile(r"(?:await )?get_ipython\(\)\.run_(?:(cell)|line)_magic\('(\w+)', '((?:[^'\\]|\\.)*)'(?(1).*|\))")
@@ -30,6 +33,20 @@ def is_in_own_code(namespace: dict[str, Any], frame: FrameType | None) -> bool:
         if f"{each.f_globals.get('__name__')}.".startswith(_LIBRARIES):
             return False
     return False
+
+
+def is_importing_library(frame: FrameType | None) -> bool:
+    """Tell whether the running code imports an installed module; a script of the user's own may be interrupted."""
+    body = None  # of the module that is imported; none while one is looked for, or is an extension
+    for each in _stack(frame):
+        if each.f_globals.get("__name__") in _IMPORTS:
+            return body is None or _is_installed(body.f_code.co_filename)
+        body = each
+    return False
+
+
+def _is_installed(file: str) -> bool:
+    return file.startswith(_INSTALLED) or "site-packages" in file or "dist-packages" in file
 
 
 def passed(code: CodeType, traceback: TracebackType | None) -> bool:

@@ -239,3 +239,15 @@ def test_the_await_is_written_where_the_magic_is_called(source: str, expected: s
     if expected is None:
         expected = f"get_ipython().run_line_magic('time', '')\nawait {CALL}; await {CALL}\n"
     assert "".join(lines) == expected
+
+
+def test_it_works_where_cells_do_not_await(start_kernel: KernelMaker) -> None:
+    kernel = start_kernel("autoawait")
+    kernel.run("from asyncdb_nb import connect\ndb = await connect()")
+
+    kernel.run("%autoawait False")
+
+    assert kernel.run("%asql select 8 as n").last.endswith("8")
+    assert kernel.run("df = %asql select 9 as n\ndf.n.tolist()").last == "[9]"
+    assert kernel.run("%%asql\nselect 10 as n").last.endswith("10")
+    kernel.run("%autoawait True\nawait db.aclose()")
