@@ -7,7 +7,9 @@ to cancel it, and its answer is waited for: either the transaction is durable or
 carries a note that says which. Only a server that does not answer leaves it open, and the note says that.
 
 When a statement has failed and the error was caught, PostgreSQL answers COMMIT by a rollback, and drivers take that for
-a success. Here it is an error.
+a success. Here it is an error. `commands.py` hears the answer, whoever sends the COMMIT. A session with several
+connections has to know before it sends the first one, and another driver's answer is not heard: there the server is
+asked before.
 """
 
 from __future__ import annotations
@@ -16,9 +18,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
+from asyncdb_nb.commands import Commands
 from asyncdb_nb.errors import CommitRolledBackError
 
 BY_ITSELF_SECONDS = 0.2  # how long a cancelled COMMIT may still take before the server is asked to cancel it
@@ -26,57 +31,141 @@ ANSWER_SECONDS = 2.0  # how long the server's answer to that is waited for
 
 COMMITTED = "The transaction was committed: the cancellation came too late to prevent it."
 NOT_COMMITTED = "The transaction was not committed; nothing of it was kept."
+_FAILED = "25P02"  # in_failed_sql_transaction
 UNKNOWN = (
     "Whether the transaction was committed cannot be known: the server did not answer. "
     "Look for its rows before you repeat it."
 )
+IN_PARTS = "The session's transactions did not end alike: "
 
 
-async def commit(session: AsyncSession, send: Callable[[], Awaitable[None]], *, readonly: bool = False) -> None:
+def refuse_rollbacks(session: Session) -> None:
+    """Have each commit of a session fail that the server answers with a rollback, whoever asks for it."""
+    watched: list[Commands] = []
+
+    def begun(session: Session, transaction: Any, connection: Connection) -> None:
+        commands = _commands(connection)
+        if commands is not None and not any(commands is known for known in watched):
+            commands.watchers += 1
+            watched.append(commands)
+
+    def ended(session: Session, transaction: Any) -> None:
+        if transaction.parent is None:
+            while watched:
+                watched.pop().watchers -= 1
+
+    event.listen(session, "after_begin", begun)
+    event.listen(session, "before_commit", _ask_before)
+    event.listen(session, "after_transaction_end", ended)
+
+
+def _ask_before(session: Session) -> None:
+    """Ask the server whether a transaction has failed, where its answer to COMMIT would come too late or unheard."""
+    if session.in_nested_transaction():
+        return  # RELEASE SAVEPOINT fails in a failed transaction
+    session.flush()
+    connections = _connections(session.get_transaction())
+    if len(connections) > 1 or any(_commands(connection) is None for connection in connections):
+        for connection in connections:
+            if connection.dialect.name == "postgresql":
+                _ask(connection)
+
+
+def _ask(connection: Connection) -> None:
+    try:
+        connection.exec_driver_sql("SELECT")
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", "") != _FAILED:
+            raise
+        raise CommitRolledBackError from None
+
+
+async def commit(session: AsyncSession, send: Callable[[], Awaitable[None]]) -> None:
     """Flush, which can be cancelled as usual, then commit.
 
     Args:
         session: The session.
         send: Commits it: its `commit` method.
-        readonly: Whether there is nothing to keep.
 
     Raises:
-        CommitRolledBackError: The server rolled back instead, and `readonly` is false.
-        CancelledError: With a note: `COMMITTED`, `NOT_COMMITTED` or `UNKNOWN`. It is raised at most 2.2 seconds after
-            the cancellation.
+        CommitRolledBackError: The server rolled back instead; so is the session.
+        CancelledError: With a note: `COMMITTED`, `NOT_COMMITTED`, `UNKNOWN` or `IN_PARTS`. It is raised at most 2.2
+            seconds after the cancellation.
     """
     sending: asyncio.Task[None] | None = None
+    answers: list[Answer] = []
     try:
         await session.flush()
         await asyncio.sleep(0)  # a cancellation that is waiting arrives here, before there is anything to regret
-        transaction = session.sync_session.get_transaction()
-        sending = asyncio.ensure_future(_sent(send, [] if readonly else _connections(transaction)))
+        answers = [Answer(connection) for connection in _connections(session.sync_session.get_transaction())]
+        sending = asyncio.ensure_future(_sent(session, send))
         await asyncio.wait([sending])
     except asyncio.CancelledError as cancelled:
         if sending is not None:
-            await _end(sending, transaction)
-        cancelled.add_note(_outcome(sending))
+            await _end(sending, answers)
+        cancelled.add_note(_parts(answers) or _outcome(sending))
         raise
-    sending.result()
+    try:
+        sending.result()
+    except Exception as error:
+        if parts := _parts(answers):
+            error.add_note(parts)
+        raise
 
 
 def tells(error: BaseException) -> bool:
     """Tell whether an error says already what became of a commit."""
-    return any(note.startswith((COMMITTED, NOT_COMMITTED, UNKNOWN)) for note in getattr(error, "__notes__", ()))
+    notes = getattr(error, "__notes__", ())
+    return any(note.startswith((COMMITTED, NOT_COMMITTED, UNKNOWN, IN_PARTS)) for note in notes)
 
 
-async def _sent(send: Callable[[], Awaitable[None]], connections: list[Any]) -> None:
-    """Commit; look at the answers before anybody else can use the connections."""
-    await send()
-    if any(getattr(connection, "answer_to_commit", "") == "ROLLBACK" for connection in connections):
-        raise CommitRolledBackError
+class Answer:
+    """What the server says to the COMMIT of one connection of a session.
+
+    Args:
+        connection: The connection, before its COMMIT is sent.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.driver: Any = connection.connection.driver_connection
+        self._url = connection.engine.url
+        self._commands = _commands(connection)
+        if self._commands is not None:
+            self._commands.answer = ""
+
+    def __str__(self) -> str:
+        return f"{self._url.render_as_string()} {self.outcome}"
+
+    @property
+    def outcome(self) -> str:
+        """In words, what became of the transaction."""
+        if self._commands is not None and self._commands.answer.startswith("COMMIT"):
+            return "was committed"
+        if self._commands is None or self.driver.is_closed():
+            return "may have been committed"
+        return "was not committed"
 
 
-async def _end(sending: asyncio.Task[None], transaction: Any) -> None:
+def _parts(answers: list[Answer]) -> str:
+    """Say what became of each transaction, where that is not the same for all."""
+    alike = len({answer.outcome for answer in answers}) < 2
+    return "" if alike else f"{IN_PARTS}{'; '.join(map(str, answers))}."
+
+
+async def _sent(session: AsyncSession, send: Callable[[], Awaitable[None]]) -> None:
+    """Commit; the session forgets what was not kept."""
+    try:
+        await send()
+    except CommitRolledBackError:
+        await AsyncSession.rollback(session)
+        raise
+
+
+async def _end(sending: asyncio.Task[None], answers: list[Answer]) -> None:
     """Bring a COMMIT to its end, in a bounded time, however often this is cancelled meanwhile."""
     await _wait(sending, BY_ITSELF_SECONDS)
     if not sending.done():
-        asking = asyncio.gather(_ask_to_cancel(transaction), return_exceptions=True)
+        asking = asyncio.gather(_ask_to_cancel(answers), return_exceptions=True)
         await _wait(sending, ANSWER_SECONDS)
         del asking  # held until here; what it ran into shows in how the COMMIT ended
     if not sending.done():
@@ -94,20 +183,25 @@ async def _wait(task: asyncio.Task[None], seconds: float) -> None:
             continue  # the first one is raised at the end
 
 
-async def _ask_to_cancel(transaction: Any) -> None:
+async def _ask_to_cancel(answers: list[Answer]) -> None:
     """Send a CancelRequest for each connection of a transaction, which keeps listening for the answer.
 
     With another driver's connection nobody is asked, and the COMMIT is cut off in `ANSWER_SECONDS`.
     """
-    for connection in _connections(transaction):
-        if hasattr(connection, "cancel_statement"):
-            await connection.cancel_statement()
+    for answer in answers:
+        if hasattr(answer.driver, "cancel_statement"):
+            await answer.driver.cancel_statement()
 
 
-def _connections(transaction: Any) -> list[Any]:
-    """Give the driver's connections of a transaction; none where SQLAlchemy keeps them elsewhere: they are its own."""
-    connections = {entry[0] for entry in getattr(transaction, "_connections", {}).values()}
-    return [connection.connection.driver_connection for connection in connections]
+def _commands(connection: Connection) -> Commands | None:
+    """Give what watches a connection; None where another class of connection, or another driver, has it."""
+    return getattr(connection.connection.driver_connection, "commands", None)
+
+
+def _connections(transaction: Any) -> list[Connection]:
+    """Give the connections of a transaction; none where SQLAlchemy keeps them elsewhere: they are its own."""
+    entries = getattr(transaction, "_connections", {}).values()
+    return list({id(entry[0]): entry[0] for entry in entries}.values())
 
 
 def _outcome(sending: asyncio.Task[None] | None) -> str:

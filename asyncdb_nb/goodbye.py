@@ -19,6 +19,7 @@ import asyncpg
 from sqlalchemy.exc import OperationalError
 
 from asyncdb_nb import loops
+from asyncdb_nb.commands import Commands
 from asyncdb_nb.keepalive import keep_alive
 
 if TYPE_CHECKING:
@@ -55,24 +56,17 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
     """An asyncpg connection whose goodbye cannot be cut off. `close()` takes two seconds at most, by default.
 
     Attributes:
-        answer_to_commit: What the server said to the last COMMIT: "COMMIT", or "ROLLBACK" when a statement had failed.
+        commands: What it sent in its transaction, and how the server answered COMMIT.
     """
 
-    __slots__ = ("_goodbye", "_home", "answer_to_commit")
+    __slots__ = ("_goodbye", "_home", "commands")
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *args: Any, **options: Any) -> None:
         self._home = asyncio.get_running_loop()
         self._goodbye: asyncio.Task[None] | None = None
-        self.answer_to_commit = ""
+        self.commands = Commands(protocol)
         super().__init__(protocol, transport, *args, **options)
         keep_alive(transport)
-
-    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
-        """Execute, and note how a COMMIT ended: asyncpg's transactions do not look."""
-        answer: str = await super().execute(query, *args, timeout=timeout)
-        if query == "COMMIT;":
-            self.answer_to_commit = answer
-        return answer
 
     async def close(self, *, timeout: float | None = None) -> None:
         """Cancel what is running, say Terminate, and wait for the server to hang up.

@@ -30,7 +30,7 @@ def portrait(where: Target, options: dict[str, Any], pool: Any, closed: bool) ->
         "Database, closed" if closed else "Database",
         f"  server    {server}",
         f"  database  {where.database!r}, as user {where.user!r}",
-        f"  pool      {_size_in_words(options)}",
+        f"  pool      {_size_in_words(options, pool)}",
     ]
     if closed:
         return "\n".join([*lines, "  next      db = await connect(...)"])
@@ -39,7 +39,9 @@ def portrait(where: Target, options: dict[str, Any], pool: Any, closed: bool) ->
     return "\n".join([*lines, *_under("next", ["await db.tables()", 'await db.frame("select ...")'])])
 
 
-def _size_in_words(options: dict[str, Any]) -> str:
+def _size_in_words(options: dict[str, Any], pool: Any) -> str:
+    if not isinstance(pool, LoopBoundPool):
+        return type(pool).__name__
     words = f"{options.get('pool_size', 5)} connections a loop, {options.get('max_overflow', 10)} more when busy"
     return words if options["idle_timeout"] is None else f"{words}, closed when idle for {options['idle_timeout']:g} s"
 

@@ -11,20 +11,21 @@ while it ends), it can be read-only or limited in time, and two tasks that use i
 from __future__ import annotations
 
 import asyncio
-import re
+import inspect
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
 from functools import wraps
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, TypeVar
 
-from sqlalchemy import Executable, TextClause, event, text
+from sqlalchemy import event, text
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransaction, async_sessionmaker
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
-from asyncdb_nb.committing import commit, tells
+from asyncdb_nb.committing import commit, refuse_rollbacks, tells
 from asyncdb_nb.errors import AsyncDBError, ConcurrentUseError, SessionEndedError, WrongLoopError
 from asyncdb_nb.loops import describe
 
@@ -63,11 +64,13 @@ class session_scope:  # noqa: N801  used like the function that it replaces
     Raises:
         TypeError: `bind` has no engine.
         ValueError: `timeout` is not a positive number.
-        ConcurrentUseError: From the session's methods, when another task is using it. The waiting call first lets the
+        ConcurrentUseError: From whatever of the session is awaited, a method of your own class too, when another task is using it. The waiting call first lets the
             running statement come to its end, so that an error of that one is seen first.
-        SessionEndedError: From the session's methods, after the block.
-        CommitRolledBackError: At the end of the block, or from `commit()`: a statement had failed, the block caught its
-            error, and PostgreSQL answered COMMIT by a rollback. Not where nothing but reading came before.
+        SessionEndedError: From whatever of the session is awaited, after the block.
+        CommitRolledBackError: At the end of the block, or from any other commit in it: a statement had failed, the
+            block caught its error, and PostgreSQL answered COMMIT by a rollback. With several binds nothing is then
+            kept of any. Not where all that came before only read, as far as the server can tell: a volatile function, a
+            view, a table with row security may write.
 
     Example:
         >>> async with session_scope(db, readonly=True, timeout=5) as session:
@@ -99,7 +102,9 @@ class session_scope:  # noqa: N801  used like the function that it replaces
             raise AsyncDBError("This scope is open already. Open a second one: `async with session_scope(engine):`.")
         session: Any = self._make(**{"bind": self._engine, "expire_on_commit": False, **self._options})
         session.__class__ = _one_task_at_a_time(type(session))
-        session._usage = _Usage(readonly="transaction_read_only" in self._settings)
+        session._usage = _Usage()
+        if "transaction_read_only" not in self._settings:
+            refuse_rollbacks(session.sync_session)
         if self._settings:
             event.listen(session.sync_session, "after_begin", self._begin)
         self._session = session
@@ -253,26 +258,36 @@ async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
 
 
 class _Usage:
-    """Which task is using a scope's session, on which loop.
+    """Which task is using a scope's session, on which loop."""
 
-    Args:
-        readonly: Whether its transactions are.
-    """
-
-    def __init__(self, *, readonly: bool = False) -> None:
-        self.readonly = readonly
+    def __init__(self) -> None:
         self.over = False  # the block has ended
-        self.wrote = False  # the transaction may hold something to keep
         self._loop = asyncio.get_running_loop()
         self._user: asyncio.Task[Any] | None = None
         self._free = asyncio.Event()
         self.first: asyncio.Task[None] | None = None  # what everybody else waits for
 
-    async def exclusively(self, call: Callable[[], Coroutine[Any, Any, T]], *, lets_go: bool = False) -> T:
-        """Await `call()` as the only task that does; refuse a second one when the first has come to its end.
+    async def exclusively(self, call: Coroutine[Any, Any, T], *, lets_go: bool = False) -> T:
+        """Await `call` as the only task that does; refuse a second one when the first has come to its end.
 
         After the block, only what lets go of something is let through.
         """
+        try:
+            me = await self._admit(lets_go)
+        except BaseException:
+            call.close()
+            raise
+        if self._user is me:  # one method calls another
+            return await call
+        self._user = me
+        self._free.clear()
+        try:
+            return await call
+        finally:
+            self._user = None
+            self._free.set()
+
+    async def _admit(self, lets_go: bool) -> asyncio.Task[Any]:
         me = asyncio.current_task()
         if me is None or me.get_loop() is not self._loop:
             raise WrongLoopError(describe(self._loop), describe(me.get_loop() if me else None))
@@ -281,18 +296,10 @@ class _Usage:
         if self.first is not None and self.first is not me:
             await asyncio.wait([self.first])
             self.first = None
-        if self._user is me:  # one method calls another
-            return await call()
-        if self._user is not None:
+        if self._user not in (None, me):
             await self._free.wait()
             raise ConcurrentUseError
-        self._user = me
-        self._free.clear()
-        try:
-            return await call()
-        finally:
-            self._user = None
-            self._free.set()
+        return me
 
     async def end(self) -> None:
         """Cancel a statement that another task still runs in this session, because the block is over."""
@@ -301,22 +308,14 @@ class _Usage:
             await _to_the_end(self._free.wait())
 
 
-_METHODS = (
-    "connection", "delete", "execute", "flush", "get", "get_one", "merge", "refresh", "run_sync", "scalar", "scalars",
-    "stream", "stream_scalars",
-)  # fmt: skip
-_READS = re.compile(r"\s*(select|show|explain|values|table|lock|set|fetch|declare)\b", re.IGNORECASE)
-_LETTING_GO = ("close", "invalidate", "reset", "rollback")
+_LETTING_GO = ("close", "aclose", "invalidate", "reset", "rollback")
 
 
 def _one_task_at_a_time(session_class: Any) -> Any:
-    """Subclass a session class so that its methods refuse a second task."""
+    """Subclass a session class so that whatever it has to await refuses a second task."""
     if session_class not in _subclasses:
-        methods: dict[str, Any] = {name: _exclusive(getattr(session_class, name)) for name in _METHODS}
-        methods |= {name: _exclusive(getattr(session_class, name), ends=True, lets_go=True) for name in _LETTING_GO}
-        methods["commit"] = _exclusive(_telling(session_class.commit), ends=True)
-        methods["begin_nested"] = _beginning_alone(session_class.begin_nested)
-        body = {"__module__": session_class.__module__, "__doc__": session_class.__doc__, **methods}
+        body = {"__module__": session_class.__module__, "__doc__": session_class.__doc__, **_methods(session_class)}
+        body["commit"] = _exclusive(_telling(session_class.commit))
         _subclasses[session_class] = type(session_class.__name__, (session_class,), body)
     return _subclasses[session_class]
 
@@ -324,56 +323,76 @@ def _one_task_at_a_time(session_class: Any) -> Any:
 _subclasses: weakref.WeakKeyDictionary[type, type] = weakref.WeakKeyDictionary()
 
 
-class _Savepoint(AsyncSessionTransaction):
-    """A savepoint that refuses to begin while another task uses the session."""
+def _methods(session_class: Any) -> dict[str, Any]:
+    """Give an exclusive version of each method, SQLAlchemy's and the user's; which are awaited shows when called."""
+    found = {name: inspect.getattr_static(session_class, name) for name in dir(session_class) if name[:2] != "__"}
+    return {
+        name: _exclusive(method, lets_go=name in _LETTING_GO)
+        for name, method in found.items()
+        if inspect.isfunction(method)
+    }
+
+
+def _exclusive(method: Callable[..., Any], *, lets_go: bool = False) -> Callable[..., Any]:
+    if inspect.isasyncgenfunction(method):
+        return _exclusive_parts(method)
+
+    @wraps(method)
+    async def exclusive(self: Any, *args: Any, **kw: Any) -> Any:
+        return await self._usage.exclusively(method(self, *args, **kw), lets_go=lets_go)
+
+    @wraps(method)
+    def perhaps_exclusive(self: Any, *args: Any, **kw: Any) -> Any:
+        result = method(self, *args, **kw)
+        if inspect.iscoroutine(result):
+            return self._usage.exclusively(result, lets_go=lets_go)
+        if type(result) is AsyncSessionTransaction:  # else the session class has its own
+            result.__class__ = _Transaction
+        return result
+
+    return exclusive if inspect.iscoroutinefunction(method) else perhaps_exclusive
+
+
+def _exclusive_parts(method: Callable[..., Any]) -> Callable[..., AsyncGenerator[Any, None]]:
+    """Have each step of an asynchronous generator run as the only one; between them the session is free."""
+
+    @wraps(method)
+    async def exclusive(self: Any, *args: Any, **kw: Any) -> AsyncGenerator[Any, None]:
+        async with aclosing(method(self, *args, **kw)) as parts:
+            while (part := await self._usage.exclusively(anext(parts, _END))) is not _END:
+                yield part
+
+    return exclusive
+
+
+_END = object()
+
+
+class _Transaction(AsyncSessionTransaction):
+    """A transaction or savepoint that does not begin or end while another task uses the session."""
 
     __slots__ = ()
 
     async def start(self, is_ctxmanager: bool = False) -> AsyncSessionTransaction:
+        return await self._exclusively(super().start(is_ctxmanager))  # type: ignore[no-any-return]
+
+    async def commit(self) -> None:
+        await self._exclusively(super().commit())
+
+    async def rollback(self) -> None:
+        await self._exclusively(super().rollback(), lets_go=True)
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._exclusively(super().__aexit__(*error), lets_go=True)
+
+    def _exclusively(self, call: Coroutine[Any, Any, Any], *, lets_go: bool = False) -> Coroutine[Any, Any, Any]:
         session: Any = self.session
-        begin = super().start
-        return await session._usage.exclusively(lambda: begin(is_ctxmanager))  # type: ignore[no-any-return]
-
-
-def _beginning_alone(method: Callable[[Any], AsyncSessionTransaction]) -> Callable[[Any], AsyncSessionTransaction]:
-    @wraps(method)
-    def begin_nested(self: Any) -> AsyncSessionTransaction:
-        savepoint = method(self)
-        if type(savepoint) is AsyncSessionTransaction:  # else the session class has its own
-            savepoint.__class__ = _Savepoint
-        return savepoint
-
-    return begin_nested
+        return session._usage.exclusively(call, lets_go=lets_go)  # type: ignore[no-any-return]
 
 
 def _telling(method: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any], Coroutine[Any, Any, None]]:
     @wraps(method)
     async def telling(self: Any) -> None:
-        try:
-            await commit(self, lambda: method(self), readonly=self._usage.readonly or not self._usage.wrote)
-        finally:
-            self._usage.wrote = False
+        await commit(self, lambda: method(self))
 
     return telling
-
-
-def _exclusive(
-    method: Callable[..., Coroutine[Any, Any, Any]], *, ends: bool = False, lets_go: bool = False
-) -> Callable[..., Coroutine[Any, Any, Any]]:
-    @wraps(method)
-    async def exclusive(self: Any, *args: Any, **kw: Any) -> Any:
-        writes = not ends and _may_write(self.sync_session, *args)
-        result = await self._usage.exclusively(lambda: method(self, *args, **kw), lets_go=lets_go)
-        self._usage.wrote = not ends and (self._usage.wrote or writes)
-        return result
-
-    return exclusive
-
-
-def _may_write(session: Session, asked: Any = None, *_: Any) -> bool:
-    """Say whether a call may change something: what is pending is flushed with it."""
-    if session.new or session.dirty or session.deleted:
-        return True
-    if isinstance(asked, TextClause):
-        return _READS.match(asked.text) is None
-    return isinstance(asked, Executable) and not getattr(asked, "is_select", False)

@@ -25,6 +25,7 @@ BAD_GOODBYES = (
 
 TEST_SETTINGS = {
     "max_connections": "200",
+    "max_prepared_transactions": "4",
     "log_min_messages": "debug1",
     "log_line_prefix": "%m [%p] %a: ",
 }

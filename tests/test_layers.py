@@ -11,7 +11,7 @@ import asyncdb_nb
 
 LAYERS = """
 errors frozen_clock
-ctrl_c loops standstill keepalive ping guard first_connect goodbye custody subpool pool
+ctrl_c loops standstill keepalive ping guard first_connect writes commands goodbye custody subpool pool
 libpq target urls identity
 committing sessions
 pending async_for

@@ -75,6 +75,8 @@ class Savepoint:
     async def start(self) -> None:
         """Begin."""
         await self._raw.execute(f"SAVEPOINT {self._name}{'; SET TRANSACTION READ ONLY' if self._readonly else ''}")
+        if self._raw.commands.watchers <= 1:
+            self._raw.commands.forget()
         self.open = True
 
     async def commit(self) -> None:
@@ -84,12 +86,13 @@ class Savepoint:
         hears of it, as it does there.
         """
         self.open = False
-        self._raw.answer_to_commit = "COMMIT"
         try:
             await self._execute(f"RELEASE SAVEPOINT {self._name}; RESET statement_timeout")
+            answer = "COMMIT"
         except asyncpg.InFailedSQLTransactionError:
             await self.rollback()
-            self._raw.answer_to_commit = "ROLLBACK"
+            answer = "ROLLBACK"
+        await self._raw.commands.check(answer)
 
     async def rollback(self) -> None:
         """Undo what was done since the start."""

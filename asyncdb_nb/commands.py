@@ -1,0 +1,98 @@
+"""
+Watch what an asyncpg connection sends, and how the server answers COMMIT.
+
+When a statement of a transaction has failed, PostgreSQL answers COMMIT by a rollback, and drivers take that for a
+success. Statements and commits come by many ways (a session, a connection, the driver, a stream, COPY), and all of them
+pass the connection's protocol. So that is where they are seen: no way leads around it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from asyncpg import InterfaceError, PostgresError
+
+from asyncdb_nb.errors import CommitRolledBackError
+from asyncdb_nb.writes import may_only_read, question
+
+SENDING = ("bind", "bind_execute", "bind_execute_many", "copy_in", "copy_out", "execute", "query")
+MOST = 200  # how many different statements of a transaction are kept; one with more may have written
+_COMMITS = re.compile(r"\s*(?:commit|end|prepare\s+transaction)\b", re.IGNORECASE)
+
+
+class Commands:
+    """What one connection sent in its present transaction.
+
+    Args:
+        protocol: asyncpg's protocol of the connection, whose methods are replaced by ones that tell of their calls.
+
+    Attributes:
+        answer: The server's answer to the last COMMIT, or PREPARE TRANSACTION: "ROLLBACK" when a statement had failed.
+        watchers: How many ask for an error when the answer is "ROLLBACK".
+    """
+
+    def __init__(self, protocol: Any) -> None:
+        self.answer = ""
+        self.watchers = 0
+        self._texts: set[str] = set()
+        self._wrote = False
+        self._query = protocol.query
+        self._in_transaction = protocol.is_in_transaction
+        for name in SENDING:
+            setattr(protocol, name, self._watched(getattr(protocol, name)))
+
+    def forget(self) -> None:
+        """Begin anew: nothing was sent yet."""
+        self._texts.clear()
+        self._wrote = False
+
+    async def check(self, answer: str) -> None:
+        """Take the answer to a COMMIT.
+
+        Raises:
+            CommitRolledBackError: It was rolled back, somebody asked for an error, and something may be lost.
+        """
+        self.answer = answer
+        if answer == "ROLLBACK" and self.watchers and await self._may_have_written():
+            raise CommitRolledBackError
+
+    def _watched(self, method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+        async def watched(*args: Any, **kw: Any) -> Any:
+            if not self._in_transaction():
+                self.forget()
+            result = await method(*args, **kw)
+            sent = args[0] if args else next(iter(kw.values()))
+            text = sent if isinstance(sent, str) else sent.query
+            if _COMMITS.match(text):
+                await self.check(_tag(result))
+            else:
+                self._note(text)
+            return result
+
+        return watched
+
+    def _note(self, text: str) -> None:
+        if self._wrote or text in self._texts:
+            return
+        if len(self._texts) < MOST and may_only_read(text):
+            self._texts.add(text)
+        else:
+            self.forget()
+            self._wrote = True
+
+    async def _may_have_written(self) -> bool:
+        if self._wrote or not self._texts:
+            return self._wrote
+        try:
+            answer = await self._query(question(self._texts), None)
+        except (PostgresError, InterfaceError, OSError):
+            return True  # in doubt
+        return bool(answer != "SELECT 0")
+
+
+def _tag(result: Any) -> str:
+    """Find the server's tag in what a method of the protocol returns: text, or rows, the tag and whether all came."""
+    tag = result[1] if isinstance(result, tuple) else result
+    return tag.decode() if isinstance(tag, bytes) else tag if isinstance(tag, str) else ""

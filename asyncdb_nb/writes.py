@@ -1,0 +1,58 @@
+"""
+Say whether SQL that has run may have written something.
+
+A transaction that only read loses nothing when it is rolled back. The text of a statement does not tell that it only
+reads, because a function, a view's or a policy's too, may write. So the text is looked at for what it names, and the
+server is asked what that is. Whatever is in doubt may have written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_START = re.compile(
+    r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*"
+    r"(?:(?:select|values|table|with|show|declare|fetch|move|close|explain|begin|start|savepoint|release|rollback"
+    r"|set|reset|lock|deallocate)\b|copy\s*\(|$)",
+    re.IGNORECASE | re.DOTALL,
+)
+_CHANGES = re.compile(
+    r"\b(?:insert|(?<!for )(?<!key )update|delete|merge|into|create|alter|drop|truncate|refresh|execute|call|prepared)\b"
+    r'|\\|u&"',
+    re.IGNORECASE,
+)
+_NAME = re.compile(r'"((?:[^"]|"")*)"|([\w$]+)')
+_USERS = "16384::pg_catalog.oid"  # the first oid that is not PostgreSQL's own (FirstNormalObjectId)
+
+
+def may_only_read(text: str) -> bool:
+    """Say whether a text only reads, unless what it names writes."""
+    return all(_START.match(part) for part in text.split(";")) and _CHANGES.search(text) is None
+
+
+def question(texts: Iterable[str]) -> str:
+    """Write the query that has a row if one of these statements names what may write.
+
+    That is a volatile function, a view, a table with row security; and any operator or cast made from a volatile
+    function, for these have no name in a text. `set_config` sets what a rollback may take back.
+    """
+    names = ", ".join("'" + name.replace("'", "''") + "'" for name in sorted(_names(texts)))
+    named = f"OPERATOR(pg_catalog.=) ANY (ARRAY[{names}]::pg_catalog.name[])"
+    return f"""
+        SELECT 1 FROM pg_catalog.pg_proc AS f
+        WHERE f.provolatile OPERATOR(pg_catalog.=) 'v'::pg_catalog."char"
+          AND f.proname OPERATOR(pg_catalog.<>) 'set_config'::pg_catalog.name
+          AND (f.proname {named} OR f.oid OPERATOR(pg_catalog.>=) {_USERS} AND (
+            EXISTS (SELECT 1 FROM pg_catalog.pg_operator AS o WHERE o.oprcode OPERATOR(pg_catalog.=) f.oid)
+            OR EXISTS (SELECT 1 FROM pg_catalog.pg_cast AS c WHERE c.castfunc OPERATOR(pg_catalog.=) f.oid)))
+        UNION ALL
+        SELECT 1 FROM pg_catalog.pg_class AS r
+        WHERE r.oid OPERATOR(pg_catalog.>=) {_USERS} AND r.relname {named}
+          AND (r.relkind OPERATOR(pg_catalog.=) 'v'::pg_catalog."char" OR r.relrowsecurity)
+    """  # noqa: S608  names are quoted, and a text with a backslash is not asked about
+
+
+def _names(texts: Iterable[str]) -> set[str]:
+    names = {quoted.replace('""', '"') or word for text in texts for quoted, word in _NAME.findall(text)}
+    return names | {name.lower() for name in names}
