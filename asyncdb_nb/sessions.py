@@ -64,8 +64,9 @@ class session_scope:  # noqa: N801  used like the function that it replaces
     Raises:
         TypeError: `bind` has no engine.
         ValueError: `timeout` is not a positive number.
-        ConcurrentUseError: From whatever of the session is awaited, a method of your own class too, when another task is using it. The waiting call first lets the
-            running statement come to its end, so that an error of that one is seen first.
+        ConcurrentUseError: From whatever of the session is awaited, a method of your own class too, when another task
+            is using it. The waiting call first lets the running statement come to its end, so that an error of that one
+            is seen first.
         SessionEndedError: From whatever of the session is awaited, after the block.
         CommitRolledBackError: At the end of the block, or from any other commit in it: a statement had failed, the
             block caught its error, and PostgreSQL answered COMMIT by a rollback. With several binds nothing is then

@@ -18,8 +18,8 @@ _START = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _CHANGES = re.compile(
-    r"\b(?:insert|(?<!for )(?<!key )update|delete|merge|into|create|alter|drop|truncate|refresh|execute|call|prepared)\b"
-    r'|\\|u&"',
+    r"\b(?:insert|(?<!for )(?<!key )update|delete|merge|into|create|alter|drop|truncate|refresh|execute|call|prepared)"
+    r'\b|\\|u&"',
     re.IGNORECASE,
 )
 _NAME = re.compile(r'"((?:[^"]|"")*)"|([\w$]+)')
