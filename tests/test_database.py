@@ -19,6 +19,7 @@ from sqlalchemy import Connection, event, make_url, select, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, ORMExecuteState, Session, mapped_column, with_loader_criteria
+from sqlalchemy.pool import NullPool
 
 from asyncdb_nb.connecting import CHECK_INTERVAL, Connector, explain
 from asyncdb_nb.database import Database, connect
@@ -62,6 +63,11 @@ async def test_its_repr_says_where_it_is_and_what_to_type(database: Database) ->
     for expected in ("from the URL given", "'tests', as user 'postgres'", "5 connections a loop", "await db.frame("):
         assert expected in words
     assert repr(database).startswith("Database, closed")
+
+
+def test_its_repr_names_a_pool_of_another_class(database_url: str) -> None:
+    """Such a pool keeps connections by rules of its own."""
+    assert "\n  pool      NullPool\n" in repr(Database(database_url, poolclass=NullPool))
 
 
 async def test_its_repr_tells_the_connections_that_each_loop_uses(database: Database) -> None:

@@ -4,7 +4,9 @@ Show an error of the database where the user's own code met it, without the libr
 A misspelt table raises an error of asyncpg, in one of SQLAlchemy's, in another one: three hundred lines, of which the
 user wrote one. What stays are the frames of all other code, and the message with its statement. `%tb` shows the whole.
 
-A TimeoutError (of `asyncio.timeout` or `wait_for`) is shown so, too, when it was the database that took too long.
+A TimeoutError (of `asyncio.timeout` or `wait_for`) is shown so, too, when it was the database that took too long; and
+so is pandas' own error for one of SQLAlchemy's (from `to_sql`). A line of a message that is long, as a statement with
+thousands of binds makes it, is shown without its middle.
 
 A group of errors, as a `TaskGroup` raises it, is shown with each of its errors below it. IPython only prints groups.
 """
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 _KINDS = (SQLAlchemyError, AsyncDBError)
-_SHOWN = (*_KINDS, TimeoutError, BaseExceptionGroup)
+_SHOWN = (*_KINDS, OSError, BaseExceptionGroup)  # TimeoutError is an OSError, and so is pandas' DatabaseError
 _OF_DATABASES = frozenset({"asyncdb_nb", "asyncpg", "sqlalchemy"})
-_LIBRARIES = _OF_DATABASES | {"asyncio", "concurrent", "contextlib"}
+_LIBRARIES = _OF_DATABASES | {"asyncio", "concurrent", "contextlib", "pandas"}
+_LONGEST = 1000  # characters of a line that are shown
 _WHOLE = ("Verbose", "Docs")  # modes in which a user has asked for everything
 _HIDDEN = "(Frames of libraries are left out: `%tb` shows them.)"
 _ALL_OF_A_GROUP = "import sys, traceback; traceback.print_exception(sys.last_value)"  # IPython has no `%tb` for groups
@@ -63,7 +66,19 @@ class Tracebacks:
         """Give the lines; without an offset IPython leaves out the first frame, which in a cell's error is its own."""
         with _shortened(error):
             lines = self._shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__, tb_offset)
-        return list(lines)
+        return [_without_middles(line) for line in lines]
+
+
+def _without_middles(text: str) -> str:
+    """Cut the middle out of each long line."""
+    return "\n".join(_without_middle(line) for line in text.split("\n"))
+
+
+def _without_middle(line: str) -> str:
+    left_out = len(line) - _LONGEST
+    if left_out <= 0:
+        return line
+    return f"{line[: _LONGEST * 3 // 4]} … {left_out:,} characters … {line[-_LONGEST // 4 :]}"
 
 
 def _inside(error: BaseException) -> Iterator[BaseException]:
@@ -77,7 +92,9 @@ def _inside(error: BaseException) -> Iterator[BaseException]:
 
 def _is_of_database(error: BaseException) -> bool:
     """Tell whether an error came out of a database's libraries; anybody can raise a TimeoutError, or lead to it."""
-    if isinstance(error, TimeoutError):
+    if isinstance(error, OSError) and not isinstance(error, _KINDS):
+        if not isinstance(error, TimeoutError) and type(error).__module__.partition(".")[0] != "pandas":
+            return False
         return any(_passed(link.traceback, _OF_DATABASES) for link in _chain(error))
     return isinstance(error, _KINDS) and _passed(error.__traceback__, _LIBRARIES)
 

@@ -80,6 +80,25 @@ def test_an_earlier_error_that_the_users_code_has_met_is_shown_as_short(analyst:
     assert not [name for name in LIBRARIES if name in shown]
 
 
+TO_SQL = """
+many = await db.frame("select g::numeric / 3 as v, g as i from generate_series(1, 3000) g")
+async with db.session() as session:
+    connection = await session.connection()
+    await connection.run_sync(lambda sync: many.to_sql("no_such", sync, index=False{more}))
+"""
+
+
+@pytest.mark.parametrize("more", ["", ", method='multi'"])
+def test_an_error_of_many_binds_is_shown_short(analyst: Kernel, more: str) -> None:
+    """pandas has an error of its own for SQLAlchemy's, with all of the statement in it."""
+    shown = analyst.run(TO_SQL.replace("{more}", more)).last
+
+    assert "DatabaseError: Execution failed on sql 'INSERT INTO no_such" in shown
+    assert "lambda sync: many.to_sql" in shown
+    assert not [name for name in (*LIBRARIES, "pandas/io") if name in shown]
+    assert len(shown) < 6000
+
+
 GROUP = """async with asyncio.TaskGroup() as group:
     for table in ("wokflow", "evnet"):
         group.create_task(report(table))"""
