@@ -65,7 +65,8 @@ def _ask_before(session: Session) -> None:
         return  # RELEASE SAVEPOINT fails in a failed transaction
     session.flush()
     connections = _connections(session.get_transaction())
-    if len(connections) > 1 or any(_commands(connection) is None for connection in connections):
+    # of two phases, too: before 2.1, SQLAlchemy cannot roll back when PREPARE TRANSACTION fails
+    if len(connections) > 1 or session.twophase or any(_commands(connection) is None for connection in connections):
         for connection in connections:
             if connection.dialect.name == "postgresql":
                 _ask(connection)
