@@ -39,29 +39,34 @@ UNKNOWN = (
 IN_PARTS = "The session's transactions did not end alike: "
 
 
+_WATCHED = "asyncdb_nb.watched"  # in the `info` of a session: the connections of its transaction that are watched
+
+
 def refuse_rollbacks(session: Session) -> None:
     """Have each commit of a session fail that the server answers with a rollback, whoever asks for it."""
-    watched: list[Commands] = []
-
-    def begun(session: Session, transaction: Any, connection: Connection) -> None:
-        commands = _commands(connection)
-        if commands is not None and not any(commands is known for known in watched):
-            commands.watchers += 1
-            watched.append(commands)
-
-    def ended(session: Session, transaction: Any) -> None:
-        if transaction.parent is None:
-            while watched:
-                watched.pop().watchers -= 1
-
-    event.listen(session, "after_begin", begun)
-    event.listen(session, "before_commit", _ask_before)
-    event.listen(session, "after_transaction_end", ended)
+    session.info[_WATCHED] = []
 
 
+@event.listens_for(Session, "after_begin")
+def _begun(session: Session, transaction: Any, connection: Connection) -> None:
+    watched = session.info.get(_WATCHED)
+    commands = _commands(connection)
+    if watched is not None and commands is not None and commands not in watched:
+        commands.watchers += 1
+        watched.append(commands)
+
+
+@event.listens_for(Session, "after_transaction_end")
+def _ended(session: Session, transaction: Any) -> None:
+    watched = session.info.get(_WATCHED)
+    while watched and transaction.parent is None:
+        watched.pop().watchers -= 1
+
+
+@event.listens_for(Session, "before_commit")
 def _ask_before(session: Session) -> None:
     """Ask the server whether a transaction has failed, where its answer to COMMIT would come too late or unheard."""
-    if session.in_nested_transaction():
+    if _WATCHED not in session.info or session.in_nested_transaction():
         return  # RELEASE SAVEPOINT fails in a failed transaction
     session.flush()
     connections = _connections(session.get_transaction())
