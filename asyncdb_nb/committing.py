@@ -16,15 +16,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from asyncdb_nb.commands import Commands
 from asyncdb_nb.errors import CommitRolledBackError
+
+if TYPE_CHECKING:
+    from asyncdb_nb.commands import Commands
 
 BY_ITSELF_SECONDS = 0.2  # how long a cancelled COMMIT may still take before the server is asked to cancel it
 ANSWER_SECONDS = 2.0  # how long the server's answer to that is waited for
