@@ -8,18 +8,18 @@ of a failure (`%xmode Verbose` prints locals).
 
 from __future__ import annotations
 
-import socket
-import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from asyncdb_nb.errors import ConnectError
+from asyncdb_nb.connect_errors import ARGUMENT, FUNCTION, LISTENER, explain, refuses_password
+from asyncdb_nb.errors import ConnectError, DatabaseURLError
 from asyncdb_nb.frozen_clock import import_extension
 from asyncdb_nb.identity import application_name
 from asyncdb_nb.pool import LoopBoundPool
-from asyncdb_nb.target import EMBEDDED, Target
+from asyncdb_nb.target import Target
 
 CHECK_INTERVAL = "client_connection_check_interval"
 """Makes the server look, during a query, whether its client still lives; a killed kernel's query then ends at once."""
@@ -88,13 +88,54 @@ class Connector:
             ConnectError: With one sentence that says what is wrong and what to type.
         """
         try:
-            return await self._open(given)
+            return await self._open_or_read_again(given)
         except Exception as error:
+            tried = self._tried(given)
             given.clear()
-            raise ConnectError(explain(error, self._target)) from without_frames(error)
+            raise ConnectError(explain(error, tried)) from without_frames(error)
         except BaseException as error:  # a cancelled connect shows its frames as well
             given.clear()
             raise without_frames(error) from None
+
+    async def _open_or_read_again(self, given: dict[str, Any]) -> Any:
+        used = self._arguments.get("password")
+        try:
+            return await self._open(given)
+        except Exception as error:
+            if not refuses_password(error) or "password" in given:
+                raise
+            self._read_password_again()
+            if self._arguments.get("password") == used:
+                raise
+        return await self._open(given)
+
+    def _read_password_again(self) -> None:
+        """Read files and variables again after a refusal, and take the password that is there now."""
+        if self._target.again is None or self._arguments.get("password") != self._target.connect_args["password"]:
+            return
+        try:
+            now = self._target.again()
+        except DatabaseURLError:  # somebody is at it: what was refused stays refused
+            return
+        place = ("host", "port", "dbname", "user")
+        if now is not None and all(now.parameters.get(name) == self._target.parameters.get(name) for name in place):
+            self._target = now
+            self._arguments["password"] = now.connect_args["password"]
+
+    def _tried(self, given: dict[str, Any]) -> Target:
+        """Say what was really tried: a `do_connect` listener may have changed where, as whom and by which password."""
+        tried, sources = dict(self._target.parameters), dict(self._target.sources)
+        for name, argument in (("user", "user"), ("dbname", "database")):
+            if given.get(argument, tried[name]) != tried[name]:
+                tried[name], sources[name] = given[argument], LISTENER
+        place = {name: ",".join(map(str, _listed(given[name]))) for name in ("host", "port") if given.get(name)}
+        if self._target.addresses and "host" in place:
+            tried |= place
+        password = given.get("password", self._arguments.get("password"))
+        if password != self._target.connect_args["password"]:
+            tried["password"] = password if isinstance(password, str) else "from a function"
+            sources["password"] = LISTENER if "password" in given else FUNCTION if callable(password) else ARGUMENT
+        return replace(self._target, parameters=tried, sources=sources)
 
     async def _open(self, given: dict[str, Any]) -> Any:
         if self._checks_client:
@@ -117,20 +158,8 @@ class Connector:
         return await opener(**{**self._arguments, "server_settings": settings, **given})
 
 
-def explain(error: Exception, target: Target) -> str:
-    """Say why a connection could not be opened, and what to type.
-
-    Args:
-        error: What asyncpg, the network or TLS raised.
-        target: Where the connection was to go.
-
-    Returns:
-        Two sentences without the password.
-    """
-    sqlstate = getattr(error, "sqlstate", None)
-    if isinstance(sqlstate, str):
-        return _server_says(error, sqlstate, target)
-    return _network_says(error, target)
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def without_frames(error: BaseException) -> BaseException:
@@ -144,113 +173,3 @@ def without_frames(error: BaseException) -> BaseException:
             link.__traceback__ = None
             pending += [link.__cause__, link.__context__]
     return error
-
-
-def _server_says(error: Exception, sqlstate: str, target: Target) -> str:
-    user, database, server = target.user, target.database, target.server
-    match sqlstate:
-        case "28P01" if not target.parameters.get("password"):
-            return (
-                f"The server at {server} asks for the password of user {user!r}, and none was given. "
-                f"Type it in the URL, postgresql://{user}:password@…, or put it into ~/.pgpass."
-            )
-        case "28P01":
-            return (
-                f"The password for user {user!r} is wrong, or the server at {server} has no such user. "
-                "Type the right one; if it holds one of : / ? # @ %, percent-encoded: "
-                "urllib.parse.quote(password, safe='')."
-            )
-        case "28000" if "does not exist" in str(error):
-            return f"The server at {server} has no user {user!r}. Type another one: postgresql://USER:password@…"
-        case "28000" if "not permitted to log in" in str(error):
-            return (
-                f"User {user!r} of the server at {server} may not log in. "
-                f'Type another user, or, as an administrator: ALTER ROLE "{user}" LOGIN.'
-            )
-        case "28000" if _wants_encryption(error):
-            return (
-                f"The server at {server} does not let user {user!r} in to database {database!r} from here without "
-                f"encryption ({error}). Type sslmode=require in the URL; if that is refused, too: another user, or "
-                "have a line for this one added to its pg_hba.conf."
-            )
-        case "28000":
-            return (
-                f"The server at {server} does not let user {user!r} in to database {database!r} from here ({error}). "
-                "Type another user, or have a line for this one added to its pg_hba.conf."
-            )
-        case "3D000":
-            return (
-                f"The server at {server} has no database {database!r}. Type another name after the last / of the URL. "
-                "To see which there are: connect to the database postgres and read pg_database."
-            )
-        case "42501":
-            return (
-                f"User {user!r} may not connect to database {database!r} at {server}. "
-                f'Type, as its owner: GRANT CONNECT ON DATABASE "{database}" TO "{user}".'
-            )
-        case "53300":
-            return (
-                f"The server at {server} has no free connection ({error}). "
-                "Close some (`await db.aclose()`, or shut down unused kernels), or type a smaller pool_size."
-            )
-        case "08003" | "08006":  # asyncpg's own
-            return _hung_up(server)
-        case "57P03":
-            return f"The server at {server} is starting or stopping ({error}). Run this again in a moment."
-    return (
-        f"The server at {server} refused the connection: {error}. Correct the URL or the settings, and run this again."
-    )
-
-
-def _wants_encryption(error: Exception) -> bool:
-    """Whether encryption may help: not on a socket, and not where asyncpg tried it first and was refused as well."""
-    text = str(error)
-    return "no encryption" in text and "[local]" not in text and "SSL encryption" not in str(error.__cause__)
-
-
-def _network_says(error: Exception, target: Target) -> str:
-    server = target.server
-    match error:
-        case FileNotFoundError() | ConnectionRefusedError() if target.origin == EMBEDDED:
-            return "The embedded server is stopped. Run the cell with `await connect()` again, which starts it."
-        case socket.gaierror():
-            return (
-                f"The host of {server} is not known ({error.strerror}). Type another host name, or check the network."
-            )
-        case ssl.SSLCertVerificationError():
-            return (
-                f"The certificate of the server at {server} cannot be verified ({error.verify_message}). "
-                "Type sslrootcert=FILE with the authority that signed it, or sslrootcert=system for public ones."
-            )
-        case ValueError() if "root certificate" in str(error):
-            return (
-                f"sslmode={target.parameters.get('sslmode')} needs the certificate of an authority, and "
-                "~/.postgresql/root.crt is not there. Type sslrootcert=FILE, or sslrootcert=system for public ones."
-            )
-        case TimeoutError():
-            seconds = target.parameters.get("connect_timeout", "15")
-            return (
-                f"The server at {server} did not answer within {seconds} seconds. "
-                "Check host, port, firewall and VPN, or wait longer: type ?connect_timeout=60 at the end of the URL."
-            )
-        case FileNotFoundError() if missing := [file for file in target.files if not file.is_file()]:
-            return (
-                f"The file {missing[0]}, named for TLS, is not there. Correct the path in the URL or the environment."
-            )
-        case FileNotFoundError() if target.addresses and target.addresses[0][0].startswith("/"):
-            return f"No PostgreSQL listens on the socket in {server}. Start it, or type another host."
-        case ConnectionError() if "rejected SSL upgrade" in str(error):
-            return f"The server at {server} does not speak TLS. Type sslmode=prefer, or ask its administrator for TLS."
-        case ssl.SSLError():
-            return (
-                f"TLS with the server at {server} failed ({error}). Check that it is a PostgreSQL server, and sslmode."
-            )
-        case ConnectionResetError():
-            return _hung_up(server)
-        case OSError():
-            return f"No PostgreSQL listens at {server} ({error}). Start it, or type another host or port."
-    return f"A connection to {server} cannot be opened: {error}. Correct the URL or the options."
-
-
-def _hung_up(server: str) -> str:
-    return f"What listens at {server} hung up; it may be no PostgreSQL server. Type another port."

@@ -12,13 +12,13 @@ Sources: PostgreSQL manual, sections "Environment Variables", "The Password File
 from __future__ import annotations
 
 import os
-import re
-import stat
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from asyncdb_nb.errors import DatabaseURLError
+from asyncdb_nb.passfile import find_entry
+from asyncdb_nb.trust import distrust
 
 Parameters = dict[str, str]
 """Connection parameters under libpq's names: `host`, `port`, `user`, `password`, `dbname`, `sslmode`, …"""
@@ -54,55 +54,110 @@ VARIABLES = {
 }
 """Parameter → the environment variable that gives it when nothing else does."""
 
-_DEFAULT_SOCKETS = ("/run/postgresql", "/var/run/postgresql", "/tmp", "/private/tmp")  # noqa: S108
+_OF_ONE_SOURCE = ("host", "hostaddr", "port", "dbname", "user", "password")
+"""What says where to go and as whom: a source that is complete in itself takes none of these from the environment."""
 
 
-def fill_in(typed: Parameters) -> Parameters:
+class Filled(NamedTuple):
+    """Connection parameters, and what is known of them.
+
+    Attributes:
+        parameters: Complete, under libpq's names.
+        sources: Parameter → where it came from, in words; those that were typed are missing.
+        withheld: Variables of the environment that were not used, because another source names the server.
+        service: The service that was read, and its file, in words; empty if there was none.
+    """
+
+    parameters: Parameters
+    sources: dict[str, str]
+    withheld: tuple[str, ...]
+    service: str
+
+
+def fill_in(typed: Parameters, *, alone: bool = False) -> Filled:
     """Complete the parameters that were typed from the service file, the environment and the password file.
 
     Args:
         typed: What a URL or a connection string said; it wins over everything else. A `service` in it, or `$PGSERVICE`,
             names the section of the service file to read.
+        alone: Whether they are from a source that is complete in itself, such as a `.env`. The environment then gives
+            settings alone, a service's password stays with the service's host, and an entry of the password file
+            counts only where it names the host.
 
     Returns:
         New parameters with at least `user` and `dbname`. `service` and `passfile` are used up. `password` is missing if
         none was found anywhere.
 
     Raises:
-        DatabaseURLError: The service is not in any service file, or a service file has a line that cannot be read.
+        DatabaseURLError: The service is not in any service file, a service file has a line that cannot be read or could
+            have been written by others, or there is nobody to connect as.
     """
-    filled = dict(typed)
-    service = filled.pop("service", None) or os.environ.get("PGSERVICE")
+    filled, sources = dict(typed), dict[str, str]()
+    service = filled.pop("service", None) or (None if alone else os.environ.get("PGSERVICE"))
+    if service and alone and (place := {"host", "hostaddr", "port"} & typed.keys()):
+        raise DatabaseURLError(
+            f"It names the service {service!r} and a {min(place)} of its own, which would get the service's password. "
+            "Leave one of the two out."
+        )
+    in_words = ""
     if service:
-        filled = {**read_service(service), **filled}
-    for name, variable in VARIABLES.items():
-        if os.environ.get(variable):
-            filled.setdefault(name, os.environ[variable])
-    if "user" not in filled:
-        import getpass  # slow: it brings in termios and the password database
+        file, found = read_service(service)
+        in_words = f"service {service!r} in {file}"
+        sources |= dict.fromkeys(found.keys() - typed.keys(), in_words)
+        filled = {**found, **filled}
+    variables = {name: variable for name, variable in VARIABLES.items() if os.environ.get(variable)}
+    withheld = tuple(variables.pop(name) for name in _OF_ONE_SOURCE if alone and name in variables)
+    for name, variable in variables.items():
+        if name not in filled:
+            filled[name], sources[name] = os.environ[variable], f"${variable}"
+    if not filled.get("user"):
+        filled["user"], sources["user"] = _current_user(), "your name on this machine"
+    if "dbname" not in filled:
+        filled["dbname"], sources["dbname"] = filled["user"], "the user's name"
+    _take_password(filled, sources, named=alone)
+    return Filled(filled, sources, withheld, in_words)
 
-        filled["user"] = getpass.getuser()
-    filled.setdefault("dbname", filled["user"])
-    passfile = Path(filled.pop("passfile", "") or _home() / _windows_or_unix("pgpass.conf", ".pgpass"))
-    if not filled.get("password"):
-        filled.pop("password", None)
-        found = _password_from(passfile, filled)
-        if found is not None:
-            filled["password"] = found
-    return filled
+
+def _take_password(filled: Parameters, sources: dict[str, str], named: bool) -> None:
+    home = _home()
+    default = home / _windows_or_unix("pgpass.conf", ".pgpass") if home else None
+    passfile = Path(given) if (given := filled.pop("passfile", "")) else default
+    if filled.get("password"):
+        return
+    filled.pop("password", None)
+    entry = find_entry(passfile, filled, named=named) if passfile else None
+    if entry is not None:
+        filled["password"], sources["password"] = entry.password, f"line {entry.line} of {passfile}"
 
 
-def read_service(name: str) -> Parameters:
+def _current_user() -> str:
+    import getpass  # slow: it brings in termios and the password database
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # which of them, depends on Python's version
+        raise DatabaseURLError(
+            f"No user is named, and the current one (uid {os.getuid()}) has no name in the system's user database. "
+            "Type one in the URL, postgresql://user@host:5432/database, or in a shell: export PGUSER=user"
+        ) from None
+
+
+def read_service(name: str) -> tuple[Path, Parameters]:
     """Read one section of the service file: the user's own file first, then the system's.
 
+    Returns:
+        The file, and what its section says.
+
     Raises:
-        DatabaseURLError: No file has the section; the message lists the sections that there are.
+        DatabaseURLError: No file has the section (the message lists the sections that there are), or others could have
+            written a file.
     """
-    services: dict[str, Parameters] = {}
+    services: dict[str, tuple[Path, Parameters]] = {}
     for file in service_files():
-        services = {**_services_in(file), **services}
+        for section, parameters in _services_in(file).items():
+            services.setdefault(section, (file, parameters))
     if name not in services:
-        places = " or ".join(str(file) for file in service_files())
+        places = " or ".join(str(file) for file in service_files()) or "a service file, for there is no home directory"
         known = ", ".join(sorted(services)) or "none"
         raise DatabaseURLError(
             f"The service {name!r} is not in {places} (services there: {known}). "
@@ -113,9 +168,8 @@ def read_service(name: str) -> Parameters:
 
 def service_files() -> list[Path]:
     """Name the service files that libpq would look into, first one first; they need not exist."""
-    own = os.environ.get("PGSERVICEFILE")
-    files = [Path(own) if own else _home() / _windows_or_unix(".pg_service.conf", ".pg_service.conf")]
-    system = os.environ.get("PGSYSCONFDIR")
+    own, home, system = os.environ.get("PGSERVICEFILE"), _home(), os.environ.get("PGSYSCONFDIR")
+    files = [Path(own)] if own else [home / ".pg_service.conf"] if home else []
     return [*files, Path(system) / "pg_service.conf"] if system else files
 
 
@@ -139,56 +193,23 @@ def _services_in(file: Path) -> dict[str, Parameters]:
     return services
 
 
-def _password_from(passfile: Path, parameters: Parameters) -> str | None:
-    if not passfile.is_file() or _open_to_others(passfile):
-        return None
-    hosts = parameters.get("host", "").split(",")
-    ports = parameters.get("port", "").split(",")
-    for index, host in enumerate(hosts):
-        port = ports[min(index, len(ports) - 1)] or "5432"
-        wanted = (_passfile_host(host), port, parameters["dbname"], parameters["user"])
-        for entry in _passfile_entries(passfile):
-            if all(field in ("*", value) for field, value in zip(entry, wanted, strict=False)):
-                return entry[4]
-    return None
-
-
-def _passfile_host(host: str) -> str:
-    return "localhost" if not host or host in _DEFAULT_SOCKETS else host
-
-
-def _passfile_entries(passfile: Path) -> Iterator[list[str]]:
-    for line in _lines(passfile, strip=False):
-        fields = re.split(r"(?<!\\)((?:\\\\)*):", line, maxsplit=4)
-        if line.startswith("#") or len(fields) != 9:
-            continue
-        # A run of escaped backslashes before a colon belongs to the field that it ends.
-        whole = [fields[i] + fields[i + 1] for i in (0, 2, 4, 6)] + [fields[8]]
-        yield [re.sub(r"\\(.)", r"\1", field) for field in whole]
-
-
-def _open_to_others(passfile: Path) -> bool:
-    if os.name == "nt" or not passfile.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        return False
-    warnings.warn(
-        f"The password file {passfile} can be read by others and is ignored, as psql ignores it. "
-        f"Type in a shell: chmod 600 {passfile}",
-        UserWarning,
-        stacklevel=2,
-    )
-    return True
-
-
-def _lines(file: Path, *, strip: bool = True) -> list[str]:
-    if not file.is_file():
+def _lines(file: Path) -> list[str]:
+    if not os.path.isfile(file):
         return []
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return [line.strip() for line in lines] if strip else lines
+    if (reason := distrust(file)) is not None:
+        raise DatabaseURLError(f"The service file {file} is not read. {reason}")
+    try:
+        return [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except PermissionError:
+        raise DatabaseURLError(f"You may not read the service file {file}. Type in a shell: chmod u+r {file}") from None
 
 
-def _home() -> Path:
+def _home() -> Path | None:
     appdata = os.environ.get("APPDATA")
-    return Path(appdata) / "postgresql" if os.name == "nt" and appdata else Path.home()
+    try:
+        return Path(appdata) / "postgresql" if os.name == "nt" and appdata else Path.home()
+    except RuntimeError:  # neither HOME nor an entry in the system's user database, as in many containers
+        return None
 
 
 def _windows_or_unix(windows: str, unix: str) -> str:

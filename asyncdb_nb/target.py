@@ -8,19 +8,25 @@ the user would believe in a protection that is not there.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlencode
 
 from sqlalchemy import URL
 
 from asyncdb_nb.errors import DatabaseURLError
 from asyncdb_nb.libpq import Parameters
+from asyncdb_nb.passfile import DEFAULT_SOCKETS
 
 EMBEDDED = "the embedded server, with the sample workflows"
 """The origin of a target that nobody named."""
+
+GIVEN = "the URL given"
+"""The origin of a target that was typed."""
 
 EXAMPLE = "postgresql://user:password@host:5432/database"
 
@@ -58,7 +64,16 @@ _SAFE_VALUES = {
 """Known to libpq, unknown to asyncpg: these values change nothing, any other asks for safety that would be missing."""
 
 _REFUSED = {"hostaddr", "require_auth", "requirepeer", "sslcrldir", "replication"}
-_SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_CHOICES = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslnegotiation": ("postgres", "direct"),
+    "ssl_min_protocol_version": ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
+    "ssl_max_protocol_version": ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
+    "target_session_attrs": ("any", "primary", "standby", "read-write", "read-only", "prefer-standby"),
+    "gsslib": ("gssapi", "sspi"),
+}
+"""The parameters that take one of a few words."""
+
 _CONNECT_TIMEOUT = 15.0
 
 
@@ -68,11 +83,17 @@ class Target:
 
     Attributes:
         parameters: Under libpq's names, complete. Holds the password, so it is in no repr.
-        origin: Where the parameters came from, for people: `"the URL given"`, `"$DATABASE_URL"`, …
+        origin: What names the server, for people: `"the URL given"`, `"DATABASE_URL in /home/me/shop/.env"`, …
+        sources: Parameter → where it came from, where that is not the origin: `{"password": "$PGPASSWORD"}`.
+        withheld: Variables of the environment that were not used, because a `.env` names the server.
+        again: Reads the files and variables once more, as after a change of password.
     """
 
     parameters: Parameters = field(repr=False)
-    origin: str = "the URL given"
+    origin: str = GIVEN
+    sources: Mapping[str, str] = field(default_factory=dict)
+    withheld: tuple[str, ...] = ()
+    again: Callable[[], Target | None] | None = field(default=None, repr=False, compare=False)
 
     @property
     def user(self) -> str:
@@ -135,8 +156,9 @@ class Target:
             "timeout": _seconds(given.get("connect_timeout")),
             "server_settings": {name: value for name, value in given.items() if name not in _known()},
         }
-        if not self.addresses and given.get("port"):
-            arguments["port"] = int(given["port"])
+        if not self.addresses and (given.get("port") or self.withheld):  # else asyncpg would read PGHOST and PGPORT
+            arguments["host"] = ["localhost"] if os.name == "nt" else [*DEFAULT_SOCKETS, "localhost"]
+            arguments["port"] = int(given.get("port") or 5432)
         arguments |= {name: given[name] for name in _ASYNCPG & given.keys()}
         arguments |= {name: _NUMBERS[name](given[name]) for name in _NUMBERS.keys() & given.keys()}
         return arguments | _tls_arguments(given)
@@ -145,10 +167,9 @@ class Target:
 def check(given: Parameters) -> None:
     """Refuse parameters that cannot be read, that are misspelt, or that asyncpg cannot honour; a `DatabaseURLError`."""
     _check_ports(given)
-    if given.get("sslmode", "prefer") not in _SSLMODES:
-        raise DatabaseURLError(
-            f"sslmode={given['sslmode']!r} is not one of {', '.join(_SSLMODES)}. Type sslmode=require."
-        )
+    for name, choices in _CHOICES.items():
+        if name in given and given[name] not in choices:
+            _refuse_choice(name, given[name], choices)
     _seconds(given.get("connect_timeout"))
     for name, convert in _NUMBERS.items():
         try:
@@ -157,6 +178,12 @@ def check(given: Parameters) -> None:
             raise DatabaseURLError(f"{name}={given[name]!r} is not a number. Type, for example, {name}=100.") from None
     for name, value in given.items():
         _check_name(name, value)
+
+
+def _refuse_choice(name: str, value: str, choices: tuple[str, ...]) -> NoReturn:
+    likely = get_close_matches(value, choices, n=1)
+    remedy = f"Type {name}={likely[0]}." if likely else "Type one of these, or leave it out."
+    raise DatabaseURLError(f"{name}={value!r} is not one of {', '.join(choices)}. {remedy}")
 
 
 def _check_ports(given: Parameters) -> None:

@@ -10,16 +10,22 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
 from sqlalchemy import URL
 
+from asyncdb_nb.env_file import find_env_file, named_otherwise, read_env_file
 from asyncdb_nb.errors import DatabaseURLError
-from asyncdb_nb.libpq import Parameters, environment_names_a_server, fill_in, service_names
-from asyncdb_nb.target import EXAMPLE, ODD_CHARACTERS, Target, check
+from asyncdb_nb.libpq import VARIABLES, Parameters, environment_names_a_server, fill_in, service_names
+from asyncdb_nb.target import EXAMPLE, GIVEN, ODD_CHARACTERS, Target, check
 
 _DRIVERS = {"asyncpg", "psycopg", "psycopg_async", "psycopg2", "psycopg2cffi", "pg8000"}
+_IN_A_FILE = {**VARIABLES, "service": "PGSERVICE"}
 _ALIASES = {"database": "dbname", "username": "user", "ssl": "sslmode", "timeout": "connect_timeout"}
 
 
@@ -33,7 +39,8 @@ def resolve(url: str | URL | None = None, *, service: str | None = None) -> Targ
 
     Returns:
         The target. With neither argument: `$DATABASE_URL` from the environment, then from a `.env` file in this folder
-        or above, then the server that `PGSERVICE` or `PGHOST` names; None if there is nothing of this.
+        or above, then the server that `PGSERVICE` or `PGHOST` names, in the environment or in that file; None if there
+        is nothing of this.
 
     Raises:
         DatabaseURLError: The text is no PostgreSQL URL, or asks for something that asyncpg cannot do.
@@ -43,15 +50,23 @@ def resolve(url: str | URL | None = None, *, service: str | None = None) -> Targ
     typed = {} if url is None else parse(url)
     if service is not None:
         typed["service"] = service
-    origin = f"service {typed['service']!r}" if "service" in typed else "the URL given"
-    return complete(typed, origin)
+    return complete(typed)
 
 
-def complete(typed: Parameters, origin: str) -> Target:
-    """Complete and check parameters that were typed."""
-    filled = fill_in(typed)
-    check(filled)
-    return Target(filled, origin)
+def complete(typed: Parameters, origin: str = GIVEN, *, alone: bool = False) -> Target:
+    """Complete and check parameters that were typed.
+
+    Args:
+        typed: The parameters.
+        origin: What names the server, for people.
+        alone: Whether the environment shall give settings alone; see `fill_in`.
+    """
+    filled = fill_in(typed, alone=alone)
+    check(filled.parameters)
+    again = partial(complete, typed, origin, alone=alone)
+    if filled.service and "host" not in typed:
+        origin = filled.service if origin == GIVEN else f"{origin}: {filled.service}"
+    return Target(filled.parameters, origin, filled.sources, filled.withheld, again)
 
 
 def parse(url: str | URL) -> Parameters:
@@ -74,21 +89,54 @@ def parse(url: str | URL) -> Parameters:
 
 
 def _from_environment() -> Target | None:
-    for origin, url in (("$DATABASE_URL", os.environ.get("DATABASE_URL")), ("DATABASE_URL in .env", _from_dotenv())):
-        if url:
-            try:
-                return complete(parse(url), origin)
-            except DatabaseURLError as error:
-                raise DatabaseURLError(f"{origin} cannot be used. {error}") from None
+    if target := _from_variable():
+        return target
+    file = find_env_file()
+    target = (file and _from_url_in(file)) or _from_libpqs_variables() or (file and _from_libpqs_variables_in(file))
+    if not target:
+        _refuse_another_name(file)
+    return target or None
+
+
+def _from_variable() -> Target | None:
+    url = os.environ.get("DATABASE_URL")
+    return _named_by("$DATABASE_URL", url, _from_variable) if url else None
+
+
+def _from_url_in(file: Path) -> Target | None:
+    url = read_env_file(file).get("DATABASE_URL")
+    return _named_by(f"DATABASE_URL in {file}", url, partial(_from_url_in, file), alone=True) if url else None
+
+
+def _from_libpqs_variables() -> Target | None:
     variable = environment_names_a_server()
     return complete({}, f"${variable}") if variable else None
 
 
-def _from_dotenv() -> str | None:
-    from dotenv import dotenv_values, find_dotenv
+def _from_libpqs_variables_in(file: Path) -> Target | None:
+    values = read_env_file(file)
+    variable = environment_names_a_server(values)
+    if variable is None:
+        return None
+    given = {name: values[known] for name, known in _IN_A_FILE.items() if known in values}
+    return _named_by(f"{variable} in {file}", given, partial(_from_libpqs_variables_in, file), alone=True)
 
-    found = find_dotenv(usecwd=True)
-    return dotenv_values(found).get("DATABASE_URL") if found else None
+
+def _refuse_another_name(file: Path | None) -> None:
+    """Say so where a URL is there under a name that nobody reads, instead of opening another server in silence."""
+    for place, values in ((f"{file}", read_env_file(file) if file else {}), ("the environment", os.environ)):
+        if name := named_otherwise(values):
+            raise DatabaseURLError(
+                f"There is a {name} in {place}, and only DATABASE_URL is read. Rename it, or type the URL: connect(URL)."
+            )
+
+
+def _named_by(origin: str, given: str | Parameters, again: Callable[[], Target | None], **how: bool) -> Target:
+    try:
+        target = complete(parse(given) if isinstance(given, str) else given, origin, **how)
+    except DatabaseURLError as error:
+        raise DatabaseURLError(f"{origin} cannot be used. {error}") from None
+    return replace(target, again=again)
 
 
 def _check_scheme(scheme: str) -> None:

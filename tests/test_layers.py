@@ -12,7 +12,7 @@ import asyncdb_nb
 LAYERS = """
 errors frozen_clock
 ctrl_c loops standstill keepalive ping guard first_connect writes commands goodbye custody subpool pool
-libpq target urls identity
+trust passfile libpq target env_file urls identity
 committing sessions
 pending async_for
 dataframes.types dataframes.wire dataframes.array_text dataframes.native dataframes.libraries dataframes.memory
@@ -26,7 +26,7 @@ dataframes.advice dataframes.literals dataframes.sql_text dataframes.sizes dataf
 dataframes.streaming dataframes.progress dataframes.rows dataframes.execute
 dataframes.reading dataframes
 repository
-connecting catalog portrait registry reads database
+tls_errors connect_errors connecting catalog portrait registry reads database
 bridge
 server.guard server.programs server.cluster server
 workflows.models workflows.catalogue workflows.simulation workflows.bulk workflows.generator

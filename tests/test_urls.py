@@ -148,6 +148,22 @@ def test_sslrootcert_system_trusts_public_authorities() -> None:
         pytest.param("postgresql://a,b,c/d?password=hunter2&port=1,2", "3 hosts and 2 ports", id="ports for hosts"),
         pytest.param("postgresql://u:hunter2@h/d?sslmod=require", "Type sslmode=", id="parameter mistyped"),
         pytest.param("postgresql://u:hunter2@h/d?sslmode=on", "sslmode='on' is not one of", id="sslmode"),
+        pytest.param(
+            "postgresql://u:hunter2@h/d?target_session_attrs=nonsense",
+            "target_session_attrs='nonsense' is not one of any, primary, standby, read-write, read-only",
+            id="target_session_attrs",
+        ),
+        pytest.param(
+            "postgresql://u:hunter2@h/d?target_session_attrs=readwrite",
+            "Type target_session_attrs=read-write.",
+            id="target_session_attrs mistyped",
+        ),
+        pytest.param(
+            "postgresql://u:hunter2@h/d?ssl_min_protocol_version=1.2",
+            "ssl_min_protocol_version='1.2' is not one of TLSv1, ",
+            id="TLS version",
+        ),
+        pytest.param("postgresql://u:hunter2@h/d?sslnegotiation=x", "sslnegotiation='x' is not", id="negotiation"),
         pytest.param("postgresql://u:hunter2@h/d?connect_timeout=soon", "not a number of seconds", id="timeout"),
         pytest.param("postgresql://u:hunter2@h/d?statement_cache_size=no", "is not a number", id="cache size"),
         pytest.param("postgresql://u:hunter2@h/d?channel_binding=require", "cannot do channel_binding", id="unsafe"),
@@ -198,7 +214,7 @@ def test_a_service_is_read_from_the_service_file(spelling: str | None, home: Pat
 
     assert (target.addresses, target.user, target.database) == ([("db.example.org", 6543)], "reader", "shop")
     assert (target.parameters["password"], target.connect_args["ssl"]) == ("50%off", "require")
-    assert target.origin == "service 'prod'"
+    assert target.origin == f"service 'prod' in {home / '.pg_service.conf'}"
 
 
 def test_what_is_typed_wins_over_the_service_and_that_over_the_environment(
@@ -232,9 +248,15 @@ def test_an_unknown_service_is_answered_with_those_there_are(home: Path) -> None
         pytest.param(
             {"DATABASE_URL": "postgres://a/d", "PGHOST": "b"}, "postgres://c/d", "$DATABASE_URL", "a:5432", id="URL"
         ),
-        pytest.param({"PGHOST": "b"}, "postgres://c/d", "DATABASE_URL in .env", "c:5432", id=".env"),
+        pytest.param({"PGHOST": "b"}, "postgres://c/d", "DATABASE_URL in {home}/.env", "c:5432", id=".env"),
         pytest.param({"PGHOST": "b", "PGPORT": "7"}, None, "$PGHOST", "b:7", id="PGHOST"),
-        pytest.param({"PGSERVICE": "prod"}, None, "$PGSERVICE", "db.example.org:6543", id="PGSERVICE"),
+        pytest.param(
+            {"PGSERVICE": "prod"},
+            None,
+            "$PGSERVICE: service 'prod' in {home}/.pg_service.conf",
+            "db.example.org:6543",
+            id="PGSERVICE",
+        ),
     ],
 )
 def test_without_a_url_the_environment_names_the_server(
@@ -256,7 +278,7 @@ def test_without_a_url_the_environment_names_the_server(
 
     target = found()
 
-    assert (target.origin, target.server) == (origin, address)
+    assert (target.origin, target.server) == (origin.format(home=home), address)
     assert os.environ.get("DATABASE_URL") == environment.get("DATABASE_URL")
 
 
