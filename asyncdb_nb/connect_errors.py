@@ -9,8 +9,9 @@ from __future__ import annotations
 import socket
 import ssl
 
+from asyncdb_nb.libpq import OWN_NAME
 from asyncdb_nb.target import EMBEDDED, GIVEN, Target
-from asyncdb_nb.tls_errors import explain_tls
+from asyncdb_nb.tls_errors import ANOTHER_CERTIFICATE, explain_tls, shown_certificate
 
 LISTENER = "a do_connect listener of the engine"
 FUNCTION = "the function in connect_args['password']"
@@ -92,7 +93,7 @@ def _server_says(error: Exception, sqlstate: str, target: Target) -> str:
                 "Close some (`await db.aclose()`, or shut down unused kernels), or type a smaller pool_size."
             )
         case "08003" | "08006":  # asyncpg's own
-            return _hung_up(server)
+            return _hung_up(target)
         case "57P03":
             return f"The server at {server} is starting or stopping ({error}). Run this again in a moment."
     return (
@@ -104,10 +105,10 @@ def _of_password(target: Target) -> str:
     user, server = target.user, target.server
     if not target.parameters.get("password"):
         return (
-            f"The server at {server} asks for the password of user {user!r}{_from(target, 'user')}, and none was given. "
+            f"The server at {server} asks for the password of user {user!r}, and none was given.{_unnamed(target)} "
             f"{_where_to_put(target)}"
         )
-    wrong = f"The password for user {user!r}{_from(target, 'user')} is wrong, or the server at {server} has no such user."
+    wrong = f"The password for user {user!r} is wrong, or the server at {server} has no such user.{_unnamed(target)}"
     source = target.sources.get("password", target.origin)
     if source == GIVEN:
         return f"{wrong} Type the right one; {_PERCENT}."
@@ -128,6 +129,10 @@ def _where_to_put(target: Target) -> str:
     if target.origin == GIVEN:
         return f"Type it in the URL, postgresql://{target.user}:password@…, or put it into ~/.pgpass."
     return f"The server is named by {target.origin}. Type the password there, or this line into ~/.pgpass: {line}"
+
+
+def _unnamed(target: Target) -> str:
+    return " That user is your name on this machine: no other was given." * (target.sources.get("user") == OWN_NAME)
 
 
 def _from(target: Target, name: str) -> str:
@@ -158,13 +163,18 @@ def _network_says(error: Exception, target: Target) -> str:
             )
         case FileNotFoundError() if target.addresses and target.addresses[0][0].startswith("/"):
             return f"No PostgreSQL listens on the socket in {server}. Start it, or type another host."
-        case ConnectionResetError():
-            return _hung_up(server)
+        case ConnectionResetError() | BrokenPipeError():
+            return _hung_up(target)
         case OSError() if not isinstance(error, ssl.SSLError):
             unused = f" {target.origin} names the server, so $PGHOST was not used." * ("PGHOST" in target.withheld)
             return f"No PostgreSQL listens at {server} ({error}).{unused} Start it, or type another host or port."
     return f"A connection to {server} cannot be opened: {error}. Correct the URL or the options."
 
 
-def _hung_up(server: str) -> str:
-    return f"What listens at {server} hung up; it may be no PostgreSQL server. Type another port."
+def _hung_up(target: Target) -> str:
+    if certificate := shown_certificate(target):
+        return (
+            f"The server at {target.server} hung up after it was shown the client certificate {certificate}, "
+            f"so it does not accept the client certificate. {ANOTHER_CERTIFICATE}"
+        )
+    return f"What listens at {target.server} hung up; it may be no PostgreSQL server. Type another port."

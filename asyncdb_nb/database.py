@@ -326,7 +326,8 @@ async def _connect(
 
 def _registered(where: Target, sessionmaker: SessionFactory | None, options: dict[str, Any]) -> Database:
     # A class that a cell defined anew looks like the old one, and may filter otherwise: the object itself counts.
-    arguments = (sorted(where.parameters.items()), id(sessionmaker), sorted(options.items()))
+    place = (sorted(where.parameters.items()), where.origin, sorted(where.sources.items()))
+    arguments = (place, id(sessionmaker), sorted(options.items()))
     return _connected.get_or_make(arguments, lambda: Database._of(where, sessionmaker, options))
 
 

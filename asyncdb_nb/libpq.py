@@ -57,6 +57,9 @@ VARIABLES = {
 _OF_ONE_SOURCE = ("host", "hostaddr", "port", "dbname", "user", "password")
 """What says where to go and as whom: a source that is complete in itself takes none of these from the environment."""
 
+OWN_NAME = "your name on this machine"
+"""The source of a user that nobody named."""
+
 
 class Filled(NamedTuple):
     """Connection parameters, and what is known of them.
@@ -111,7 +114,7 @@ def fill_in(typed: Parameters, *, alone: bool = False) -> Filled:
         if name not in filled:
             filled[name], sources[name] = os.environ[variable], f"${variable}"
     if not filled.get("user"):
-        filled["user"], sources["user"] = _current_user(), "your name on this machine"
+        filled["user"], sources["user"] = _current_user(), OWN_NAME
     if "dbname" not in filled:
         filled["dbname"], sources["dbname"] = filled["user"], "the user's name"
     _take_password(filled, sources, named=alone)

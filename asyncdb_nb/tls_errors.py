@@ -9,8 +9,13 @@ from __future__ import annotations
 import os
 import ssl
 from enum import IntEnum
+from pathlib import Path
 
 from asyncdb_nb.target import Target
+
+ANOTHER_CERTIFICATE = (
+    "Type sslcert=FILE&sslkey=FILE with one that the server's authority has signed and that has not expired."
+)
 
 
 class _Found(IntEnum):
@@ -55,6 +60,20 @@ def explain_tls(error: Exception, target: Target) -> str | None:
     return None
 
 
+def shown_certificate(target: Target) -> Path | None:
+    """Name the client certificate that the server was shown: the one that was named, else the one at home."""
+    over_tcp = any(not host.startswith("/") for host, _ in target.addresses)
+    if not over_tcp or target.parameters.get("sslmode") == "disable":
+        return None
+    if named := target.parameters.get("sslcert"):
+        return Path(named)
+    try:
+        at_home = Path.home() / ".postgresql" / "postgresql.crt"
+    except RuntimeError:
+        return None
+    return at_home if at_home.is_file() else None
+
+
 def _of_certificate(error: ssl.SSLCertVerificationError, target: Target) -> str:
     what = f"The certificate of the server at {target.server}"
     says = f"({error.verify_message})"
@@ -97,7 +116,7 @@ def _of_handshake(error: ssl.SSLError, target: Target) -> str:
     if "ALERT_UNKNOWN_CA" in reason or "ALERT_BAD_CERTIFICATE" in reason or "ALERT_CERTIFICATE" in reason:
         return (
             f"The server at {server} does not accept the client certificate {certificate} ({reason}). "
-            "Type sslcert=FILE&sslkey=FILE with one that its authority has signed and that has not expired."
+            f"{ANOTHER_CERTIFICATE}"
         )
     if "NO_START_LINE" in reason or "PEM" in reason or "BAD_DECRYPT" in reason or "BAD_PASSWORD" in reason:
         named = ", ".join(map(str, target.files)) or "in ~/.postgresql"
