@@ -15,42 +15,51 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb.errors import UnknownTableError
+from asyncdb_nb.search_path import EQ, GE, GT, MATCHES, NE
 
-TABLES = """
+# ruff: noqa: S608  the statements are put together from constants
+
+_RELATIONS = f"c.relkind {EQ} ANY ('{{r,p,v,m,f}}')"
+
+TABLES = f"""
 select n.nspname as schema,
        c.relname as "table",
-       case c.relkind when 'r' then 'table' when 'p' then 'partitioned table' when 'v' then 'view'
-                      when 'm' then 'materialized view' when 'f' then 'foreign table' end as kind,
-       case when c.reltuples >= 0 then c.reltuples::bigint end as rows,
-       case when c.relkind in ('r', 'm') then pg_total_relation_size(c.oid)
-            when c.relkind = 'p' then (select sum(pg_total_relation_size(p.relid))::bigint
-                                       from pg_partition_tree(c.oid) as p where p.isleaf) end as bytes
-from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
-where c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition
-  and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
+       case when c.relkind {EQ} 'r' then 'table' when c.relkind {EQ} 'p' then 'partitioned table'
+            when c.relkind {EQ} 'v' then 'view' when c.relkind {EQ} 'm' then 'materialized view'
+            when c.relkind {EQ} 'f' then 'foreign table' end as kind,
+       case when c.reltuples {GE} 0 then c.reltuples::pg_catalog.int8 end as rows,
+       case when c.relkind {EQ} ANY ('{{r,m}}') then pg_catalog.pg_total_relation_size(c.oid)
+            when c.relkind {EQ} 'p' then (
+                select pg_catalog.sum(pg_catalog.pg_total_relation_size(p.relid))::pg_catalog.int8
+                from pg_catalog.pg_partition_tree(c.oid) as p where p.isleaf) end as bytes
+from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid {EQ} c.relnamespace
+where {_RELATIONS} and not c.relispartition
+  and n.nspname {NE} 'information_schema' and not n.nspname {MATCHES} '^pg_'
 order by schema, "table"
 """
 """schema, table, kind (text), rows (int8, the planner's estimate; NULL before the first ANALYZE), bytes (int8)."""
 
-RELATIONS = """
-select c.oid, n.nspname, c.relname, pg_table_is_visible(c.oid)
-from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
-where c.relkind in ('r', 'p', 'v', 'm', 'f')
-order by n.nspname ~ '^(pg_|information_schema$)', n.nspname, c.relname
+RELATIONS = f"""
+select c.oid, n.nspname, c.relname, pg_catalog.pg_table_is_visible(c.oid)
+from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid {EQ} c.relnamespace
+where {_RELATIONS}
+order by n.nspname {MATCHES} '^(pg_|information_schema$)', n.nspname, c.relname
 """
 
-COLUMNS = """
+COLUMNS = f"""
 select a.attname as "column",
-       format_type(a.atttypid, a.atttypmod) as type,
+       pg_catalog.format_type(a.atttypid, a.atttypmod) as type,
        not a.attnotnull as nullable,
-       pg_get_expr(d.adbin, d.adrelid) as "default",
-       (select string_agg(case k.contype when 'p' then 'primary key' when 'u' then 'unique'
-                                         else 'references ' || cast(cast(k.confrelid as regclass) as text) end,
-                          ', ' order by k.contype desc)
-        from pg_constraint as k
-        where k.conrelid = a.attrelid and k.contype in ('p', 'u', 'f') and a.attnum = any(k.conkey)) as key
-from pg_attribute as a left join pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
-where a.attrelid = cast(:oid as oid) and a.attnum > 0 and not a.attisdropped
+       pg_catalog.pg_get_expr(d.adbin, d.adrelid) as "default",
+       (select pg_catalog.string_agg(
+                   case when k.contype {EQ} 'p' then 'primary key' when k.contype {EQ} 'u' then 'unique'
+                        else pg_catalog.concat('references ', k.confrelid::pg_catalog.regclass) end,
+                   ', ' order by k.contype desc)
+        from pg_catalog.pg_constraint as k
+        where k.conrelid {EQ} a.attrelid and k.contype {EQ} ANY ('{{p,u,f}}') and a.attnum {EQ} ANY (k.conkey)) as key
+from pg_catalog.pg_attribute as a left join pg_catalog.pg_attrdef as d
+  on d.adrelid {EQ} a.attrelid and d.adnum {EQ} a.attnum
+where a.attrelid {EQ} cast(:oid as pg_catalog.oid) and a.attnum {GT} 0 and not a.attisdropped
 order by a.attnum
 """
 """column, type (text), nullable (bool), default, key (text or NULL); one row a column, in the table's order."""

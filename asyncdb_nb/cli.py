@@ -260,7 +260,8 @@ def _as_typed() -> str:
 
 
 def _own_server() -> EmbeddedServer:
-    from asyncdb_nb.server import EmbeddedServer, home_directory
+    from asyncdb_nb.server import EmbeddedServer
+    from asyncdb_nb.server.directory import home_directory
 
     return EmbeddedServer(home_directory() / "server")
 

@@ -79,8 +79,9 @@ def _server_says(error: Exception, sqlstate: str, target: Target) -> str:
             )
         case "3D000":
             return (
-                f"The server at {server} has no database {database!r}{_from(target, 'dbname')}. Type another name after "
-                "the last / of the URL. To see which there are: connect to the database postgres and read pg_database."
+                f"The server at {server} has no database {database!r}{_from(target, 'dbname')}. Type another name "
+                "after the last / of the URL. To see which there are: connect to the database postgres and read "
+                "pg_database."
             )
         case "42501":
             return (

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from asyncdb_nb.trust import owner_of_another
+from asyncdb_nb.trust import another_owner
 
 DEFAULT_SOCKETS = ("/run/postgresql", "/var/run/postgresql", "/tmp", "/private/tmp")  # noqa: S108
 """Where a local server's socket is, if no host is named; the password file knows it as `localhost`."""
@@ -74,8 +74,8 @@ def _entries(passfile: Path) -> Iterator[Entry]:
 def _refused(passfile: Path) -> bool:
     if os.name == "nt":
         return False
-    if owner := owner_of_another(passfile):
-        reason = f"belongs to user {owner} and is ignored. Type in a shell: export PGPASSFILE=FILE, with one of your own"
+    if owner := another_owner(passfile):
+        reason = f"belongs to user {owner} and is ignored. Type in a shell: export PGPASSFILE=FILE, one of your own"
     elif not os.access(passfile, os.R_OK):
         reason = f"cannot be read and is ignored. Type in a shell: chmod 600 {passfile}"
     elif passfile.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):

@@ -155,7 +155,7 @@ class session_scope:  # noqa: N801  used like the function that it replaces
             raise AsyncDBError(f"readonly and timeout need PostgreSQL; this engine speaks {connection.dialect.name}.")
         if getattr(connection.connection.dbapi_connection, "autocommit", False):
             _start_transaction(connection)
-        calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in self._settings.items())
+        calls = ", ".join(f"pg_catalog.set_config('{name}', '{value}', true)" for name, value in self._settings.items())
         connection.execute(text(f"SELECT {calls}"))
 
 

@@ -44,9 +44,9 @@ def distrust(file: Path) -> str | None:
     return None
 
 
-def owner_of_another(file: Path) -> str | None:
-    """Name the user that a file belongs to, if that is neither the current user nor root."""
-    if sys.platform == "win32" or (uid := file.stat().st_uid) in (os.geteuid(), 0):
+def another_owner(file: Path) -> str | None:
+    """Name the user that a file belongs to, if that is not the current one."""
+    if sys.platform == "win32" or (uid := file.stat().st_uid) == os.geteuid():
         return None
     return _user(uid)
 

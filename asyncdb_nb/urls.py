@@ -92,10 +92,13 @@ def _from_environment() -> Target | None:
     if target := _from_variable():
         return target
     file = find_env_file()
-    target = (file and _from_url_in(file)) or _from_libpqs_variables() or (file and _from_libpqs_variables_in(file))
+    target = _from_url_in(file) if file else None
+    target = target or _from_libpqs_variables()
+    if file and not target:
+        target = _from_libpqs_variables_in(file)
     if not target:
         _refuse_another_name(file)
-    return target or None
+    return target
 
 
 def _from_variable() -> Target | None:
@@ -127,7 +130,7 @@ def _refuse_another_name(file: Path | None) -> None:
     for place, values in ((f"{file}", read_env_file(file) if file else {}), ("the environment", os.environ)):
         if name := named_otherwise(values):
             raise DatabaseURLError(
-                f"There is a {name} in {place}, and only DATABASE_URL is read. Rename it, or type the URL: connect(URL)."
+                f"There is a {name} in {place}, and only DATABASE_URL is read. Rename it, or type: connect(URL)."
             )
 
 

@@ -1,4 +1,4 @@
-"""Configuration files decide which server gets a connection, so only the user's own word counts: `trust`, `env_file`."""
+"""Configuration files decide which server gets a connection, so only the user's own word counts."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ def test_a_place_in_an_env_file_gets_no_password_of_a_service(place: str, projec
     """A service's password is for the service's host and port."""
     write(project / ".env", f"DATABASE_URL=postgresql://{place}?service=prod")
 
-    with pytest.raises(DatabaseURLError, match="names the service 'prod' and a (host|port) of its own"):
+    with pytest.raises(DatabaseURLError, match=r"names the service 'prod' and a (host|port) of its own"):
         resolve()
 
 

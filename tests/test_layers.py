@@ -13,7 +13,7 @@ LAYERS = """
 errors frozen_clock
 ctrl_c loops standstill keepalive ping guard first_connect writes commands goodbye custody subpool pool
 trust passfile libpq target env_file urls identity
-committing sessions
+search_path committing sessions
 pending async_for
 dataframes.types dataframes.wire dataframes.array_text dataframes.native dataframes.libraries dataframes.memory
 dataframes.fitting dataframes.columns
@@ -28,7 +28,7 @@ dataframes.reading dataframes
 repository
 tls_errors connect_errors connecting catalog portrait registry reads database
 bridge
-server.guard server.programs server.cluster server
+server.guard server.directory server.programs server.cluster server
 workflows.models workflows.catalogue workflows.simulation workflows.bulk workflows.generator
 workflows.columns workflows.csvfile workflows.events workflows.assembly workflows.eventlog workflows.unloading
 workflows.questions workflows.repository workflows

@@ -152,7 +152,7 @@ async def test_a_listeners_password_is_told_as_its_own(kept: str | None, url: An
         def give(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> None:
             parameters["password"] = passwords.pop(0)
 
-        with pytest.raises(ConnectError, match="is wrong.* It was given by a do_connect listener") as caught:
+        with pytest.raises(ConnectError, match=r"is wrong.* It was given by a do_connect listener") as caught:
             await db.frame("select 1 as one")
         assert not re.search("URL|none was given", str(caught.value))
         assert (await db.frame("select 1 as one"))["one"].tolist() == [1]

@@ -7,29 +7,39 @@ spelled out, so that no search path of the user's can lead it astray.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from asyncdb_nb.dataframes.types import CatalogType, ColumnType, UnknownTypeError, column_type
+from asyncdb_nb.search_path import EQ, GT
 
-_TYPES = """
+# ruff: noqa: S608  the statements are put together from constants
+
+_FIELDS = f"""
+    FROM pg_catalog.pg_attribute a
+    WHERE t.typtype {EQ} 'c' AND a.attrelid {EQ} t.typrelid AND a.attnum {GT} 0 AND NOT a.attisdropped
+    ORDER BY a.attnum
+"""
+# No array goes to the server or comes back: asyncpg would look its type up by names without a schema.
+_TYPES = f"""
 WITH RECURSIVE wanted(oid) AS (
-    SELECT pg_catalog.unnest($1::pg_catalog.oid[])
+    SELECT pg_catalog.unnest(pg_catalog.string_to_array($1::pg_catalog.text, ',')::pg_catalog.oid[])
   UNION
     SELECT inside.oid
     FROM wanted
-    JOIN pg_catalog.pg_type t ON t.oid = wanted.oid
-    LEFT JOIN pg_catalog.pg_range r ON t.oid IN (r.rngtypid, r.rngmultitypid)
+    JOIN pg_catalog.pg_type t ON t.oid {EQ} wanted.oid
+    LEFT JOIN pg_catalog.pg_range r ON t.oid {EQ} ANY (ARRAY[r.rngtypid, r.rngmultitypid])
     CROSS JOIN LATERAL (
-        SELECT CASE t.typtype
-            WHEN 'd' THEN t.typbasetype
-            WHEN 'r' THEN r.rngsubtype
-            WHEN 'm' THEN r.rngtypid
-            WHEN 'b' THEN CASE WHEN t.typcategory = 'A' THEN t.typelem END
+        SELECT CASE
+            WHEN t.typtype {EQ} 'd' THEN t.typbasetype
+            WHEN t.typtype {EQ} 'r' THEN r.rngsubtype
+            WHEN t.typtype {EQ} 'm' THEN r.rngtypid
+            WHEN t.typtype {EQ} 'b' AND t.typcategory {EQ} 'A' THEN t.typelem
         END
       UNION ALL
         SELECT a.atttypid FROM pg_catalog.pg_attribute a
-        WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE t.typtype {EQ} 'c' AND a.attrelid {EQ} t.typrelid AND a.attnum {GT} 0 AND NOT a.attisdropped
     ) inside(oid)
     WHERE inside.oid IS NOT NULL
 )
@@ -38,31 +48,27 @@ SELECT
     t.typname::pg_catalog.text AS name,
     t.typtype::pg_catalog.text AS kind,
     t.typtypmod AS typmod,
-    CASE t.typtype
-        WHEN 'd' THEN t.typbasetype
-        WHEN 'r' THEN (SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid)
-        WHEN 'm' THEN (SELECT r.rngtypid FROM pg_catalog.pg_range r WHERE r.rngmultitypid = t.oid)
-        WHEN 'b' THEN CASE WHEN t.typcategory = 'A' THEN t.typelem END
+    CASE
+        WHEN t.typtype {EQ} 'd' THEN t.typbasetype
+        WHEN t.typtype {EQ} 'r'
+            THEN (SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid {EQ} t.oid)
+        WHEN t.typtype {EQ} 'm'
+            THEN (SELECT r.rngtypid FROM pg_catalog.pg_range r WHERE r.rngmultitypid {EQ} t.oid)
+        WHEN t.typtype {EQ} 'b' AND t.typcategory {EQ} 'A' THEN t.typelem
     END AS inside,
-    ARRAY(
-        SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a
-        WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
-    ) AS field_names,
-    ARRAY(
-        SELECT a.atttypid FROM pg_catalog.pg_attribute a
-        WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
-    ) AS field_oids,
-    ARRAY(
-        SELECT a.atttypmod FROM pg_catalog.pg_attribute a
-        WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
-    ) AS field_typmods
+    pg_catalog.array_to_json(ARRAY(SELECT a.attname::pg_catalog.text {_FIELDS}))::pg_catalog.text AS field_names,
+    pg_catalog.array_to_json(ARRAY(SELECT a.atttypid::pg_catalog.int8 {_FIELDS}))::pg_catalog.text AS field_oids,
+    pg_catalog.array_to_json(ARRAY(SELECT a.atttypmod {_FIELDS}))::pg_catalog.text AS field_typmods
 FROM pg_catalog.pg_type t
-JOIN wanted ON wanted.oid = t.oid
+JOIN wanted ON wanted.oid {EQ} t.oid
 """
 # How many digits of money stand after the point is decided by lc_monetary.
 _MONEY_SCALE = """
 SELECT pg_catalog.scale(('1'::pg_catalog.int8::pg_catalog.money)::pg_catalog.numeric)
 """
+
+
+_PARTS = ("names", "oids", "typmods")
 
 
 async def column_types(connection: Any, described: Sequence[tuple[int, int]]) -> list[ColumnType]:
@@ -95,7 +101,7 @@ async def _catalog(connection: Any, oids: Iterable[int]) -> dict[int, CatalogTyp
             kind=line["kind"],
             inside=line["inside"] or 0,
             typmod=line["typmod"],
-            fields=tuple(zip(line["field_names"], line["field_oids"], line["field_typmods"], strict=True)),
+            fields=tuple(zip(*(json.loads(line[f"field_{part}"]) for part in _PARTS), strict=True)),
         )
-        for line in await connection.fetch(_TYPES, list(oids))
+        for line in await connection.fetch(_TYPES, ",".join(map(str, oids)))
     }

@@ -15,28 +15,37 @@ from sqlalchemy.exc import SQLAlchemyError
 from asyncdb_nb.database import Database
 from asyncdb_nb.doctor.finding import Finding, Level
 from asyncdb_nb.errors import AsyncDBError
+from asyncdb_nb.search_path import EQ, IS_LIKE, MINUS, NE
 
 LONG_SECONDS = 60  # from when on an open transaction that does nothing is wrong
 SHOWN = 10  # connections that are told one by one
 CROWDED = 0.9  # of the connections that the server allows
 
-_SERVER = """
-SELECT current_setting('server_version') AS version, current_database() AS database, current_user AS "user",
-       cast(current_setting('max_connections') AS int)
-         - cast(current_setting('superuser_reserved_connections') AS int) AS allowed,
-       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connected
+# ruff: noqa: S608  the statements are put together from constants
+
+_SERVER = f"""
+SELECT pg_catalog.current_setting('server_version') AS version, pg_catalog.current_database() AS database,
+       current_user AS "user",
+       cast(pg_catalog.current_setting('max_connections') AS pg_catalog.int4)
+         {MINUS} cast(pg_catalog.current_setting('superuser_reserved_connections') AS pg_catalog.int4) AS allowed,
+       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity
+        WHERE backend_type {EQ} 'client backend') AS connected
 """
 
-_SETTINGS = "SELECT name, cast(setting AS bigint) AS milliseconds FROM pg_settings WHERE name = ANY(:names)"
+_SETTINGS = f"""
+SELECT name, cast(setting AS pg_catalog.int8) AS milliseconds FROM pg_catalog.pg_settings
+WHERE name {EQ} ANY (pg_catalog.string_to_array(:names, ','))
+"""
 
-_BACKENDS = """
+_BACKENDS = f"""
 SELECT pid, application_name, coalesce(state, 'hidden') AS state,
-       left(regexp_replace(query, '\\s+', ' ', 'g'), 80) AS query,
-       cast(extract(epoch FROM clock_timestamp() - state_change) AS float8) AS seconds,
-       pg_blocking_pids(pid) AS blocked_by
-FROM pg_stat_activity
-WHERE backend_type = 'client backend' AND application_name LIKE 'asyncdb\\_nb%' AND pid <> pg_backend_pid()
-ORDER BY state = 'idle', state_change
+       pg_catalog.left(pg_catalog.regexp_replace(query, '\\s+', ' ', 'g'), 80) AS query,
+       cast(extract(epoch FROM pg_catalog.clock_timestamp() {MINUS} state_change) AS pg_catalog.float8) AS seconds,
+       pg_catalog.array_to_string(pg_catalog.pg_blocking_pids(pid), ', ') AS blocked_by
+FROM pg_catalog.pg_stat_activity
+WHERE backend_type {EQ} 'client backend' AND application_name {IS_LIKE} 'asyncdb\\_nb%'
+  AND pid {NE} pg_catalog.pg_backend_pid()
+ORDER BY state {EQ} 'idle', state_change
 """
 
 _TIMEOUTS = {
@@ -67,7 +76,7 @@ async def look_at_server(database: Database) -> list[Finding]:
     try:
         async with database.engine.connect() as connection:
             server = (await connection.execute(text(_SERVER))).one()
-            settings = await connection.execute(text(_SETTINGS), {"names": list(_TIMEOUTS)})
+            settings = await connection.execute(text(_SETTINGS), {"names": ",".join(_TIMEOUTS)})
             timeouts = {row.name: row.milliseconds for row in settings}
             backends = (await connection.execute(text(_BACKENDS))).all()
     except (AsyncDBError, SQLAlchemyError) as error:
@@ -113,8 +122,7 @@ def _of_backend(backend: Any) -> Finding:
     who = f"{backend.application_name} (process {backend.pid} of the server)"
     fact = f"{who}: {backend.state} for {_span(seconds)}"
     if backend.blocked_by:
-        blockers = ", ".join(map(str, backend.blocked_by))
-        advice = f"It waits for a lock of process {blockers}; end that one's transaction."
+        advice = f"It waits for a lock of process {backend.blocked_by}; end that one's transaction."
         return Finding("connections", Level.WRONG, f"{fact}: {backend.query}", advice)
     if backend.state == "active":
         advice = f"To stop it: press Stop in its notebook, or select pg_cancel_backend({backend.pid})."

@@ -12,18 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from asyncdb_nb.search_path import EQ, GT, MATCHES
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from asyncdb_nb.database import Database
 
-_NAMES = """
-select c.relname as name, 'table' as kind from pg_class as c
-where c.relkind in ('r', 'p', 'v', 'm', 'f') and pg_table_is_visible(c.oid) and c.relname !~ '^pg_'
+# ruff: noqa: S608  the statements are put together from constants
+
+_VISIBLE = f"""
+c.relkind {EQ} ANY ('{{r,p,v,m,f}}') and pg_catalog.pg_table_is_visible(c.oid) and not c.relname {MATCHES} '^pg_'
+"""
+_NAMES = f"""
+select c.relname as name, 'table' as kind from pg_catalog.pg_class as c
+where {_VISIBLE}
 union
-select a.attname, 'column' from pg_attribute as a join pg_class as c on c.oid = a.attrelid
-where c.relkind in ('r', 'p', 'v', 'm', 'f') and pg_table_is_visible(c.oid) and a.attnum > 0 and not a.attisdropped
-  and c.relname !~ '^pg_'
+select a.attname, 'column' from pg_catalog.pg_attribute as a join pg_catalog.pg_class as c on c.oid {EQ} a.attrelid
+where {_VISIBLE} and a.attnum {GT} 0 and not a.attisdropped
 order by name limit 20000
 """
 _IN_SQL = re.compile(r"\A\s*%%asql\b|%asql\b[^\n]*\Z")

@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from asyncdb_nb.bridge import run
 from asyncdb_nb.database import Database
 from asyncdb_nb.errors import AsyncDBError, NoRightToCreateError
+from asyncdb_nb.search_path import EQ
 
 PREFIX = "asyncdb_test_"
 OURS = {"server_settings": {"application_name": "asyncdb_nb: pytest"}}  # how the server tells us from the tests
@@ -106,14 +107,13 @@ class Keeper:
 
     async def _open(self) -> None:
         self._mine = await self._server.engine.connect()
-        right = (
-            "select rolname as name, rolcreatedb or rolsuper as may_create from pg_roles where rolname = current_user"
-        )
+        right = "select rolname as name, rolcreatedb or rolsuper as may_create from pg_catalog.pg_roles where rolname "
+        right += f"{EQ} current_user"
         me = (await self._mine.exec_driver_sql(right)).one()
         if not me.may_create:
             await self._close()
             raise NoRightToCreateError(me.name)
-        await self._mine.exec_driver_sql(f"select pg_advisory_lock_shared({_RUNS}, {_number(self.run_id)})")
+        await self._mine.exec_driver_sql(f"select pg_catalog.pg_advisory_lock_shared({_RUNS}, {_number(self.run_id)})")
         for name in await self._names():
             await self._sweep(name)
 
@@ -124,11 +124,11 @@ class Keeper:
             return
         async with self._server.engine.connect() as connection:
             lock = f"({_RUNS}, {_number(run_id)})"
-            if (await connection.exec_driver_sql(f"select pg_try_advisory_lock{lock}")).scalar():
+            if (await connection.exec_driver_sql(f"select pg_catalog.pg_try_advisory_lock{lock}")).scalar():
                 try:
                     await connection.exec_driver_sql(f'drop database if exists "{name}" with (force)')
                 finally:
-                    await connection.exec_driver_sql(f"select pg_advisory_unlock{lock}")
+                    await connection.exec_driver_sql(f"select pg_catalog.pg_advisory_unlock{lock}")
 
     async def _template(self, name: str, build: Build) -> str:
         async with self._alone(name):
@@ -148,7 +148,7 @@ class Keeper:
 
     async def _wait_until_unused(self, name: str) -> None:
         """A database cannot be a template while somebody is connected; a goodbye takes its time to arrive."""
-        statement = f"select count(*) from pg_stat_activity where datname = '{name}'"  # noqa: S608  our own name
+        statement = f"select pg_catalog.count(*) from pg_catalog.pg_stat_activity where datname {EQ} '{name}'"  # noqa: S608  our own name
         for _ in range(200):
             if await self._value(statement) == 0:
                 return
@@ -162,20 +162,21 @@ class Keeper:
     async def _alone(self, name: str) -> AsyncIterator[None]:
         """Hold the lock of a template: one worker builds it, the others wait."""
         async with self._server.engine.connect() as connection:
-            lock = f"({_TEMPLATES}, hashtext('{name}'))"
-            await connection.exec_driver_sql(f"select pg_advisory_lock{lock}")
+            lock = f"({_TEMPLATES}, pg_catalog.hashtext('{name}'))"
+            await connection.exec_driver_sql(f"select pg_catalog.pg_advisory_lock{lock}")
             try:
                 yield
             finally:
-                await connection.exec_driver_sql(f"select pg_advisory_unlock{lock}")
+                await connection.exec_driver_sql(f"select pg_catalog.pg_advisory_unlock{lock}")
 
     async def _close(self) -> None:
         for name in list(self._made):
             await self.drop_soon(name)
         if self._mine is not None:
             lock = f"({_RUNS}, {_number(self.run_id)})"
-            await self._mine.exec_driver_sql(f"select pg_advisory_unlock_shared{lock}")
-            if (await self._mine.exec_driver_sql(f"select pg_try_advisory_lock{lock}")).scalar():  # the last worker
+            await self._mine.exec_driver_sql(f"select pg_catalog.pg_advisory_unlock_shared{lock}")
+            last = await self._mine.exec_driver_sql(f"select pg_catalog.pg_try_advisory_lock{lock}")
+            if last.scalar():  # no other worker is left
                 for name in await self._names(self.run_id):
                     await self.drop_soon(name)
             await self._mine.close()
@@ -183,7 +184,7 @@ class Keeper:
 
     async def _names(self, run_id: str = "") -> list[str]:
         async with self._server.engine.connect() as connection:
-            may_drop = "select datname from pg_database where pg_has_role(datdba, 'USAGE')"
+            may_drop = "select datname from pg_catalog.pg_database where pg_catalog.pg_has_role(datdba, 'USAGE')"
             names = (await connection.exec_driver_sql(may_drop)).scalars()
             return [name for name in names if name.startswith(PREFIX + run_id)]
 

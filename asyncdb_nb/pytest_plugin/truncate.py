@@ -6,22 +6,26 @@ from sqlalchemy import text
 
 from asyncdb_nb.database import Database
 from asyncdb_nb.errors import SeededTemplateError
+from asyncdb_nb.search_path import EQ, IS_NOT_LIKE, NE
 
 KEPT = ("alembic_version",)  # what the schema needs to know about itself
 LOCK_SECONDS = 2  # how long a table may be held by a connection that the test forgot
 
-_TABLES = """
-    select format('%I.%I', n.nspname, c.relname)
-    from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence <> 't'
-      and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname not like 'pg\\_toast%'
-      and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e')
-      and c.relname <> all (:kept)
+# ruff: noqa: S608  the statements are put together from constants
+
+_TABLES = f"""
+    select pg_catalog.format('%I.%I', n.nspname, c.relname)
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid {EQ} c.relnamespace
+    where c.relkind {EQ} ANY ('{{r,p}}') and not c.relispartition and c.relpersistence {NE} 't'
+      and n.nspname {NE} ALL ('{{pg_catalog,information_schema}}') and n.nspname {IS_NOT_LIKE} 'pg\\_toast%'
+      and not exists (select from pg_catalog.pg_depend d where d.objid {EQ} c.oid and d.deptype {EQ} 'e')
+      and c.relname {NE} ALL (pg_catalog.string_to_array(:kept, ',')::pg_catalog.name[])
     order by 1"""
 
-_OTHERS = """
-    select pg_terminate_backend(pid) from pg_stat_activity
-    where datname = current_database() and pid <> pg_backend_pid() and state <> 'idle'"""
+_OTHERS = f"""
+    select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity
+    where datname {EQ} pg_catalog.current_database() and pid {NE} pg_catalog.pg_backend_pid()
+      and state {NE} 'idle'"""
 
 
 async def refuse_seeds(database: Database) -> None:
@@ -55,7 +59,7 @@ async def truncate(database: Database) -> None:
 
 async def _filled(database: Database) -> list[str]:
     async with database.session() as session:
-        tables = (await session.scalars(text(_TABLES), {"kept": list(KEPT)})).all()
+        tables = (await session.scalars(text(_TABLES), {"kept": ",".join(KEPT)})).all()
         if not tables:
             return []
         parts = [f"select {number} where exists (table {table})" for number, table in enumerate(tables)]

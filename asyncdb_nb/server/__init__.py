@@ -12,7 +12,6 @@ locks that the kernel frees say who uses it, and a guard stops it after the last
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from types import TracebackType
 from asyncdb_nb.errors import ServerError
 from asyncdb_nb.server import guard
 from asyncdb_nb.server.cluster import START_TIMEOUT, Cluster
+from asyncdb_nb.server.directory import home_directory, usable
 from asyncdb_nb.server.guard import FileLock, User
 from asyncdb_nb.server.programs import Programs
 
@@ -60,17 +60,6 @@ def embedded_server() -> EmbeddedServer:
     return EmbeddedServer.start(home_directory() / "server")
 
 
-def home_directory() -> Path:
-    """Where this user's embedded server is: `$ASYNCDB_NB_HOME`, else the platform's place for a user's data."""
-    if named := os.environ.get("ASYNCDB_NB_HOME"):
-        return Path(named).expanduser().absolute()
-    if sys.platform != "win32" and os.geteuid() == 0:
-        return Path("/var/lib/asyncdb_nb")  # the server does not run as root, and could not enter root's home
-    from platformdirs import user_data_path
-
-    return user_data_path("asyncdb_nb", appauthor=False)
-
-
 @dataclass(frozen=True)
 class ServerStatus:
     """What `EmbeddedServer.status()` found. A stopped server has no `url` and no `pid`."""
@@ -104,7 +93,9 @@ class EmbeddedServer:
         Raises:
             ServerError: The server is not installed.
         """
-        self._programs = Programs.find(home_directory())
+        home = home_directory()
+        with usable(home):
+            self._programs = Programs.find(home)
         self.directory = directory.expanduser().absolute()
         self._cluster = Cluster(self.directory, self._programs)
         self.log = self._cluster.log
@@ -139,9 +130,9 @@ class EmbeddedServer:
     def status(self) -> ServerStatus:
         """Look whether the server runs and who uses it."""
         version = self._programs.version
-        if not self.directory.is_dir():
+        if not _is_there(self.directory):
             return ServerStatus(None, None, version, self.directory, False, ())
-        with _StartLock(self.directory):
+        with usable(self.directory), _StartLock(self.directory):
             users = tuple(guard.live_users(self.directory))
             if not self._cluster.is_alive():
                 return ServerStatus(None, None, version, self.directory, False, users)
@@ -150,7 +141,8 @@ class EmbeddedServer:
 
     def keep(self) -> None:
         """Let the server run on after its last user, until `stop()` or the machine's end."""
-        (self.directory / "keep").touch()
+        with usable(self.directory):
+            (self.directory / "keep").touch()
 
     def stop(self) -> None:
         """
@@ -159,9 +151,9 @@ class EmbeddedServer:
         Raises:
             ServerError: It would not stop.
         """
-        if not self.directory.is_dir():
+        if not _is_there(self.directory):
             return
-        with _StartLock(self.directory):
+        with usable(self.directory), _StartLock(self.directory):
             if not guard.stop_server(self.directory, self._programs.path("pg_ctl")):
                 end = self._cluster.log_end()
                 raise ServerError(f"The embedded PostgreSQL in {str(self.directory)!r} does not stop. {end}")
@@ -183,7 +175,8 @@ class EmbeddedServer:
 
     @classmethod
     def _start_throwaway(cls, settings: Mapping[str, str]) -> EmbeddedServer:
-        directory = Path(tempfile.mkdtemp(prefix="asyncdb_nb-"))
+        with usable(Path(tempfile.gettempdir())):
+            directory = Path(tempfile.mkdtemp(prefix="asyncdb_nb-"))
         try:
             server = cls(directory)
             (directory / "throwaway").write_text(str(server._cluster.socket_directory))
@@ -194,6 +187,10 @@ class EmbeddedServer:
         return server
 
     def _start(self, settings: Mapping[str, str], *initdb_options: str) -> None:
+        with usable(self.directory):
+            self._start_there(settings, *initdb_options)
+
+    def _start_there(self, settings: Mapping[str, str], *initdb_options: str) -> None:
         self._programs.make_private(self.directory)
         self._programs.close_to_others(self.directory)
         self._programs.check_reach(self.directory)
@@ -228,6 +225,11 @@ class EmbeddedServer:
             subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, creationflags=flags)
         else:
             subprocess.run(command, cwd="/", stdin=nothing, stdout=nothing, stderr=nothing, check=True)
+
+
+def _is_there(directory: Path) -> bool:
+    with usable(directory):
+        return directory.is_dir()  # which raises where somebody else's directory is above
 
 
 class _StartLock(FileLock):

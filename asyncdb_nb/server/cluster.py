@@ -24,6 +24,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from asyncdb_nb.errors import ServerError
+from asyncdb_nb.server.directory import essence_of, remedy_for
 from asyncdb_nb.server.guard import POLL, FileLock, server_is_alive
 from asyncdb_nb.server.programs import Programs
 
@@ -84,8 +85,10 @@ class Cluster:
             capture_output=True,
         )
         if done.returncode != 0:
+            shutil.rmtree(unfinished, ignore_errors=True)  # it may be what keeps the disk full
             raise ServerError(
-                f"The embedded PostgreSQL could not make its data in {str(self.data)!r}: {done.stderr.strip()}"
+                f"The embedded PostgreSQL could not make its data in {str(self.data)!r}: {essence_of(done.stderr)}. "
+                f"{remedy_for(done.stderr)}"
             )
         unfinished.rename(self.data)
 
@@ -177,7 +180,9 @@ class Cluster:
         finally:
             alive.hand_over()  # to the server's processes, if there are any
         if done.returncode != 0:
-            raise ServerError(f"The embedded PostgreSQL in {str(self.directory)!r} does not start. {self.log_end()}")
+            end = self.log_end()
+            remedy = remedy_for(end)
+            raise ServerError(f"The embedded PostgreSQL in {str(self.directory)!r} does not start. {remedy} {end}")
 
     def _configure(self, settings: Mapping[str, str]) -> Path:
         if sys.platform == "win32":

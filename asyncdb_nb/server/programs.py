@@ -9,6 +9,7 @@ directories to everyone, the programs are then copied, once, to a place that thi
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncdb_nb.errors import ServerError
+from asyncdb_nb.server.directory import usable
 from asyncdb_nb.server.guard import FileLock
 
 if sys.platform != "win32":
@@ -85,14 +87,9 @@ class Programs:
         Raises:
             ServerError: It cannot be made, or the programs' user cannot enter it.
         """
-        missing = [path for path in (directory, *directory.parents) if not path.exists()]
-        try:
+        with usable(directory):
+            missing = [path for path in (directory, *directory.parents) if not path.exists()]
             directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ServerError(
-                f"The directory {str(directory)!r} of the embedded PostgreSQL cannot be made: {error.strerror}. "
-                "Choose another: `export ASYNCDB_NB_HOME=...`."
-            ) from error
         for path in missing:
             self.close_to_others(path)
 
@@ -167,14 +164,22 @@ def _copy(folder: Path, home: Path) -> Path:
         if not copy.exists():
             unfinished = copy.with_suffix(".new")
             shutil.rmtree(unfinished, ignore_errors=True)
-            # The programs look for their libraries beside the package (Linux) or in it (macOS).
-            for source in (folder, package.with_name(f"{WHEEL}.libs"), package / ".dylibs"):
-                if source.is_dir():
-                    target = unfinished / source.relative_to(package.parent)
-                    shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("include"))
-            _open_to_all(unfinished)
+            try:
+                _copy_to(unfinished, folder, package)
+            except shutil.Error as error:  # it lists one OSError a file; the first says why
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise OSError(errno.ENOSPC if "No space" in str(error) else errno.EIO, str(error)[:200]) from error
             unfinished.rename(copy)
     return copy / folder.relative_to(package.parent)
+
+
+def _copy_to(target: Path, folder: Path, package: Path) -> None:
+    # The programs look for their libraries beside the package (Linux) or in it (macOS).
+    for source in (folder, package.with_name(f"{WHEEL}.libs"), package / ".dylibs"):
+        if source.is_dir():
+            place = target / source.relative_to(package.parent)
+            shutil.copytree(source, place, symlinks=True, ignore=shutil.ignore_patterns("include"))
+    _open_to_all(target)
 
 
 def _open_to_all(directory: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
+from asyncdb_nb.search_path import builtin_names
 from asyncdb_nb.sessions import HasEngine, session_scope
 from asyncdb_nb.workflows.models import SCHEMA, create_tables
 
@@ -31,11 +32,11 @@ async def loading(target: Target) -> AsyncIterator[AsyncConnection]:
         SchemaTakenError: The database has a schema `workflows` of its own.
     """
     if isinstance(target, AsyncSession):
-        async with target.begin_nested():
-            yield await _prepared(target)
+        async with target.begin_nested(), _prepared(target) as connection:
+            yield connection
     else:
-        async with session_scope(target) as session:
-            yield await _prepared(session)
+        async with session_scope(target) as session, _prepared(session) as connection:
+            yield connection
 
 
 @asynccontextmanager
@@ -48,10 +49,12 @@ async def reading(target: Target) -> AsyncIterator[AsyncConnection]:
             yield await session.connection()
 
 
-async def _prepared(session: AsyncSession) -> AsyncConnection:
+@asynccontextmanager
+async def _prepared(session: AsyncSession) -> AsyncIterator[AsyncConnection]:
     connection = await session.connection()
     await create_tables(connection)
-    return connection
+    async with builtin_names(connection):
+        yield connection
 
 
 async def lock(connection: AsyncConnection) -> None:

@@ -98,7 +98,7 @@ async def ensure_sample(target: Target) -> Seeded:
     Where it is there, this waits for nobody.
     """
     async with reading(target) as connection:
-        if await connection.scalar(text("select to_regclass(:table)"), {"table": f"{SCHEMA}.task"}):
+        if await connection.scalar(text("select pg_catalog.to_regclass(:table)"), {"table": f"{SCHEMA}.task"}):
             there = await _count(connection)
             if there.workflows:
                 return there

@@ -41,10 +41,15 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import BigInteger, Double
 
 from asyncdb_nb.errors import SchemaTakenError
+from asyncdb_nb.search_path import EQ, builtin_names
 
 SCHEMA = "workflows"
 
 _MARK = "asyncdb_nb: the sample domain"  # the schema's comment, by which we know our own
+_COMMENT = f"""
+select pg_catalog.obj_description(oid, 'pg_namespace') from pg_catalog.pg_namespace
+where nspname {EQ} cast(:schema as pg_catalog.name)
+"""  # noqa: S608  constants
 _SETUP_LOCK = 6_017_733_205  # any number, the same in every process: two kernels that start together take turns
 
 
@@ -200,11 +205,12 @@ async def create_tables(connection: AsyncConnection) -> None:
     Raises:
         SchemaTakenError: The database has a schema `workflows` of its own.
     """
-    await connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _SETUP_LOCK})
+    await connection.execute(text("select pg_catalog.pg_advisory_xact_lock(:key)"), {"key": _SETUP_LOCK})
     if not await _is_ours(connection):
         await connection.execute(text(f"create schema {SCHEMA}"))
         await connection.execute(text(f"comment on schema {SCHEMA} is '{_MARK}'"))
-    await connection.run_sync(Base.metadata.create_all)
+    async with builtin_names(connection):  # SQLAlchemy looks the tables up by operators without a schema
+        await connection.run_sync(Base.metadata.create_all)
 
 
 async def drop_tables(connection: AsyncConnection) -> None:
@@ -220,10 +226,7 @@ async def drop_tables(connection: AsyncConnection) -> None:
 
 async def _is_ours(connection: AsyncConnection) -> bool:
     """Say whether our schema is there."""
-    found = await connection.execute(
-        text("select obj_description(oid, 'pg_namespace') from pg_namespace where nspname = :schema"),
-        {"schema": SCHEMA},
-    )
+    found = await connection.execute(text(_COMMENT), {"schema": SCHEMA})
     row = found.first()
     if row is not None and row[0] != _MARK:
         raise SchemaTakenError(SCHEMA)
