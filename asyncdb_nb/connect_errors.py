@@ -156,6 +156,12 @@ def _network_says(error: Exception, target: Target) -> str:
             return (
                 f"The host of {server} is not known ({error.strerror}). Type another host name, or check the network."
             )
+        case _ if "target attribute requirement" in str(error):
+            wanted = target.parameters.get("target_session_attrs")
+            return (
+                f"No server at {server} is what target_session_attrs={wanted} asks for. "
+                "Type another value, such as any, or further hosts: host1:5432,host2:5432."
+            )
         case TimeoutError():
             seconds = target.parameters.get("connect_timeout", "15")
             return (

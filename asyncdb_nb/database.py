@@ -54,7 +54,8 @@ class Database:
         url: A URL (`postgres://`, `postgresql://`, `postgresql+asyncpg://`), an SQLAlchemy `URL`, a libpq connection
             string, or the name of a `pg_service`. What it leaves out comes from the service file, the `PG*` variables
             and `~/.pgpass`, as with psql. None: `$DATABASE_URL` (environment, then `.env`), else the server that
-            `PGSERVICE` or `PGHOST` names.
+            `PGSERVICE` or `PGHOST` names (environment, then `.env`). A `.env` that others could have written is passed
+            over with a warning.
         sessionmaker: Your own `async_sessionmaker`, `AsyncSession` class or `Session` class; sessions and frames use
             it, so a tenant filter on it holds in all of them.
         idle_timeout: Seconds after which an idle connection is closed; None is never.

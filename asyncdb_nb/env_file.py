@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from asyncdb_nb.errors import DatabaseURLError
@@ -73,7 +74,7 @@ def _check_variables(file: Path, name: str, atoms: list[Any], values: Mapping[st
 def _passed_over(file: Path) -> bool:
     reason = distrust(file)
     if reason is None and not os.access(file, os.R_OK):
-        reason = f"You may not read it. Type in a shell: chmod u+r {file}"
+        reason = f"You may not read it. Type in a shell: chmod u+r {quote(str(file))}"
     if reason is not None:
         warnings.warn(f"{file} is not read. {reason}", UserWarning, stacklevel=2)
     return reason is not None

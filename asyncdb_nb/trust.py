@@ -16,6 +16,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 if sys.platform != "win32":
     import grp
@@ -40,7 +41,9 @@ def distrust(file: Path) -> str | None:
         if found.st_uid not in (os.geteuid(), 0):
             return f"{place} belongs to user {_user(found.st_uid)}. {_elsewhere(file)}"
         if not stat.S_ISLNK(found.st_mode) and _others_may_write(found, own_folder=place == folder):
-            return f"Other users may write to {place}. Type in a shell: chmod go-w {place}"
+            mine = found.st_uid == os.geteuid()
+            remedy = f"Type in a shell: chmod go-w {quote(str(place))}" if mine else _elsewhere(file)
+            return f"Other users may write to {place}. {remedy}"
     return None
 
 

@@ -217,6 +217,11 @@ async def test_ones_own_session_class_is_used(database_url: str) -> None:
         pytest.param({"query": {"host": "/nowhere"}}, "No PostgreSQL listens on the socket in /nowhere", id="socket"),
         pytest.param({"query": {"host": "127.0.0.1", "port": "1"}}, "No PostgreSQL listens at 127.0.0.1:1", id="port"),
         pytest.param({"query": {"host": "no.invalid"}}, "The host of no.invalid:5432 is not known", id="host"),
+        pytest.param(
+            {"setting": "target_session_attrs"},
+            "is what target_session_attrs=standby asks for. Type another value, such as any",
+            id="no standby",
+        ),
         pytest.param({"setting": "no_such"}, 'unrecognized configuration parameter "no_such"', id="setting"),
         pytest.param(
             {"query": {"host": "127.0.0.1", "sslmode": "verify-full", "sslrootcert": "/nowhere.pem"}},
@@ -229,7 +234,7 @@ async def test_what_is_wrong_is_said_in_one_sentence(guest_url: str, change: dic
     """`connect()` names the part of the URL that is wrong, and what to type; a bare engine's user reads the same."""
     setting = change.pop("setting", None)
     url = make_url(guest_url)._replace(**change)
-    url = url.update_query_dict({setting: "1"}) if setting else url
+    url = url.update_query_dict({setting: "standby" if setting == "target_session_attrs" else "1"}) if setting else url
 
     with pytest.raises(ConnectError) as caught:
         await connect(url)
