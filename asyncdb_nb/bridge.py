@@ -28,7 +28,7 @@ T = TypeVar("T")
 CANCEL_SECONDS = 5.0  # how long an interrupted call waits until its cancellation is through
 EXIT_SECONDS = 2.0  # how long the exit waits for a portal; a kernel that shuts down has 2.5 s in all
 
-_portals: list[_Portal] = []  # the second serves code that runs on the first, and so on
+_portals: list[Portal] = []  # the second serves code that runs on the first, and so on
 _lock = threading.Lock()
 _here = threading.local()
 
@@ -66,7 +66,7 @@ def run(coroutine: Coroutine[Any, Any, T], *, nested: bool = False) -> T:
         return _portal().call(coroutine)
 
 
-class _Portal:
+class Portal:
     """A daemon thread that runs one loop, until `close`."""
 
     def __init__(self, depth: int) -> None:
@@ -137,7 +137,7 @@ class _Call(Generic[T]):
         except BaseException as error:  # even SystemExit, which would end the portal's loop if a task raised it
             self.outcome.set_exception(error)
         finally:
-            del self  # as in `_Portal.call`
+            del self  # as in `Portal.call`
 
     def tell(self, error: BaseException) -> None:
         """Pass on what the cancelled coroutine noted: whether a transaction was rolled back."""
@@ -161,14 +161,14 @@ async def _cancel_other_tasks() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _portal() -> _Portal:
+def _portal() -> Portal:
     """Return the portal for this thread's code: the first, or for code that runs on a portal the one behind it."""
     depth: int = getattr(_here, "depth", 0)
     with _lock:
         if depth == len(_portals):
-            _portals.append(_Portal(depth))
+            _portals.append(Portal(depth))
         elif _portals[depth].loop.is_closed():
-            _portals[depth] = _Portal(depth)
+            _portals[depth] = Portal(depth)
         return _portals[depth]
 
 

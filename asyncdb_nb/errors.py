@@ -243,11 +243,11 @@ class NoRightToCreateError(AsyncDBError):
 class OneConnectionError(AsyncDBError):
     """A task of a test waited in vain for the connection that all of the test's tasks share."""
 
-    def __init__(self) -> None:
+    def __init__(self, holder: str) -> None:
         super().__init__(
-            "With isolation 'rollback' all tasks of a test share one connection, and another task has held it for five "
-            "seconds; it may be waiting for this one. Give the test a database of its own: "
-            '`@pytest.mark.asyncdb(isolation="clone")`.'
+            "With isolation 'rollback' all tasks of a test share one connection, and another one has held it for five "
+            f"seconds: task {holder}; it may be waiting for this one. End its session or transaction before, or give "
+            'the test a database of its own: `@pytest.mark.asyncdb(isolation="clone")`.'
         )
 
 

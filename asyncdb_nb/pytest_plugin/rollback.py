@@ -1,15 +1,19 @@
 """
 Keep all that a test does inside one transaction, which is rolled back when the test is over.
 
-Every checkout of a loop shares one connection to the server, on which a transaction is open already. What the code
-under test takes for a transaction is a savepoint there: it may commit, roll back and begin again, through sessions,
-Core or the driver, and the next test sees nothing of it. One connection can do one thing at a time, so the tasks of a
-test take turns: a task that checks out waits until no other task holds a checkout.
+Every checkout, on whichever loop or thread, shares one connection to the server, on which a transaction is open
+already. What the code under test takes for a transaction is a savepoint there: it may commit, roll back and begin
+again, through sessions, Core or the driver, and the next test sees nothing of it. The connection lives on a loop of its
+own, so that it can be used while the test's loop is blocked; one connection can do one thing at a time, so the tasks of
+a test take turns.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
+import weakref
 from typing import Any
 
 from sqlalchemy import URL, event
@@ -18,28 +22,40 @@ from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import await_only
 
 from asyncdb_nb import loops
+from asyncdb_nb.bridge import Portal
 from asyncdb_nb.database import Database
-from asyncdb_nb.errors import OneConnectionError
 from asyncdb_nb.loops import Ending
 from asyncdb_nb.pool import LoopBoundPool
+from asyncdb_nb.pytest_plugin.carrying import CarriedProtocol, Carrier
 from asyncdb_nb.pytest_plugin.savepoint import Savepoint, Share
+from asyncdb_nb.pytest_plugin.turns import Turn, Turns
 
-TURN_SECONDS = 5.0  # how long a task waits for its turn
+_living: weakref.WeakSet[OneTransaction] = weakref.WeakSet()
 
 
-class Stage:
-    """The connection of each loop, and the transaction on it. Outlives the tests; `clear()` is called between them."""
+class OneTransaction:
+    """The connection, and the transaction on it. Outlives the tests; `clear()` is called between them."""
 
     def __init__(self, url: URL) -> None:
         self._url = url
-        self._scenes: dict[asyncio.AbstractEventLoop, Scene] = {}
+        self._begin_anew()
+        _living.add(self)
+
+    def _begin_anew(self) -> None:
+        self.turns = Turns()
+        self._carrier = Carrier(self.turns.resume)
+        self._portal: Portal | None = None
+        self._raw: Any = None
+        self._begun = False
+        self._intact = True  # no test ended the transaction behind our back
+        self._abandoned: list[Savepoint] = []  # whose shares were closed: undone before the next checkout
 
     def database(self) -> Database:
-        """Make a `Database` whose every checkout plays on this stage."""
+        """Make a `Database` whose every checkout is in the transaction."""
         database = Database(
             self._url,
             poolclass=OneConnectionPool,
-            stage=self,
+            transaction=self,
             idle_timeout=None,
             pool_pre_ping=False,
             max_overflow=-1,
@@ -49,142 +65,103 @@ class Stage:
         event.listen(database.engine.sync_engine, "checkin", _leave)
         return database
 
-    def scene(self) -> Scene:
-        """Return the running loop's scene."""
-        loop = asyncio.get_running_loop()
-        scene = self._scenes.get(loop)
-        if scene is None:
-            scene = self._scenes[loop] = Scene()
-            loops.before_close(loop, scene.finish)
-        return scene
+    async def enter(self) -> Turn:
+        """Wait for this task's turn, and have the transaction ready for it."""
+        turn = await self.turns.enter()
+        try:
+            if self._raw is not None and (self._abandoned or not self._begun):
+                await self._carrier.call(self._make_ready)
+        except BaseException:
+            self.turns.leave(turn)
+            raise
+        return turn
 
     def clear(self) -> bool:
-        """Roll every loop's transaction back, from synchronous code; say whether all of them were still open."""
-        intact = True
-        for loop, scene in list(self._scenes.items()):
-            if loop.is_closed():
-                intact &= scene.intact
-                del self._scenes[loop]
-            elif loop.is_running():
-                asyncio.run_coroutine_threadsafe(scene.clear(), loop).result(TURN_SECONDS)
-                intact &= scene.intact
-            else:
-                loops.drive(loop, scene.clear, TURN_SECONDS)
-                intact &= scene.intact
-            scene.intact = True
-        return intact
+        """Roll the transaction back, from synchronous code; say whether it was still open."""
+        self._intact = True
+        if self._portal is not None:
+            self._portal.call(self._clear())
+        return self._intact
+
+    def close(self) -> None:
+        """Close the connection, from synchronous code."""
+        if self._portal is not None:
+            self._portal.close()
+
+    def leave_to_parent(self) -> None:
+        """In a forked child, begin anew; what the parent has open is out of reach."""
+        loops.never_finalize([self._portal, self._raw, self._carrier])
+        self._begin_anew()
 
     async def _connect(self, **arguments: Any) -> Share:
-        return await self.scene().connect(arguments)
+        if self._portal is None:  # no other thread is here: it is this task's turn
+            self._portal = Portal(0)
+            self._carrier.home = self._portal.loop
+        await self._carrier.call(self._open, arguments)
+        return Share(self._raw, self._carrier, self._abandoned.append)
 
-
-class Scene:
-    """What one loop has: its connection, the transaction on it, and whose turn it is."""
-
-    def __init__(self) -> None:
-        self.intact = True  # no test ended the outer transaction behind our back
-        self._raw: Any = None
-        self._begun = False
-        self._abandoned: list[Savepoint] = []  # whose shares were closed: undone before the next checkout
-        self._holder: asyncio.Task[Any] | None = None
-        self._checkouts = 0
-        self._free = asyncio.Event()
-
-    async def connect(self, arguments: dict[str, Any]) -> Share:
-        """Return a share of the connection, which the first call opens."""
-        if self._raw is None or self._raw.is_closed():
-            from asyncdb_nb import goodbye  # here: it imports the driver
-
-            self._raw = await goodbye.connect(**arguments)
-            self._begun = False
-            await self._begin()
-        return Share(self._raw, self._abandoned.append)
-
-    async def enter(self) -> None:
-        """Wait for this task's turn; the task may then check out as often as it likes.
-
-        Raises:
-            OneConnectionError: Another task has had its turn for five seconds.
-        """
-        me = asyncio.current_task()
-        try:
-            async with asyncio.timeout(TURN_SECONDS):
-                while self._holder not in (None, me) and not self._holder.done():
-                    self._free.clear()
-                    await self._free.wait()
-        except TimeoutError:
-            raise OneConnectionError from None
-        self._holder = me
-        self._checkouts += 1
+    async def _open(self, arguments: dict[str, Any]) -> None:
         if self._raw is not None and not self._raw.is_closed():
-            await self._begin()
-            await self._undo_abandoned()
-
-    def leave(self) -> None:
-        """Give one checkout back."""
-        self._checkouts -= 1
-        if self._checkouts <= 0:
-            self._checkouts = 0
-            self._holder = None
-            self._free.set()
-
-    async def clear(self) -> None:
-        """Roll the transaction back. The connection stays for the next test."""
-        self._abandoned.clear()
-        if not self._begun or self._raw is None:
             return
+        from asyncdb_nb import goodbye  # here: it imports the driver
+
+        if self._raw is None:
+            loops.before_close(asyncio.get_running_loop(), self._finish)
+        self._raw = await goodbye.connect(**{**arguments, "max_cached_statement_lifetime": 0})  # no timers
+        self._raw._protocol = CarriedProtocol(self._raw._protocol, self._carrier)
         self._begun = False
-        if self._raw.is_closed():
+        await self._make_ready()
+
+    async def _make_ready(self) -> None:
+        if not self._begun and not self._raw.is_closed():
+            self._outer = self._raw.transaction()
+            await self._outer.start()
+            self._begun = True
+        while self._abandoned:
+            await self._abandoned.pop(0).rollback()
+
+    async def _clear(self) -> None:
+        """Roll back. The connection stays for the next test."""
+        self._abandoned.clear()
+        begun, self._begun = self._begun, False
+        if not begun or self._raw.is_closed():
             return
-        self.intact &= self._raw.is_in_transaction()
+        self._intact = self._raw.is_in_transaction()
         try:
-            await self._outer.rollback() if self._raw.is_in_transaction() else await self._raw.reset()
+            await self._outer.rollback() if self._intact else await self._raw.reset()
         except Exception:
             self._raw.terminate()  # the server rolls back then, and the next test gets a new connection
             raise
 
-    async def finish(self, ending: Ending) -> None:
+    async def _finish(self, ending: Ending) -> None:
         """Close the connection with its loop, which rolls back what is open."""
-        if ending is Ending.GENERATORS or self._raw is None:
-            return
-        if self._begun and not self._raw.is_closed():
-            self.intact &= self._raw.is_in_transaction()
-        await self._raw.close()
-
-    async def _begin(self) -> None:
-        if not self._begun:
-            self._outer = self._raw.transaction()
-            await self._outer.start()
-            self._begun = True
-
-    async def _undo_abandoned(self) -> None:
-        while self._abandoned:
-            await self._abandoned.pop(0).rollback()
+        if ending is not Ending.GENERATORS and self._raw is not None:
+            await self._raw.close()
 
 
 class OneConnectionPool(LoopBoundPool):
-    """A pool whose checkouts take turns on the one connection of their loop."""
+    """A pool whose checkouts take turns on one connection."""
 
-    def __init__(self, creator: Any, stage: Any = None, **options: Any) -> None:
+    def __init__(self, creator: Any, transaction: Any = None, **options: Any) -> None:
         super().__init__(creator, **options)
-        self._stage = stage
+        self._transaction = transaction
 
     def connect(self) -> PoolProxiedConnection:
         """Check out when it is this task's turn."""
-        scene = self._stage.scene()
-        await_only(scene.enter())
+        turn = await_only(self._transaction.enter())
+        leave = functools.partial(self._transaction.turns.leave, turn)
         try:
             fairy: Any = super().connect()
         except BaseException:
-            scene.leave()
+            leave()
             raise
-        fairy._connection_record.scene = scene
+        fairy._connection_record.leave = leave
         return fairy  # type: ignore[no-any-return]
 
     def recreate(self) -> OneConnectionPool:
-        """Return a new pool on the same stage."""
+        """Return a new pool in the same transaction."""
         pool: Any = super().recreate()
-        pool._stage = self._stage
+        pool._transaction = self._transaction
         return pool  # type: ignore[no-any-return]
 
 
@@ -194,6 +171,15 @@ def _refuse_dead(connection: Any, record: Any, fairy: Any) -> None:
 
 
 def _leave(connection: Any, record: Any) -> None:
-    scene, record.scene = getattr(record, "scene", None), None
-    if scene is not None:
-        scene.leave()
+    leave, record.leave = getattr(record, "leave", None), None
+    if leave is not None:
+        leave()
+
+
+def _leave_to_parent() -> None:
+    for transaction in list(_living):
+        transaction.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -8,6 +8,7 @@ again, and the transaction around it stays open.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import asyncpg
 
 from asyncdb_nb.errors import OneTransactionError
+from asyncdb_nb.pytest_plugin.carrying import Carrier
 
 
 class Share:
@@ -22,24 +24,27 @@ class Share:
 
     Args:
         raw: The connection, on which a transaction is open.
+        carrier: Carries calls to the loop of the connection.
         abandon: Called with the savepoint that is open when the share is closed: it has to be undone before the
             connection is used again. Closing cannot do it, because `terminate` does not wait.
     """
 
-    def __init__(self, raw: Any, abandon: Callable[[Savepoint], None]) -> None:
+    def __init__(self, raw: Any, carrier: Carrier, abandon: Callable[[Savepoint], None]) -> None:
         self._raw = raw
+        self._carrier = carrier
         self._abandon = abandon
         self._savepoint: Savepoint | None = None
         self._closed = False
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._raw, name)
+        found = getattr(self._raw, name)
+        return self._carrier.method(found) if inspect.iscoroutinefunction(found) else found
 
     def transaction(self, *, isolation: str | None = None, readonly: bool = False, deferrable: bool = False) -> Any:
         """Return a savepoint in the place of a transaction."""
         if isolation not in (None, "read_committed"):
             raise OneTransactionError(f"{isolation.replace('_', ' ').upper()} isolation")
-        self._savepoint = Savepoint(self._raw, readonly)
+        self._savepoint = Savepoint(self._raw, self._carrier, readonly)
         return self._savepoint
 
     def is_in_transaction(self) -> bool:
@@ -66,15 +71,17 @@ class Savepoint:
 
     _numbers = count(1)
 
-    def __init__(self, raw: Any, readonly: bool) -> None:
+    def __init__(self, raw: Any, carrier: Carrier, readonly: bool) -> None:
         self._raw = raw
+        self._carrier = carrier
         self._readonly = readonly
         self._name = f"asyncdb_{next(self._numbers)}"
         self.open = False
 
     async def start(self) -> None:
         """Begin."""
-        await self._raw.execute(f"SAVEPOINT {self._name}{'; SET TRANSACTION READ ONLY' if self._readonly else ''}")
+        read_only = "; SET TRANSACTION READ ONLY" if self._readonly else ""
+        await self._carrier.call(self._raw.execute, f"SAVEPOINT {self._name}{read_only}")
         if self._raw.commands.watchers <= 1:
             self._raw.commands.forget()
         self.open = True
@@ -102,7 +109,7 @@ class Savepoint:
 
     async def _execute(self, statements: str) -> None:
         try:
-            await self._raw.execute(statements)
+            await self._carrier.call(self._raw.execute, statements)
         except asyncpg.InvalidSavepointSpecificationError:  # it was within another one, which has ended
             raise OneTransactionError(
                 "two transactions that overlap: one began within the other and outlived it"

@@ -13,7 +13,7 @@ from asyncdb_nb.errors import AsyncDBError, DatabaseClosedError
 from asyncdb_nb.pytest_plugin import schema, truncate
 from asyncdb_nb.pytest_plugin.clones import Clones
 from asyncdb_nb.pytest_plugin.keeper import OURS, Keeper
-from asyncdb_nb.pytest_plugin.rollback import Stage
+from asyncdb_nb.pytest_plugin.rollback import OneTransaction
 from asyncdb_nb.pytest_plugin.watch import Watch
 
 
@@ -143,7 +143,7 @@ class RolledBack(Kept):
 
     def __init__(self, keeper: Keeper, template: str) -> None:
         super().__init__(keeper, template)
-        self._stage = Stage(keeper.url(self._name))
+        self._transaction = OneTransaction(keeper.url(self._name))
 
     @contextmanager
     def lend(self) -> Iterator[Database]:
@@ -152,18 +152,23 @@ class RolledBack(Kept):
             try:
                 yield database
             finally:
-                if not self._stage.clear():
+                if not self._transaction.clear():
                     self._start_anew()
 
+    def close(self) -> None:
+        """Close the connections of every loop, and the one that they share."""
+        super().close()
+        self._transaction.close()
+
     def _open(self) -> Database:
-        return self._stage.database()
+        return self._transaction.database()
 
     def _start_anew(self) -> None:
         """Replace the database: a test has ended the outer transaction, so what it did before is there to stay."""
         self.close()
         self._keeper.drop(self._name)
         self._name = self._keeper.clone(self._template)
-        self._stage = Stage(self._keeper.url(self._name))
+        self._transaction = OneTransaction(self._keeper.url(self._name))
         self._database = None
 
 

@@ -1,0 +1,112 @@
+"""
+Use a connection from any event loop, on the one that it lives on.
+
+A connection of asyncpg's works on one loop. Where several loops need the same connection, each call is carried to the
+connection's own loop, which another thread runs: the caller awaits it as if it ran here, and cancels it as if it did.
+What asyncpg calls in turn (the reader of a COPY, a source of rows) is carried back to the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+Before = Callable[[], Awaitable[None]]
+
+
+class Carrier:
+    """Carries calls to a loop.
+
+    Args:
+        before: Awaited on the caller's loop before each call from there.
+
+    Attributes:
+        home: The loop, which another thread runs.
+    """
+
+    home: asyncio.AbstractEventLoop
+
+    def __init__(self, before: Before) -> None:
+        self._before = before
+
+    async def call(self, method: Callable[..., Awaitable[T]], *args: Any, **options: Any) -> T:
+        """Await `method(*args, **options)` on the home loop."""
+        here = asyncio.get_running_loop()
+        if here is self.home:
+            return await method(*args, **options)
+        await self._before()
+        args = tuple(_carried_back(value, here) for value in args)
+        options = {name: _carried_back(value, here) for name, value in options.items()}
+        return await run_on(self.home, lambda: method(*args, **options))
+
+    def method(self, method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+        """Return a method that is carried."""
+
+        def carried(*args: Any, **options: Any) -> Awaitable[T]:
+            return self.call(method, *args, **options)
+
+        return carried
+
+
+class CarriedProtocol:
+    """asyncpg's protocol, through which its statements and cursors reach the server.
+
+    Args:
+        protocol: The protocol of a connection.
+        carrier: Carries what sends and receives; what only looks is answered at once.
+    """
+
+    _SENDING = frozenset(
+        {
+            "bind", "bind_execute", "bind_execute_many", "close", "close_portal", "close_statement", "copy_in",
+            "copy_out", "execute", "prepare", "query",
+        }
+    )  # fmt: skip
+
+    def __init__(self, protocol: Any, carrier: Carrier) -> None:
+        self._protocol = protocol
+        self._carrier = carrier
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._protocol, name)
+        return self._carrier.method(found) if name in self._SENDING else found
+
+
+async def run_on(loop: asyncio.AbstractEventLoop, work: Callable[[], Awaitable[T]]) -> T:
+    """Await `work()` on another loop that is running. A cancellation ends it there, before it is raised here."""
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def run() -> T:
+        tasks.extend(filter(None, [asyncio.current_task()]))
+        return await work()
+
+    done = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), loop))
+    try:
+        return await asyncio.shield(done)
+    except asyncio.CancelledError:
+        loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+        await asyncio.wait([done])
+        raise
+
+
+def _carried_back(value: Any, loop: asyncio.AbstractEventLoop) -> Any:
+    """Have what a call awaits of its caller awaited on the caller's loop."""
+    if inspect.iscoroutinefunction(value):
+        return lambda *args: run_on(loop, lambda: value(*args))
+    if isinstance(value, AsyncIterable):
+        return _iterated_on(loop, value)
+    return value
+
+
+async def _iterated_on(loop: asyncio.AbstractEventLoop, values: AsyncIterable[T]) -> AsyncIterator[T]:
+    iterator = aiter(values)
+    while True:
+        try:
+            value = await run_on(loop, lambda: anext(iterator))
+        except StopAsyncIteration:
+            return
+        yield value

@@ -1,0 +1,127 @@
+"""
+Let the tasks of a test take turns on their one connection, whichever loop or thread they run on.
+
+A task has its turn from its first checkout to its last checkin, and others wait for that. One kind of waiting would
+have no end: a task that holds the connection calls synchronous code, which waits for another loop, where somebody waits
+for the connection. (A test with an open session that calls a `TestClient` does so.) The inner one then has its turn
+within the outer one's, as a function has that is called, and the outer one goes on after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from asyncdb_nb.errors import OneConnectionError
+from asyncdb_nb.loops import describe
+from asyncdb_nb.standstill import waits_for_us
+
+TURN_SECONDS = 5.0  # how long a task waits for its turn
+BLOCKED_SECONDS = 0.05  # a loop that is in one task's step for so long waits for something else
+
+
+@dataclass(eq=False)
+class Turn:
+    """The checkouts of one task."""
+
+    task: asyncio.Task[Any] | None
+    loop: asyncio.AbstractEventLoop
+    checkouts: int = 0
+
+    def is_over(self) -> bool:
+        """Return whether nobody is left who could end it."""
+        return self.task is None or self.task.done() or self.loop.is_closed()
+
+    def __str__(self) -> str:
+        return f"{self.task.get_name() if self.task else 'none'!r} on {describe(self.loop)}"
+
+
+class Turns:
+    """Whose turn it is: the last one's. Each before it stands still until the next one has ended."""
+
+    def __init__(self) -> None:
+        self._turns: list[Turn] = []
+        self._waiting: list[Future[None]] = []
+        self._lock = threading.Lock()
+
+    async def enter(self) -> Turn:
+        """Wait for this task's turn; the task may then check out as often as it likes.
+
+        Raises:
+            OneConnectionError: Another task has had its turn for five seconds.
+        """
+        me, blocked = asyncio.current_task(), None
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                while (turn := self._take(me, blocked)) is None:
+                    blocked = await self._look()
+        except TimeoutError:
+            raise OneConnectionError(self._holder()) from None
+        return turn
+
+    def leave(self, turn: Turn) -> None:
+        """Give one checkout back, from any thread."""
+        with self._lock:
+            turn.checkouts -= 1
+            if turn.checkouts > 0 or turn not in self._turns:
+                return
+            self._turns.remove(turn)
+            waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if each.set_running_or_notify_cancel():
+                each.set_result(None)
+
+    async def resume(self) -> None:
+        """Wait until a turn within this loop's, if there is one, has ended.
+
+        Raises:
+            OneConnectionError: It has lasted for five seconds.
+        """
+        if len(self._turns) < 2:
+            return
+        here = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                while (turns := self._turns) and turns[-1].loop is not here and here in [turn.loop for turn in turns]:
+                    await self._look()
+        except TimeoutError:
+            raise OneConnectionError(self._holder()) from None
+
+    def _take(self, me: asyncio.Task[Any] | None, blocked: Turn | None) -> Turn | None:
+        with self._lock:
+            self._turns = [turn for turn in self._turns if not turn.is_over()]
+            turn = self._turns[-1] if self._turns else None
+            if turn is None or turn is blocked or waits_for_us(turn.loop):
+                turn = Turn(me, asyncio.get_running_loop())
+                self._turns.append(turn)
+            elif turn.task is not me:
+                return None
+            turn.checkouts += 1
+            return turn
+
+    async def _look(self) -> Turn | None:
+        """Wait for a turn to end, for a while; return the last one if its loop was blocked all the time."""
+        left: Future[None] = Future()
+        with self._lock:
+            turn = self._turns[-1] if self._turns else None
+            self._waiting.append(left)
+        if turn is None:
+            return None
+        step = _step_of(turn)
+        waiting = asyncio.wrap_future(left)
+        try:
+            await asyncio.wait([waiting], timeout=BLOCKED_SECONDS)
+        finally:
+            waiting.cancel()
+        return turn if step is not None and step is _step_of(turn) else None
+
+    def _holder(self) -> str:
+        return str(self._turns[-1]) if self._turns else "none"
+
+
+def _step_of(turn: Turn) -> asyncio.Task[Any] | None:
+    """Return the task that another loop is in the middle of; None where a loop waits for what comes next."""
+    return None if turn.loop is asyncio.get_running_loop() else asyncio.current_task(turn.loop)
