@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from asyncdb_nb.errors import NoRightToCreateError as NoRightToCreateError
     from asyncdb_nb.errors import NoSuchLessonError as NoSuchLessonError
     from asyncdb_nb.errors import NotACoroutineError as NotACoroutineError
+    from asyncdb_nb.errors import NotIsolatedError as NotIsolatedError
     from asyncdb_nb.errors import OneConnectionError as OneConnectionError
     from asyncdb_nb.errors import OneTransactionError as OneTransactionError
+    from asyncdb_nb.errors import SchemaFileError as SchemaFileError
     from asyncdb_nb.errors import SchemaSourceError as SchemaSourceError
     from asyncdb_nb.errors import SchemaTakenError as SchemaTakenError
     from asyncdb_nb.errors import SeededTemplateError as SeededTemplateError
@@ -75,8 +77,10 @@ _HOMES = {
     "NoRightToCreateError": "errors",
     "NoSuchLessonError": "errors",
     "NotACoroutineError": "errors",
+    "NotIsolatedError": "errors",
     "OneConnectionError": "errors",
     "OneTransactionError": "errors",
+    "SchemaFileError": "errors",
     "Repository": "repository",
     "SchemaSourceError": "errors",
     "SchemaTakenError": "errors",

@@ -28,7 +28,9 @@ Each class words its own message: what is wrong, with the value, and what to typ
     ├── NoRightToCreateError    tests on a server where the user may not create databases
     ├── OneConnectionError      a test's one connection wanted by two tasks at once
     ├── OneTransactionError     a test's one transaction cannot do what was asked
+    ├── NotIsolatedError        a test that wants a clean database commits to another one
     ├── SeededTemplateError     isolation 'truncate' with rows in the template
+    ├── SchemaFileError         `asyncdb_schema` names a file that is not there (also a FileNotFoundError)
     └── SchemaSourceError       `asyncdb_schema` returned what is no schema (also a TypeError)
     LeakWarning                 something was left open                     (a ResourceWarning)
 """
@@ -261,6 +263,18 @@ class OneTransactionError(AsyncDBError):
         )
 
 
+class NotIsolatedError(AsyncDBError):
+    """A test that asks for a clean database commits through an engine that is not part of it."""
+
+    def __init__(self, engine: str) -> None:
+        super().__init__(
+            f"This test asks for asyncdb, and commits through an engine that is not isolated: {engine}. Nothing was "
+            "committed. Have that code use `asyncdb.engine` in tests, by an override or monkeypatch; where it makes an "
+            'engine of its own from `asyncdb.url`, type `@pytest.mark.asyncdb(isolation="clone")`; where it means '
+            'another database, `@pytest.mark.asyncdb(other_engines="allow")`.'
+        )
+
+
 class SeededTemplateError(AsyncDBError):
     """The schema of a suite that truncates has rows in it."""
 
@@ -278,6 +292,17 @@ class SchemaSourceError(AsyncDBError, TypeError):
         super().__init__(
             f"asyncdb_schema returned {given!r}. It takes a MetaData or a declarative base, the path of an .sql file "
             "or of alembic.ini, an Alembic Config, a function that is given a Database, a list of these, or None."
+        )
+
+
+class SchemaFileError(AsyncDBError, FileNotFoundError):
+    """`asyncdb_schema` returned the path of a file that is not there."""
+
+    def __init__(self, given: object, tried: str, near: list[str]) -> None:
+        meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        super().__init__(
+            f"asyncdb_schema names {str(given)!r}, and there is no file {tried}.{meant} A relative path counts from "
+            "pytest's rootdir, which the header shows."
         )
 
 

@@ -37,10 +37,12 @@ doctor.finding doctor.environment doctor.server doctor
 unattended
 kernel.ending kernel.hints kernel.hygiene kernel.whereabouts kernel.showing kernel.interrupts kernel.tracebacks
 kernel.awaiting kernel.completions kernel.magics kernel
-pytest_plugin.secret pytest_plugin.forks pytest_plugin.options pytest_plugin.origin pytest_plugin.leak
-pytest_plugin.lent pytest_plugin.ledger pytest_plugin.watch pytest_plugin.hooks pytest_plugin.keeper
-pytest_plugin.schema pytest_plugin.clones pytest_plugin.truncate pytest_plugin.turns pytest_plugin.carrying
-pytest_plugin.savepoint pytest_plugin.rollback
+pytest_plugin.secret pytest_plugin.forks pytest_plugin.options pytest_plugin.loop_errors pytest_plugin.origin
+pytest_plugin.leak
+pytest_plugin.lent pytest_plugin.engine_origins pytest_plugin.ledger pytest_plugin.other_engines pytest_plugin.watch
+pytest_plugin.hooks pytest_plugin.keeper
+pytest_plugin.schema pytest_plugin.clones pytest_plugin.truncate pytest_plugin.turns
+pytest_plugin.carrying pytest_plugin.savepoint pytest_plugin.rollback
 pytest_plugin.stagehand pytest_plugin.fixtures pytest_plugin.cure pytest_plugin.header pytest_plugin.nbval
 pytest_plugin
 lessons surroundings tour lessons_folder lab

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from asyncdb_nb.pytest_plugin import header, nbval, options
+from asyncdb_nb.pytest_plugin import engine_origins, header, loop_errors, nbval, options
 from asyncdb_nb.pytest_plugin.fixtures import _asyncdb_stagehands, asyncdb, asyncdb_schema, asyncdb_session, asyncdb_url
 
 __all__ = ["_asyncdb_stagehands", "asyncdb", "asyncdb_schema", "asyncdb_session", "asyncdb_url"]
@@ -24,8 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
-    """Cure engines before the first of them is made."""
+    """Cure engines, and see where they are made, before the first of them is."""
     nbval.refuse_without_nbval(args)
+    early_config.add_cleanup(engine_origins.follow())
     if options.cure(early_config):
         from asyncdb_nb.pytest_plugin.cure import Cure
 
@@ -66,8 +67,8 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say at the end what under pytest-xdist nobody could say before."""
-    for line in header.at_the_end(terminalreporter.config):
+    """Say at the end what under pytest-xdist nobody could say before, and which option would have helped."""
+    for line in (*header.at_the_end(terminalreporter.config), *loop_errors.advice(terminalreporter)):
         terminalreporter.write_line(line)
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import engine
 
 from asyncdb_nb.pool import LoopBoundPool
 from asyncdb_nb.pytest_plugin import origin
+from asyncdb_nb.pytest_plugin.secret import without_password
 
 _MODULE, _NAME = engine, "_create_engine"
 
@@ -37,6 +38,5 @@ class Cure:
         has_it = issubclass(options.get("poolclass") or object, LoopBoundPool)
         if has_it or options.get("pool") is not None or where.get_backend_name() == "sqlite":
             return self._original(url, **options)
-        shown = where.difference_update_query(["password"]).render_as_string(hide_password=True)
-        self.engines.append(f"{shown}, made {origin.in_words(origin.here()[:1])}")
+        self.engines.append(f"{without_password(where)}, made {origin.in_words(origin.here()[:1])}")
         return self._original(url, **{**options, "poolclass": LoopBoundPool})

@@ -32,7 +32,7 @@ def asyncdb_schema() -> Any:
     """What the databases hold before each test. Override it; it runs once, into a template.
 
     Return a `MetaData` or a declarative base, the path of an .sql file or of alembic.ini, an Alembic `Config`, a
-    function (plain or `async`) that is given a `Database`, or a list of these.
+    function (plain or `async`) that is given a `Database`, or a list of these. Relative paths count from the rootdir.
     """
     return None
 
@@ -42,7 +42,7 @@ def _asyncdb_stagehands(request: pytest.FixtureRequest) -> Iterator[Stagehands]:
     from asyncdb_nb.pytest_plugin.hooks import begin
     from asyncdb_nb.pytest_plugin.stagehand import Stagehands
 
-    stagehands = Stagehands(begin(request.config))
+    stagehands = Stagehands(begin(request.config), request.config.rootpath)
     yield stagehands
     stagehands.close()
 

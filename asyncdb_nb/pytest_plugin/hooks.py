@@ -17,13 +17,14 @@ from asyncdb_nb.pytest_plugin import options
 from asyncdb_nb.pytest_plugin.forks import ForkHooks
 from asyncdb_nb.pytest_plugin.leak import Leak, report
 from asyncdb_nb.pytest_plugin.ledger import Owner
+from asyncdb_nb.pytest_plugin.other_engines import OtherEngines
 from asyncdb_nb.pytest_plugin.secret import SecretHooks
 from asyncdb_nb.pytest_plugin.watch import Watch
 
 NAME = "asyncdb_nb watch"
 
 
-def begin(config: pytest.Config) -> Watch:
+def begin(config: pytest.Config) -> WatchHooks:
     """Begin to watch, if that has not begun yet."""
     hooks = config.pluginmanager.get_plugin(NAME)
     if hooks is None:
@@ -31,7 +32,7 @@ def begin(config: pytest.Config) -> Watch:
         config.pluginmanager.register(hooks, NAME)
         config.pluginmanager.register(SecretHooks())
         config.pluginmanager.register(ForkHooks())
-    return hooks.watch
+    return hooks
 
 
 class WatchHooks:
@@ -44,7 +45,8 @@ class WatchHooks:
     def __init__(self, mode: str) -> None:
         self.mode = mode
         self.watch = Watch()
-        self._stop: Callable[[], None] = self.watch.start()
+        self.other_engines = OtherEngines(self.watch.ledger)
+        self._stop: list[Callable[[], None]] = [self.watch.start(), self.other_engines.start()]
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
@@ -62,6 +64,21 @@ class WatchHooks:
             options.refuse_lone_wish(item)
         except pytest.UsageError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Iterator[None]:
+        """Fail a test that has committed elsewhere, also where the code under test has caught the error."""
+        try:
+            result = yield
+        except BaseException as error:
+            refused = self.other_engines.take_refused()
+            if refused is not None and refused is not error:
+                error.add_note(str(refused))
+            raise
+        refused = self.other_engines.take_refused()
+        if refused is not None:
+            pytest.fail(str(refused), pytrace=False)
+        return result
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Iterator[None]:
@@ -97,4 +114,5 @@ class WatchHooks:
 
     def pytest_unconfigure(self) -> None:
         """End the watch."""
-        self._stop()
+        for stop in self._stop:
+            stop()

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Engine, event
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import Pool
 
 from asyncdb_nb.pool import LoopBoundPool
-from asyncdb_nb.pytest_plugin import origin
+from asyncdb_nb.pytest_plugin import engine_origins, origin
 from asyncdb_nb.pytest_plugin.lent import LENT
 from asyncdb_nb.pytest_plugin.origin import Origin
 from asyncdb_nb.subpool import SubPool
@@ -96,7 +96,7 @@ class Ledger:
         )
         for target, name, listener in listeners:
             event.listen(target, name, listener)
-        unwrap = [after_call(kind, "__init__", _remember_origin) for kind in (AsyncSession, AsyncEngine)]
+        unwrap = [engine_origins.follow(), after_call(AsyncSession, "__init__", _remember_origin)]
         unwrap += [after_call(kind, "create_task", self._task_made) for kind in _kinds_of_loops()]
 
         def stop() -> None:
@@ -112,7 +112,7 @@ class Ledger:
         if self.owner is not None and _is_async(pool._dialect) and not isinstance(pool, (LoopBoundPool, SubPool)):
             loop = asyncio._get_running_loop()
             if loop is not None and pool._dialect.name != "sqlite":  # whose connections work on any loop
-                opened = getattr(pool._dialect, _ORIGIN, None) or origin.here()
+                opened = engine_origins.origin_of(pool._dialect) or origin.here()
                 self.homes[record] = Home(weakref.ref(loop), self.owner, opened)
 
     def _checked_out(self, connection: Any, record: Any, proxy: Any) -> None:
@@ -168,10 +168,7 @@ _ORIGIN = "_asyncdb_nb_origin"
 
 
 def _remember_origin(made: Any, _: None) -> None:
-    if isinstance(made, AsyncSession):
-        made.sync_session.info[_ORIGIN] = origin.here()
-    elif not hasattr(made.sync_engine.dialect, _ORIGIN):  # execution_options() makes a second object for one engine
-        setattr(made.sync_engine.dialect, _ORIGIN, origin.here())
+    made.sync_session.info[_ORIGIN] = origin.here()
 
 
 def _kinds_of_loops() -> list[Any]:

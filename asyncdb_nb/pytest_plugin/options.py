@@ -9,6 +9,7 @@ import pytest
 
 ISOLATIONS = ("rollback", "clone", "truncate", "none")
 LEAKS = ("error", "warn", "off")
+OTHER_ENGINES = ("refuse", "allow")
 SCOPES = ("function", "class", "module", "package", "session")
 _SHARED_BY: dict[str, Any] = {
     "class": pytest.Class,
@@ -34,6 +35,11 @@ def add(parser: pytest.Parser) -> None:
     group.addoption("--asyncdb-cure", action="store_true", help="Give every async engine in the process LoopBoundPool.")
     parser.addini("asyncdb_isolation", f"How tests are kept apart: {', '.join(ISOLATIONS)}.", default="rollback")
     parser.addini("asyncdb_scope", f"How long one clean state lasts: {', '.join(SCOPES)}.", default="function")
+    parser.addini(
+        "asyncdb_other_engines",
+        f"What a test may commit through engines that are not isolated: {', '.join(OTHER_ENGINES)}.",
+        default="refuse",
+    )
     parser.addini("asyncdb_leaks", "The default of --asyncdb-leaks.", default="")
     parser.addini("asyncdb_cure", "As --asyncdb-cure, for good.", type="bool", default=False)
     parser.addini("asyncdb_nbval", "Whether nbval's kernels end with a goodbye.", type="bool", default=True)
@@ -42,10 +48,13 @@ def add(parser: pytest.Parser) -> None:
 def check(config: pytest.Config) -> None:
     """Declare the marker, and refuse settings that are misspelt."""
     config.addinivalue_line(
-        "markers", f"asyncdb(isolation=...): how the database of this test is kept clean: {', '.join(ISOLATIONS)}"
+        "markers",
+        f"asyncdb(isolation=..., other_engines=...): how the database of this test is kept clean: "
+        f"{', '.join(ISOLATIONS)}; what it may commit elsewhere: {', '.join(OTHER_ENGINES)}",
     )
     _one_of(ISOLATIONS, "asyncdb_isolation", config.getini("asyncdb_isolation"))
     _one_of(SCOPES, "asyncdb_scope", config.getini("asyncdb_scope"))
+    _one_of(OTHER_ENGINES, "asyncdb_other_engines", config.getini("asyncdb_other_engines"))
     _one_of(("", *LEAKS), "asyncdb_leaks", config.getini("asyncdb_leaks"))
 
 
@@ -60,19 +69,33 @@ def show_warnings(config: pytest.Config) -> None:
 
 def isolation(node: Any) -> str:
     """Return the isolation for a test, class, module or session: its closest marker's, else the ini file's."""
-    marker = node.get_closest_marker("asyncdb")
-    if marker is None:
-        return str(node.config.getini("asyncdb_isolation"))
-    if marker.args or marker.kwargs.keys() != {"isolation"}:
-        raise pytest.UsageError(
-            "The marker takes one argument, by its name. Type, for example, "
-            '`@pytest.mark.asyncdb(isolation="clone")`; the isolations are: ' + ", ".join(ISOLATIONS) + "."
-        )
-    return _one_of(ISOLATIONS, "@pytest.mark.asyncdb(isolation=...)", marker.kwargs["isolation"])
+    marked = _marked(node, "isolation", ISOLATIONS)
+    return marked or str(node.config.getini("asyncdb_isolation"))
+
+
+def refuses_other_engines(item: Any) -> bool:
+    """Return whether a test asks for a clean database, and may commit to no other one."""
+    if "asyncdb_url" not in getattr(item, "fixturenames", ()):  # which the other fixtures ask for
+        return False
+    marked = _marked(item, "other_engines", OTHER_ENGINES)
+    return (marked or item.config.getini("asyncdb_other_engines")) == "refuse"
+
+
+def _marked(node: Any, name: str, allowed: tuple[str, ...]) -> str | None:
+    for marker in node.iter_markers("asyncdb"):
+        if marker.args or not marker.kwargs or marker.kwargs.keys() - {"isolation", "other_engines"}:
+            raise pytest.UsageError(
+                "The marker takes isolation=... and other_engines=..., by their names. Type, for example, "
+                '`@pytest.mark.asyncdb(isolation="clone")`; the isolations are: ' + ", ".join(ISOLATIONS) + "."
+            )
+        if name in marker.kwargs:
+            return _one_of(allowed, f"@pytest.mark.asyncdb({name}=...)", marker.kwargs[name])
+    return None
 
 
 def refuse_lone_wish(item: pytest.Item) -> None:
     """Say what to type where a test that shares its clean state with others wants another isolation than they."""
+    refuses_other_engines(item)  # which reads the marker
     scope = item.config.getini("asyncdb_scope")
     sharing = item.getparent(_SHARED_BY[scope]) if scope in _SHARED_BY else None
     if sharing is not None and uses_fixtures([item]) and isolation(item) != isolation(sharing):

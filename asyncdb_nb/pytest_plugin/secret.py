@@ -29,6 +29,12 @@ class SecretURL(str):
         return f"<URL {target.url_without_password if target is not None else ''}>"
 
 
+def without_password(url: Any) -> str:
+    """Write a URL of SQLAlchemy's for people."""
+    shown: str = url.difference_update_query(["password"]).render_as_string(hide_password=True)
+    return shown
+
+
 class SecretHooks:
     """The hook, as a plugin of its own: an `asyncdb_url` that a suite overrides is hidden as well."""
 

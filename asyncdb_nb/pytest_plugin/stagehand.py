@@ -5,23 +5,27 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+from sqlalchemy import URL
 
 from asyncdb_nb.bridge import run
 from asyncdb_nb.database import Database
 from asyncdb_nb.errors import AsyncDBError, DatabaseClosedError
 from asyncdb_nb.pytest_plugin import schema, truncate
 from asyncdb_nb.pytest_plugin.clones import Clones
+from asyncdb_nb.pytest_plugin.hooks import WatchHooks
 from asyncdb_nb.pytest_plugin.keeper import OURS, Keeper
 from asyncdb_nb.pytest_plugin.rollback import OneTransaction
-from asyncdb_nb.pytest_plugin.watch import Watch
 
 
 class Stagehands:
     """One `Stagehand` for each server. Nearly always there is one: a folder may override `asyncdb_url`."""
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, hooks: WatchHooks, root: Path) -> None:
+        self._hooks = hooks
+        self._root = root
         self._for: dict[str, Stagehand] = {}
         self._failed: dict[str, AsyncDBError] = {}
 
@@ -31,7 +35,7 @@ class Stagehands:
             raise self._failed[url]
         if url not in self._for:
             try:
-                self._for[url] = Stagehand(url, self._watch)
+                self._for[url] = Stagehand(url, self._hooks, self._root)
             except AsyncDBError as error:
                 self._failed[url] = error
                 raise
@@ -46,10 +50,12 @@ class Stagehands:
 class Stagehand:
     """What the tests on one server share: the keeper of the databases, and one way of isolation for each schema."""
 
-    def __init__(self, url: str, watch: Watch) -> None:
+    def __init__(self, url: str, hooks: WatchHooks, root: Path) -> None:
         self.keeper = Keeper(url)
-        self._watch = watch
-        watch.ledger.ignored.add(self.keeper.dialect)
+        self._watch = hooks.watch
+        self._other_engines = hooks.other_engines
+        self._root = root  # from which the paths of schemas count
+        hooks.watch.ledger.ignored.add(self.keeper.dialect)
         self.keeper.open()
         self._isolated: dict[tuple[str, str], Any] = {}
         self._failed: dict[str, Exception] = {}
@@ -67,6 +73,9 @@ class Stagehand:
             self._isolated[isolation, key] = _WAYS[isolation](self.keeper, self._template(source, key))
         with self._isolated[isolation, key].lend() as database:
             dialect = database.engine.dialect
+            self._other_engines.isolated.add(dialect)
+            if isolation != "rollback":
+                self._other_engines.databases.add(str(database.url.database))
             try:
                 yield database
             finally:
@@ -84,10 +93,14 @@ class Stagehand:
             what = f"{type(self._failed[key]).__name__}: {self._failed[key]}"
             raise AsyncDBError(f"asyncdb_schema has failed ({what}). The first test that asked for it shows where.")
         try:
-            return self.keeper.template(f"{zlib.crc32(key.encode()):08x}", lambda url: schema.build(url, source))
+            return self.keeper.template(f"{zlib.crc32(key.encode()):08x}", lambda url: self._build(url, source))
         except Exception as error:
             self._failed[key] = error
             raise
+
+    async def _build(self, url: URL, source: Any) -> None:
+        self._other_engines.databases.add(str(url.database))
+        await schema.build(url, source, self._root)
 
 
 class Kept:

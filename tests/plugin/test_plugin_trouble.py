@@ -119,7 +119,7 @@ def test_trouble_is_told_in_a_line_and_without_the_password(
             "The server at * asks for the password of user 'guest', and none was given. Type it in the URL, *",
             "The password for user 'guest' is wrong, * Type the right one; *",
             "mysql:// is not PostgreSQL, * Type postgresql://*",
-            "The marker takes one argument, by its name. Type, for example, `@pytest.mark.asyncdb(isolation=*`; *",
+            "The marker takes isolation=... and other_engines=..., by their names. Type, for example, *",
             "@pytest.mark.asyncdb(isolation=...): 'clon' is not one of rollback, clone, truncate, none.",
             "no_schema/conftest.py:*: KeyError",
             "asyncdb_schema has failed (KeyError: 'no such key'). The first test that asked for it shows where.",

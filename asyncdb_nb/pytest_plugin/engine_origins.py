@@ -1,0 +1,78 @@
+"""
+Remember at which line each engine was made.
+
+An application makes its engine when its module is imported, which is before any test is known. So engines are followed
+as soon as SQLAlchemy is imported, and it is not imported for that: a suite may do without.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+_MODULE = "sqlalchemy.engine.base"
+_ORIGIN = "_asyncdb_nb_origin"
+
+
+def follow() -> Callable[[], None]:
+    """Begin to remember; returns what ends it."""
+    if _MODULE in sys.modules:
+        return _follow(sys.modules[_MODULE])
+    finder = _Finder()
+    sys.meta_path.insert(0, finder)
+    return finder.stop
+
+
+def origin_of(dialect: Any) -> Any:
+    """Return where the engine of a dialect was made: an `Origin`, empty when that was not seen."""
+    return getattr(dialect, _ORIGIN, ())
+
+
+class _Finder:
+    """Waits for SQLAlchemy to be imported."""
+
+    def __init__(self) -> None:
+        self._stop: Callable[[], None] | None = None
+
+    def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> Any:
+        """Find the module as it is found otherwise, and follow its engines once it is executed."""
+        if name != _MODULE:
+            return None
+        sys.meta_path.remove(self)
+        spec: Any = find_spec(name)
+        execute = spec.loader.exec_module
+
+        def execute_and_follow(module: ModuleType) -> None:
+            execute(module)
+            self._stop = _follow(module)
+
+        spec.loader.exec_module = execute_and_follow
+        return spec
+
+    def stop(self) -> None:
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        if self._stop is not None:
+            self._stop()
+
+
+def _follow(module: ModuleType) -> Callable[[], None]:
+    from asyncdb_nb.pytest_plugin import origin  # here: it looks where SQLAlchemy is installed
+
+    engine: Any = module.Engine
+    initialize = engine.__init__
+
+    def initialize_and_remember(self: Any, *args: Any, **options: Any) -> None:
+        initialize(self, *args, **options)
+        if not hasattr(self.dialect, _ORIGIN):
+            setattr(self.dialect, _ORIGIN, origin.here())
+
+    engine.__init__ = initialize_and_remember
+
+    def stop() -> None:
+        engine.__init__ = initialize
+
+    return stop

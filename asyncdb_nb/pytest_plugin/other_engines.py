@@ -1,0 +1,101 @@
+"""
+Keep a test that asks for a clean database from committing to another one.
+
+An application has an engine of its own, and a test that forgets to replace it writes into the database that this
+engine names, with no word: the test passes, and its rows stay. So whatever is committed while such a test runs, through
+an engine to PostgreSQL that is not part of the test's database, is refused before it is committed. What is only read,
+or rolled back, is let through.
+"""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+
+from asyncdb_nb.errors import NotIsolatedError
+from asyncdb_nb.pytest_plugin import options, origin
+from asyncdb_nb.pytest_plugin.engine_origins import origin_of
+from asyncdb_nb.pytest_plugin.ledger import Ledger
+from asyncdb_nb.pytest_plugin.secret import without_password
+
+_WRITES = re.compile(
+    r"\s*(alter|copy|create|delete|drop|grant|insert|merge|refresh|reindex|revoke|truncate|update)\b", re.IGNORECASE
+)
+_HAS_WRITTEN = "SELECT pg_catalog.txid_current_if_assigned() IS NOT NULL"
+
+
+class OtherEngines:
+    """Listens to every engine of the process.
+
+    Args:
+        ledger: Knows which test runs, and which engines are the plugin's own.
+
+    Attributes:
+        isolated: The dialects of the engines that tests may commit through.
+        databases: The names of databases that are cleaned in another way than by a transaction.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.isolated: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.databases: set[str] = set()
+        self._ledger = ledger
+        self._refused: list[NotIsolatedError] = []
+
+    def start(self) -> Callable[[], None]:
+        """Begin to listen; returns what ends it."""
+        listeners = (("commit", self._committing), ("before_cursor_execute", self._executing))
+        for name, listener in listeners:
+            event.listen(Engine, name, listener)
+
+        def stop() -> None:
+            for name, listener in listeners:
+                event.remove(Engine, name, listener)
+
+        return stop
+
+    def take_refused(self) -> NotIsolatedError | None:
+        """Return what was refused since this was last called: the code under test may have caught it."""
+        refused, self._refused = self._refused, []
+        return refused[0] if refused else None
+
+    def _committing(self, connection: Any) -> None:
+        if self._is_other(connection) and _has_written(connection):
+            self._refuse(connection.engine)
+
+    def _executing(self, connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, _: bool) -> None:
+        """Refuse a statement that would be committed at once."""
+        if getattr(connection.connection.dbapi_connection, "autocommit", False) and self._is_other(connection):
+            is_write = context is not None and (context.isinsert or context.isupdate or context.isdelete)
+            if is_write or _WRITES.match(statement):
+                self._refuse(connection.engine)
+
+    def _is_other(self, connection: Any) -> bool:
+        dialect, owner = connection.dialect, self._ledger.owner
+        if owner is None or dialect.name != "postgresql" or dialect in self.isolated or dialect in self._ledger.ignored:
+            return False
+        if connection.engine.url.database in self.databases:
+            return False
+        return isinstance(owner.node, pytest.Item) and options.refuses_other_engines(owner.node)
+
+    def _refuse(self, engine: Any) -> None:
+        made = origin.in_words(origin_of(engine.dialect)[:1])
+        error = NotIsolatedError(f"{without_password(engine.url)}, made {made}")
+        self._refused.append(error)
+        raise error
+
+
+def _has_written(connection: Any) -> bool:
+    """Ask the server whether the transaction has something to commit."""
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(_HAS_WRITTEN)
+        return bool(cursor.fetchone()[0])
+    except connection.dialect.dbapi.Error:  # a statement has failed: PostgreSQL answers COMMIT by rolling back
+        return False
+    finally:
+        cursor.close()
