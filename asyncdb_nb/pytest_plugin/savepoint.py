@@ -67,7 +67,7 @@ class Share:
 
 
 class Savepoint:
-    """A savepoint with the methods of `asyncpg.transaction.Transaction` that SQLAlchemy calls."""
+    """A savepoint that is used like `asyncpg.transaction.Transaction`: by SQLAlchemy, and with `async with`."""
 
     _numbers = count(1)
 
@@ -77,6 +77,12 @@ class Savepoint:
         self._readonly = readonly
         self._name = f"asyncdb_{next(self._numbers)}"
         self.open = False
+
+    async def __aenter__(self) -> None:
+        await self.start()
+
+    async def __aexit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        await (self.commit() if kind is None else self.rollback())
 
     async def start(self) -> None:
         """Begin."""

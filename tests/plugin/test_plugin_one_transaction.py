@@ -1,0 +1,237 @@
+"""Scenario 65: with isolation `rollback`, every loop and thread of a test sees the same transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from suites import CONFTEST, RunSuite
+
+from asyncdb_nb.errors import OneConnectionError
+from asyncdb_nb.pytest_plugin import turns
+from asyncdb_nb.pytest_plugin.turns import Turns
+
+IN_NO_HURRY = """
+from asyncdb_nb.pytest_plugin import turns
+
+turns.TURN_SECONDS = 60
+"""
+
+APP = """
+from contextlib import asynccontextmanager
+from fastapi import Depends, FastAPI
+from things import add, count, insert, select, things
+
+def make_app(db):
+    async def session():
+        async with db.session() as session:
+            yield session
+
+    @asynccontextmanager
+    async def lifespan(app):
+        await add(db, "by lifespan")
+        yield
+
+    app = FastAPI(lifespan=lifespan)
+
+    @app.post("/things/{name}")
+    async def make(name: str, session=Depends(session)):
+        await session.execute(insert(things).values(name=name))
+
+    @app.post("/fails/{name}")
+    async def fails(name: str, session=Depends(session)):
+        await session.execute(insert(things).values(name=name))
+        raise LookupError
+
+    @app.get("/names")
+    async def names(session=Depends(session)):
+        return (await session.scalars(select(things.c.name).order_by(things.c.id))).all()
+
+    @app.get("/frame")
+    async def frame():
+        return (await db.frame("select name from things order by id"))["name"].to_list()
+
+    @app.get("/copied")
+    async def copied():
+        return (await db.frame("select g, md5(g::text) as m from generate_series(1, 20000) as g")).attrs["asyncdb"]
+
+    @app.get("/streamed")
+    async def streamed():
+        return [len(part) async for part in db.frames("select generate_series(1, 150000) as n", rows=50000)]
+
+    return app
+"""
+
+REQUESTS = """
+import asyncio
+import threading
+import anyio.from_thread
+import pytest
+from app import make_app
+from asyncdb_nb import run
+from fastapi.testclient import TestClient
+from httpx import ASGITransport, AsyncClient
+from things import add, count, insert, text, things
+
+@pytest.fixture
+def app(asyncdb):
+    return make_app(asyncdb)
+
+def test_a_client_that_opens_a_loop_for_each_request(app, asyncdb):
+    client = TestClient(app)
+    client.post("/things/one")
+    client.post("/things/two")
+    assert client.get("/names").json() == client.get("/frame").json() == ["one", "two"]
+    with pytest.raises(LookupError):
+        client.post("/fails/three")
+    assert run(count(asyncdb)) == asyncio.run(count(asyncdb)) == 2
+
+def test_frames_by_copy_and_in_parts(app):
+    client = TestClient(app)
+    first, second = client.get("/copied").json(), client.get("/copied").json()
+    assert (first["rows"], second["path"]) == (20000, "copy")
+    assert client.get("/streamed").json() == [50000, 50000, 50000]
+
+def test_a_client_with_one_loop_and_a_lifespan(app, asyncdb):
+    run(add(asyncdb, "seed"))
+    with TestClient(app) as client:
+        client.post("/things/one")
+        assert client.get("/names").json() == ["seed", "by lifespan", "one"]
+    assert run(count(asyncdb)) == 3
+
+{mark}
+async def test_seeds_and_then_calls_a_client(app, asyncdb):
+    await add(asyncdb, "seed")
+    client = TestClient(app)
+    client.post("/things/one")
+    assert client.get("/names").json() == ["seed", "one"]
+    assert await count(asyncdb) == 2
+
+{mark}
+async def test_calls_a_client_in_the_middle_of_a_transaction(app, asyncdb, asyncdb_session):
+    await asyncdb_session.execute(insert(things).values(name="uncommitted"))
+    client = TestClient(app)
+    client.post("/things/one")
+    assert client.get("/names").json() == ["uncommitted", "one"]
+    with pytest.raises(LookupError):
+        client.post("/fails/three")
+    assert len((await asyncdb_session.execute(things.select())).all()) == 2
+    async with asyncdb_session.begin_nested() as savepoint:
+        await asyncdb_session.execute(insert(things).values(name="undone"))
+        await savepoint.rollback()
+    await asyncdb_session.commit()
+    assert await count(asyncdb) == 2
+
+{mark}
+async def test_calls_a_client_in_a_thread_of_its_own(app, asyncdb):
+    await add(asyncdb, "seed")
+    names = await asyncio.to_thread(lambda: TestClient(app).get("/names").json())
+    assert names == ["seed"]
+
+{mark}
+async def test_requests_on_this_loop_and_on_another(app, asyncdb):
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
+        await asyncio.gather(*(client.post(f"/things/{{number}}") for number in range(10)))
+    assert len(TestClient(app).get("/names").json()) == 10
+
+def test_threads_with_loops_of_their_own(asyncdb):
+    work = [lambda number=number: asyncio.run(add(asyncdb, str(number))) for number in range(10)]
+    threads = [threading.Thread(target=each) for each in work]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert run(count(asyncdb)) == 10
+
+def test_a_portal_of_anyio(asyncdb):
+    with anyio.from_thread.start_blocking_portal() as portal:
+        portal.call(add, asyncdb, "there")
+        assert run(count(asyncdb)) == portal.call(count, asyncdb) == 1
+
+{mark}
+async def test_a_cancelled_query_leaves_the_transaction_to_other_loops(asyncdb):
+    await add(asyncdb, "kept")
+    for statement in ("select pg_sleep(600)", "select g, md5(g::text) as m from generate_series(1, 100000000) as g"):
+        task = asyncio.create_task(asyncdb.frame(statement))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(task, 0.2)
+        assert await asyncio.to_thread(lambda: asyncio.run(count(asyncdb))) == 1
+    await asyncio.to_thread(lambda: asyncio.run(add(asyncdb, "too")))
+    assert await count(asyncdb) == 2
+
+{mark}
+async def test_what_the_driver_awaits_is_awaited_on_the_loop_of_the_test(asyncdb):
+    here, seen = asyncio.get_running_loop(), []
+
+    async def rows():
+        for number in range(3):
+            seen.append(asyncio.get_running_loop())
+            yield number, f"row {{number}}"
+
+    async def take(data):
+        seen.append(asyncio.get_running_loop())
+
+    async with asyncdb.engine.begin() as connection:
+        raw = (await connection.get_raw_connection()).driver_connection
+        async with raw.transaction():
+            await raw.copy_records_to_table("things", records=rows())
+        async with raw.transaction():
+            await raw.copy_from_query("select * from things", output=take)
+            assert [record["id"] async for record in raw.cursor("select id from things")] == [0, 1, 2]
+    assert len(seen) > 3
+    assert set(seen) == {{here}}
+
+def test_the_next_test_sees_nothing_of_it(asyncdb):
+    assert run(count(asyncdb)) == 0
+"""
+
+
+@pytest.mark.parametrize("mode", ["asyncio", "session loop", "anyio"])
+def test_requests_of_a_test_share_its_transaction(run_suite: RunSuite, mode: str) -> None:
+    """Through FastAPI's client with and without a loop of its own, threads, portals, frames, COPY and cancellations."""
+    pytest.importorskip("fastapi")
+    suite = REQUESTS.format(mark="@pytest.mark.anyio" if mode == "anyio" else "")
+
+    run_suite(mode=mode, files={"conftest": CONFTEST + IN_NO_HURRY, "app": APP, "test_it": suite}, passed=12)
+
+
+def test_the_outer_turn_goes_on_after_the_inner_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that is blocked by code that waits for the connection lends it, and waits before it uses it again."""
+    monkeypatch.setattr(turns, "TURN_SECONDS", 60)
+    shared, order = Turns(), []
+    entered, may_end = threading.Event(), threading.Event()
+
+    async def inner() -> None:
+        turn = await shared.enter()
+        entered.set()
+        await asyncio.to_thread(may_end.wait, 60)
+        order.append("inner")
+        shared.leave(turn)
+
+    async def outer() -> None:
+        turn = await shared.enter()
+        thread = threading.Thread(target=lambda: asyncio.run(inner()))
+        thread.start()
+        assert entered.wait(60)
+        resuming = asyncio.create_task(shared.resume())
+        await asyncio.sleep(0)
+        assert not resuming.done()
+        may_end.set()
+        await resuming
+        order.append("outer")
+        shared.leave(turn)
+        thread.join()
+
+    asyncio.run(outer())
+
+    assert order == ["inner", "outer"]
+
+
+async def test_a_task_that_waits_in_vain_is_told_who_holds_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the name of the task and of its loop, and with what to type."""
+    monkeypatch.setattr(turns, "TURN_SECONDS", 0.1)
+    shared = Turns()
+    await shared.enter()
+
+    with pytest.raises(OneConnectionError, match=r"'holder' on event loop \d+ \(running\).*isolation=.clone."):
+        asyncio.current_task().set_name("holder")  # type: ignore[union-attr]
+        await asyncio.create_task(shared.enter())
