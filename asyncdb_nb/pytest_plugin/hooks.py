@@ -52,6 +52,7 @@ class WatchHooks:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         """Whatever is opened from now on is this test's."""
         self.watch.ledger.owner = Owner(item, f"{item.name}")
+        self.other_engines.test_has_ended = False
         try:
             return (yield)
         finally:
@@ -93,6 +94,7 @@ class WatchHooks:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:
         """Look when every fixture that ends with this test has ended."""
+        self.other_engines.test_has_ended = True
         try:
             result = yield
         except BaseException as error:

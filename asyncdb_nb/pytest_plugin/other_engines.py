@@ -38,11 +38,13 @@ class OtherEngines:
     Attributes:
         isolated: The dialects of the engines that tests may commit through.
         databases: The names of databases that are cleaned in another way than by a transaction.
+        test_has_ended: Whether fixtures are being torn down, those of the whole module or session as well.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self.isolated: weakref.WeakSet[Any] = weakref.WeakSet()
         self.databases: set[str] = set()
+        self.test_has_ended = False
         self._ledger = ledger
         self._refused: list[NotIsolatedError] = []
 
@@ -76,7 +78,9 @@ class OtherEngines:
 
     def _is_other(self, connection: Any) -> bool:
         dialect, owner = connection.dialect, self._ledger.owner
-        if owner is None or dialect.name != "postgresql" or dialect in self.isolated or dialect in self._ledger.ignored:
+        if owner is None or self.test_has_ended or dialect.name != "postgresql":
+            return False
+        if dialect in self.isolated or dialect in self._ledger.ignored:
             return False
         if connection.engine.url.database in self.databases:
             return False

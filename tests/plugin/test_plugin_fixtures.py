@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from server_checks import ServerWatch
@@ -320,12 +321,7 @@ with engine_from_config(section, prefix="sqlalchemy.", poolclass=pool.NullPool).
 """
 
 
-@pytest.mark.parametrize("env", [PLAIN_ENV, ASYNC_ENV], ids=["plain", "async"])
-def test_alembic_migrates_the_template_once(run_suite: RunSuite, pytester: pytest.Pytester, env: str) -> None:
-    """By an `env.py` of either template of Alembic's; the URL in alembic.ini is not used."""
-    pytest.importorskip("alembic")
-    pytester.makefile(".ini", alembic="[alembic]\nscript_location = %(here)s/migrations\nsqlalchemy.url = driver://no")
-    version = """
+FIRST_VERSION = """
 from alembic import op
 import sqlalchemy as sa
 revision, down_revision = "1", None
@@ -333,6 +329,13 @@ revision, down_revision = "1", None
 def upgrade():
     op.create_table("migrated", sa.Column("id", sa.Integer, primary_key=True))
 """
+
+
+@pytest.mark.parametrize("env", [PLAIN_ENV, ASYNC_ENV], ids=["plain", "async"])
+def test_alembic_migrates_the_template_once(run_suite: RunSuite, pytester: pytest.Pytester, env: str) -> None:
+    """By an `env.py` of either template of Alembic's; the URL in alembic.ini is not used."""
+    pytest.importorskip("alembic")
+    pytester.makefile(".ini", alembic="[alembic]\nscript_location = %(here)s/migrations\nsqlalchemy.url = driver://no")
     conftest = """
 from pathlib import Path
 import pytest
@@ -352,6 +355,67 @@ async def test_the_table_is_there(asyncdb_session, isolation):
     assert await asyncdb_session.scalar(text("select count(*) from migrated")) == 0
     assert await asyncdb_session.scalar(text("select version_num from alembic_version")) == "1"
 """
-    files = {"migrations/env": env, "migrations/versions/first": version, "conftest": conftest, "test_it": suite}
+    files = {"migrations/env": env, "migrations/versions/first": FIRST_VERSION, "conftest": conftest, "test_it": suite}
 
     run_suite(files=files, passed=3)
+
+
+RELATIVE = """
+import pytest
+
+@pytest.fixture(scope="session")
+def asyncdb_schema():
+    return {source}
+"""
+SEES_ITS_TABLE = """
+from sqlalchemy import text
+
+async def test_the_table_is_there(asyncdb_session):
+    assert await asyncdb_session.scalar(text("select count(*) from {table}")) == 0
+"""
+
+
+@pytest.mark.parametrize("source", ["'alembic.ini'", "__import__('alembic.config').config.Config('alembic.ini')"])
+def test_paths_of_a_schema_count_from_the_rootdir(
+    run_suite: RunSuite, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """Wherever pytest is started; so do the paths in alembic.ini, and the folder that it adds to the import path."""
+    pytest.importorskip("alembic")
+    ini = "[alembic]\nscript_location = db/migrations\nprepend_sys_path = ."
+    pytester.makefile(".ini", alembic=ini)
+    monkeypatch.chdir(pytester.mkdir("tests"))
+    Path(pytester.path, "schema.sql").write_text("create table words (word text)")
+    files = {
+        "application": "name = 'migrated'\n",
+        "db/migrations/env": "import application\n" + PLAIN_ENV,
+        "db/migrations/versions/first": FIRST_VERSION,
+        "tests/conftest": RELATIVE.format(source=f"[{source}, 'schema.sql']"),
+        "tests/test_it": SEES_ITS_TABLE.format(table="migrated, words"),
+    }
+    run_suite(files=files, passed=1)
+
+
+@pytest.mark.parametrize(
+    ("source", "named", "meant"),
+    [
+        ("'alembc.ini'", "alembc.ini", " Did you mean 'alembic.ini'?"),
+        ("[metadata, __import__('pathlib').Path('sql/shema.sql')]", "sql/shema.sql", ""),
+        ("__import__('alembic.config').config.Config('alembc.ini')", "alembc.ini", " Did you mean 'alembic.ini'?"),
+    ],
+)
+def test_a_file_that_is_not_there_is_named_with_its_path(
+    run_suite: RunSuite, pytester: pytest.Pytester, source: str, named: str, meant: str
+) -> None:
+    """And the file that may be meant."""
+    pytest.importorskip("alembic")
+    pytester.makefile(".ini", alembic="[alembic]\nscript_location = migrations")
+    files = {
+        "conftest": "from things import metadata\n" + RELATIVE.format(source=source),
+        "test_it": "def test_it(asyncdb):\n    pass\n",
+    }
+
+    result = run_suite(files=files, errors=1)
+
+    sentence = f"asyncdb_schema names '{named}', and there is no file {pytester.path / named}.{meant} A relative path *"
+    result.stdout.fnmatch_lines([sentence])
+    result.stdout.no_fnmatch_line("*script_location*")

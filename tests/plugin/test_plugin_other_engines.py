@@ -142,10 +142,10 @@ def test_a_commit_elsewhere_is_refused_with_the_line_of_the_engine(
     result = run_suite(files={"shop": SHOP, "test_it": START + REFUSED}, failed=8, errors=1)
 
     told = [line for line in result.outlines if "commits through an engine that is not isolated" in line]
-    assert sum(f"made shop.py:{line_of(SHOP, 'LINE')} in <module>." in line for line in told) >= 7
-    assert sum(f"made shop.py:{line_of(SHOP, 'PLAIN')} in <module>." in line for line in told) >= 1
+    assert sum(f"made at shop.py:{line_of(SHOP, 'LINE')} in <module>." in line for line in told) >= 7
+    assert sum(f"made at shop.py:{line_of(SHOP, 'PLAIN')} in <module>." in line for line in told) >= 1
     beside = line_of(START + REFUSED, "BESIDE")
-    assert sum(f"made test_it.py:{beside} in test_writes_beside_the_transaction." in line for line in told) >= 1
+    assert sum(f"made at test_it.py:{beside} in test_writes_beside_the_transaction." in line for line in told) >= 1
     assert clean_server.query("select 1 from pg_class where relname = 'orders'") == []
 
 
