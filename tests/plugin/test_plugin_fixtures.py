@@ -381,7 +381,7 @@ def test_paths_of_a_schema_count_from_the_rootdir(
 ) -> None:
     """Wherever pytest is started; so do the paths in alembic.ini, and the folder that it adds to the import path."""
     pytest.importorskip("alembic")
-    ini = "[alembic]\nscript_location = db/migrations\nprepend_sys_path = ."
+    ini = "[alembic]\nscript_location = db/migrations\nprepend_sys_path = .\npath_separator = os"
     pytester.makefile(".ini", alembic=ini)
     monkeypatch.chdir(pytester.mkdir("tests"))
     Path(pytester.path, "schema.sql").write_text("create table words (word text)")
