@@ -6,7 +6,7 @@ import pytest
 from server_checks import ServerWatch
 from suites import RunSuite
 
-pytestmark = pytest.mark.usefixtures("clean_server")
+pytestmark = [pytest.mark.usefixtures("clean_server"), pytest.mark.second_tier, pytest.mark.timeout(600)]
 
 SHOP = """
 import os
