@@ -105,7 +105,7 @@ class Savepoint:
         except asyncpg.InFailedSQLTransactionError:
             await self.rollback()
             answer = "ROLLBACK"
-        await self._raw.commands.check(answer)
+        await self._carrier.call(self._raw.commands.check, answer)
 
     async def rollback(self) -> None:
         """Undo what was done since the start."""
