@@ -74,9 +74,9 @@ class Custody:
         if owner is not None:
             await owner.finish(ending)
             return
-        self._start()
         if self._closing is not None:
-            await self._closing
+            await asyncio.wait([self._closing])  # `asyncio.run` may have cancelled it
+        await self._close()
 
     def _dropped(self) -> None:
         """Called by the garbage collector, in any thread, between any two instructions."""

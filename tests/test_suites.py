@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 from server_checks import ServerWatch
 
+pytestmark = pytest.mark.second_tier
+
 ENGINE = """
 import os
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from asyncdb_nb import LoopBoundPool
-
-pytestmark = pytest.mark.second_tier
 
 url = os.environ["DATABASE_URL"].replace("postgresql://", "postgresql+asyncpg://")
 engine = create_async_engine(url, poolclass=LoopBoundPool, pool_pre_ping=True)
