@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from asyncdb_nb.dataframes import frames as frames
     from asyncdb_nb.dataframes import table as table
     from asyncdb_nb.dataframes import to_frame as to_frame
+    from asyncdb_nb.dataframes.intervals import to_timedelta as to_timedelta
     from asyncdb_nb.errors import AsyncDBError as AsyncDBError
     from asyncdb_nb.errors import CommitRolledBackError as CommitRolledBackError
     from asyncdb_nb.errors import ConcurrentUseError as ConcurrentUseError
@@ -98,6 +99,7 @@ _HOMES = {
     "session_scope": "sessions",
     "table": "dataframes",
     "to_frame": "dataframes",
+    "to_timedelta": "dataframes.intervals",
     "trace": "timeline",
 }
 

@@ -27,7 +27,10 @@ same. What is named here is what the package promises to keep.
 GROUPS = {
     "Connect": "asyncdb_nb.connect asyncdb_nb.Database asyncdb_nb.LoopBoundPool",
     "Sessions": "asyncdb_nb.session_scope",
-    "Frames": "asyncdb_nb.frame asyncdb_nb.frames asyncdb_nb.table asyncdb_nb.batches asyncdb_nb.to_frame",
+    "Frames": (
+        "asyncdb_nb.frame asyncdb_nb.frames asyncdb_nb.table asyncdb_nb.batches asyncdb_nb.to_frame "
+        "asyncdb_nb.to_timedelta"
+    ),
     "Repositories": "asyncdb_nb.Repository",
     "Synchronous code": "asyncdb_nb.run",
     "Watch": "asyncdb_nb.trace asyncdb_nb.timeline.Trace",

@@ -16,15 +16,16 @@ trust passfile libpq target env_file urls identity
 search_path committing sessions
 pending async_for
 dataframes.types dataframes.wire dataframes.array_text dataframes.native dataframes.libraries dataframes.memory
-dataframes.fitting dataframes.columns
+dataframes.exact dataframes.fitting dataframes.columns
 dataframes.decode.layout dataframes.decode.chain dataframes.decode.cells dataframes.decode.walk
 dataframes.decode.framing dataframes.decode.values dataframes.decode.text
 dataframes.decode.numeric_head dataframes.decode.numeric_text dataframes.decode.numeric
 dataframes.decode.readers dataframes.decode
-dataframes.catalog dataframes.prepared dataframes.processing dataframes.sql_types dataframes.statements
+dataframes.catalog dataframes.prepared dataframes.processing dataframes.sql_types
+dataframes.python_types dataframes.entities dataframes.statements dataframes.result_types
 dataframes.advice dataframes.literals dataframes.sql_text dataframes.sizes dataframes.shape dataframes.copy
 dataframes.streaming dataframes.progress dataframes.rows dataframes.execute
-dataframes.reading dataframes
+dataframes.reading dataframes dataframes.intervals
 repository
 tls_errors connect_errors connecting catalog portrait registry reads database
 bridge

@@ -233,18 +233,23 @@ class _Parts(AsyncIterator[T]):
 def to_frame(results: Any, *, dtype_backend: DtypeBackend = None) -> pd.DataFrame:
     """Make a DataFrame of results that are here already, whatever returned them.
 
+    A column has the type that the server says (a SQLAlchemy result still knows it), else the one that the model or the
+    annotation declares, else the one that its values have in common. No value is changed for it: a column with a value
+    that does not fit has the type of its values, or dtype object.
+
     Args:
-        results: Rows, mappings, mapped entities, dataclasses, pydantic models, tuples or scalars: a list of one kind,
-            one of them, or a SQLAlchemy result. Mapped entities give one column for each mapped column that is loaded,
-            and one for each relationship that is loaded on all of them; nothing is ever loaded for it.
+        results: Rows, mappings, mapped entities, asyncpg records, dataclasses, pydantic models, attrs objects,
+            NamedTuples, tuples or scalars: a list of one kind, one of them, or a SQLAlchemy result. Mapped entities
+            give one column for each mapped column that is loaded, those of their subclasses included, and none for
+            relationships; nothing is ever loaded for it.
         dtype_backend: As in `frame`.
 
     Returns:
-        A DataFrame. Mapped entities have the dtypes of their columns' types, dataclasses and pydantic models those of
-        their annotations; for the rest the values decide.
+        A DataFrame. `frame.attrs["asyncdb"]` has `rows` and `lossy`, as that of `frame`.
 
     Raises:
-        FrameError: The results are of several kinds, or an attribute is loaded on some entities only.
+        FrameError: The results are of several kinds, an attribute is loaded on some entities only, or those of a
+            subclass are not loaded.
 
     Example:
         >>> to_frame(await repository.list())
@@ -254,7 +259,9 @@ def to_frame(results: Any, *, dtype_backend: DtypeBackend = None) -> pd.DataFram
         raise FrameError(f"There are no results yet. {results!r}")
     libraries.load()
     columns, count = results_.columns(results)
-    return assembly.to_frame(columns, count, dtype_backend)
+    made = assembly.to_frame(columns, count, dtype_backend)
+    made.attrs["asyncdb"] = {"rows": count, "lossy": assembly.losses(columns)}
+    return made
 
 
 async def _finish(

@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.dataframes import native, wire
+from asyncdb_nb.dataframes.exact import exact, unfit
 from asyncdb_nb.dataframes.fitting import arrow, fitter, since_1970
 from asyncdb_nb.dataframes.memory import give_back
 from asyncdb_nb.dataframes.types import ColumnType, DtypeBackend
@@ -155,12 +156,17 @@ def from_wire(
 
 
 def from_native(name: str, type_: ColumnType, values: Sequence[Any]) -> Column:
-    """Make a column of values as asyncpg or SQLAlchemy gives them."""
+    """Make a column of values as asyncpg, SQLAlchemy or a user gives them.
+
+    Raises:
+        FrameError: A value does not fit the type.
+    """
     if type_.kind == "json":
         return Column(name, type_, values=values)
+    values = exact(name, type_, values)
     convert = native.converter(type_)
     if convert is not None:
-        converted = [None if value is None else convert(value) for value in values]
+        converted = _converted(name, type_, convert, values)
         column = from_values(name, type_, converted)
         if type_.kind == "interval":
             column.lossy["a month counted as 30 days, if there was one"] += sum(
@@ -168,6 +174,16 @@ def from_native(name: str, type_: ColumnType, values: Sequence[Any]) -> Column:
             )
         return column
     return from_values(name, type_, values)
+
+
+def _converted(name: str, type_: ColumnType, convert: Callable[[Any], Any], values: Sequence[Any]) -> list[Any]:
+    converted: list[Any] = []
+    for value in values:
+        try:
+            converted.append(None if value is None else convert(value))
+        except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            raise unfit(name, type_, value) from error
+    return converted
 
 
 def from_values(name: str, type_: ColumnType, values: Sequence[Any]) -> Column:

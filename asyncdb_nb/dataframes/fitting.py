@@ -7,12 +7,15 @@ its months, days and nanoseconds. One that its Arrow type cannot hold is NA, and
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.dataframes import wire
+from asyncdb_nb.dataframes.exact import unfit
 from asyncdb_nb.dataframes.types import ColumnType
 from asyncdb_nb.errors import FrameError
 
@@ -30,11 +33,38 @@ def arrow(
     """Make an Arrow array of what `fit` makes of the values; one that does not fit is NA and counted in `lossy`."""
     import pyarrow as pa
 
+    fitted: Sequence[Any] = ()
     try:
         fitted = values if fit is None else _fitted(values, fit, Counter() if lossy is None else lossy)
-        return pa.array(fitted, None if type_.kind == "python" else type_.arrow())
+        if type_.kind == "python":
+            return _inferred(name, fitted)
+        return pa.array(fitted, type_.arrow())
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        for value, item in zip(values, fitted, strict=False):
+            if not _is_taken(item, type_):
+                raise unfit(name, type_, value) from error
         raise FrameError(f"Column {name!r} cannot become {type_.name} in Arrow: {error}") from error
+
+
+def _is_taken(value: Any, type_: ColumnType) -> bool:
+    import pyarrow as pa
+
+    try:
+        pa.array([value], None if type_.kind == "python" else type_.arrow())
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _inferred(name: str, values: Sequence[Any]) -> pa.Array:
+    """Make an array of the type that pyarrow finds for values; it finds a date for a date and a datetime."""
+    import pyarrow as pa
+
+    array = pa.array(values)
+    for value, held in zip(values, array.to_pylist(), strict=True):
+        if isinstance(value, dt.date | dt.time | Number) and not (value == held or value != value):
+            raise FrameError(f"Column {name!r} cannot hold {value!r} in Arrow beside its other values.")
+    return array
 
 
 def fitter(type_: ColumnType) -> Callable[[Any], Any] | None:

@@ -136,7 +136,8 @@ def _timetz(value: Any) -> str:
 def _interval(value: Any) -> Any:
     if not isinstance(value, dt.timedelta):
         return value
-    return offset(0, value.days, value.seconds * 1_000_000 + value.microseconds)
+    days = int(value / dt.timedelta(days=1))  # towards zero: of a timedelta below it, days alone are negative
+    return offset(0, days, (value - dt.timedelta(days=days)) // dt.timedelta(microseconds=1))
 
 
 def _uuid(value: Any) -> uuid.UUID:

@@ -43,9 +43,13 @@ class Declared:
         Args:
             names: As the server names the columns.
         """
+        return [None if place is None else self.columns[place][1] for place in self.places(names)]
+
+    def places(self, names: Sequence[str]) -> list[int | None]:
+        """Give the place of each column of a result among those that are declared."""
         if self.ordered and len(names) == len(self.columns):
-            return [type_ for _, type_ in self.columns]
-        by_name = {_cut(name): type_ for name, type_ in self.columns}
+            return list(range(len(names)))
+        by_name = {_cut(name): place for place, (name, _) in enumerate(self.columns)}
         return [by_name.get(name) for name in names]
 
     def processed(self, names: Sequence[str]) -> list[bool]:

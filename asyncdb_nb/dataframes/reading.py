@@ -14,6 +14,7 @@ from asyncdb_nb.dataframes.columns import Column, joined
 from asyncdb_nb.dataframes.copy import Part
 from asyncdb_nb.dataframes.execute import OPTION, Capture
 from asyncdb_nb.dataframes.progress import Progress
+from asyncdb_nb.dataframes.result_types import Known, known
 from asyncdb_nb.dataframes.shape import Wishes
 from asyncdb_nb.dataframes.statements import Params, builds_entities, executable
 from asyncdb_nb.dataframes.types import DtypeBackend, NumericAs, UnknownTypeError, check_backend
@@ -94,6 +95,7 @@ class Reading:
         self._waiting: list[Part] = []
         self._result: Any = None
         self._names: list[str] = []
+        self._known: list[Known] = []  # of the columns of a statement that gives entities
         self._rows = 0
         self._truncated = False
 
@@ -251,6 +253,7 @@ class Reading:
 
     def _name(self) -> None:
         if self._entities:
+            self._known = known(self._result)
             return
         if self._capture.executions == 0:
             raise FrameError(_NOT_CAPTURED)
@@ -260,5 +263,5 @@ class Reading:
 
     def _build(self, records: Sequence[Any]) -> list[Column]:
         if self._entities:
-            return rows.of_statement(self._executable, records)
+            return rows.of_rows(self._known, records)
         return self._capture.shape.of_rows(records, self._names, exact=self._exact())

@@ -1,9 +1,9 @@
 """
-Results that are here already → columns: rows, mappings, mapped entities, dataclasses, pydantic models, tuples, scalars.
+Results that are here already → columns: rows, mappings, mapped entities, records, objects with fields, scalars.
 
-Nothing is loaded. A mapped entity gives its mapped columns, without those that were never loaded or have expired in
-every one of the entities; a column that only some of them have is an error that names it. A relationship that is loaded
-on all of them is a column as well: a dict of the related entity's columns, or a list of such dicts.
+Nothing is loaded. A column has the type that the server says, else the one that is declared, else the one of its
+values; one whose values would change in that type has the type of its values. A mapped entity gives its mapped columns,
+as `entities` says, also inside a row.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Result, Row, ScalarResult, inspect
-from sqlalchemy.engine import MappingResult
-from sqlalchemy.orm import InstanceState, Mapper
-from sqlalchemy.types import NullType, TypeEngine
+from sqlalchemy import Result, Row, ScalarResult
+from sqlalchemy.engine import MappingResult, RowMapping
 
-from asyncdb_nb.dataframes import sql_types
+from asyncdb_nb.dataframes import python_types
 from asyncdb_nb.dataframes.columns import Column, from_native
-from asyncdb_nb.dataframes.processing import declared
-from asyncdb_nb.dataframes.statements import descriptions, entity_of, mapped_columns
-from asyncdb_nb.dataframes.types import ColumnType, UnknownTypeError, column_type
+from asyncdb_nb.dataframes.entities import is_entity, of_entities, without_rows
+from asyncdb_nb.dataframes.exact import are_json
+from asyncdb_nb.dataframes.result_types import Known, known
+from asyncdb_nb.dataframes.types import PYTHON, ColumnType
 from asyncdb_nb.errors import FrameError
 
-Named = list[tuple[str, ColumnType | None, list[Any]]]  # name, type where it is declared, values
+_HAVE_FIELDS = ("dataclass", "pydantic model", "attrs object")
 
 
 def columns(results: Any) -> tuple[list[Column], int]:
@@ -37,31 +37,28 @@ def columns(results: Any) -> tuple[list[Column], int]:
     Raises:
         FrameError: The results are of several kinds, or of none that has columns.
     """
-    if isinstance(results, Result):
-        types = _described(results)
+    if isinstance(results, Result | ScalarResult | MappingResult):
+        of_columns = known(results)
+        if isinstance(results, ScalarResult):
+            of_columns = [replace(of_columns[0], name="value")]
         rows = all_rows(results)
-        named = _named(rows, [type_ for _, type_ in types]) if rows else [(*each, []) for each in types]
-        return [_column(*each) for each in named], len(rows)
+        return of_rows(of_columns, _tuples(results, rows)), len(rows)
     rows = _listed(results)
-    return [_column(*named) for named in (_named(rows) if rows else [])], len(rows)
+    return (_taken_apart(rows) if rows else []), len(rows)
 
 
-def of_statement(statement: Any, rows: Sequence[Any]) -> list[Column]:
-    """Make columns of the rows of a statement that gives mapped entities; without rows, the columns it would have."""
-    if rows:
-        return [_column(*named) for named in _named(rows, _stated(statement))]
-    named: Named = []
-    for line in descriptions(statement):
-        entity = entity_of(line)
-        if entity is None:
-            named.append((line["name"], sql_types.of_sql_type(line["type"]), []))
-        else:
-            mapper = inspect(entity).mapper
-            named.extend(_of_mapper(mapper, name) for name in mapped_columns(mapper))
-    return [_column(*part) for part in named]
+def of_rows(of_columns: Sequence[Known], rows: Sequence[Sequence[Any]]) -> list[Column]:
+    """Make columns of rows, of which it is known what they have."""
+    by_position = list(zip(*rows, strict=True)) if rows else [()] * len(of_columns)
+    made: list[Column] = []
+    for column, values in zip(of_columns, by_position, strict=True):
+        made += _expanded(column, values)
+    if any(column.mapper is not None for column in of_columns) or len(made) != len(of_columns):
+        _tell_apart(made)
+    return made
 
 
-def all_rows(result: Result[Any]) -> list[Any]:
+def all_rows(result: Any) -> list[Any]:
     """Read a result to its end; once each entity where a joined eager load has repeated them, as SQLAlchemy demands."""
     return list((result.unique() if repeats(result) else result).all())
 
@@ -71,87 +68,88 @@ def repeats(result: Any) -> bool:
     return getattr(result, "_unique_filter_state", None) is not None
 
 
-def _column(name: Any, type_: ColumnType | None, values: list[Any]) -> Column:
-    return from_native(name, type_ or sql_types.of_values(values), values)
+def _tuples(result: Any, rows: Sequence[Any]) -> Sequence[Sequence[Any]]:
+    if isinstance(result, ScalarResult):
+        return [(row,) for row in rows]
+    return [tuple(row.values()) for row in rows] if isinstance(result, MappingResult) else rows
 
 
-def _of_mapper(mapper: Mapper[Any], name: str) -> tuple[str, ColumnType | None, list[Any]]:
-    return name, sql_types.of_sql_type(mapper.column_attrs[name].columns[0].type), []
+def _expanded(column: Known, values: Sequence[Any]) -> list[Column]:
+    """Make the column of some values, or the columns of entities."""
+    if column.mapper is not None and not values:
+        return [_column(*part) for part in without_rows(column.mapper)]
+    if column.mapper is not None or _are_entities(values):
+        return [_column(*part) for part in of_entities(values, column.mapper)]
+    return [_column(column.name, column.type, values)]
+
+
+def _are_entities(values: Sequence[Any]) -> bool:
+    """Say whether values are entities, with None for those that an outer join did not find."""
+    first = next((value for value in values if value is not None), None)
+    return is_entity(first) and all(value is None or is_entity(value) for value in values)
+
+
+def _column(name: Any, type_: ColumnType | None, values: Sequence[Any]) -> Column:
+    """Make a column of the type that is known, if its values fit; else of theirs; else of Python objects."""
+    if type_ == PYTHON:
+        return from_native(name, PYTHON, values)
+    values = python_types.without_missing(values)
+    fitting = None if type_ is None else _fitting(name, type_, values)
+    if fitting is not None and not fitting.lossy:
+        return fitting
+    return _fitting(name, python_types.of_values(values), values) or from_native(name, PYTHON, values)
+
+
+def _fitting(name: Any, type_: ColumnType, values: Sequence[Any]) -> Column | None:
+    if type_.kind == "json" and not are_json(values):
+        return None
+    try:
+        return from_native(name, type_, values)
+    except FrameError:
+        return None
+
+
+def _tell_apart(columns: Sequence[Column]) -> None:
+    """Number the names that repeat, as SQLAlchemy does for the columns of entities side by side."""
+    seen: dict[Any, int] = {}
+    for column in columns:
+        count = seen.setdefault(column.name, 0)
+        seen[column.name] += 1
+        column.name = f"{column.name}_{count}" if count else column.name
 
 
 def _listed(results: Any) -> list[Any]:
     """Give results as a list of rows."""
     if hasattr(results, "__aiter__"):
         raise FrameError("This result is streamed. Read it first: `to_frame(await result.all())`.")
-    if isinstance(results, ScalarResult | MappingResult):
-        return list(results.all())
-    one = isinstance(results, str | bytes | Mapping) or not isinstance(results, Iterable) or _is_record(results)
+    one = isinstance(results, str | bytes | Mapping) or not isinstance(results, Iterable) or _is_one(results)
     return [results] if one else list(results)
 
 
-def _described(result: Result[Any]) -> list[tuple[str, ColumnType | None]]:
-    """Give a result's columns by name, with the types that SQLAlchemy or the server has for them.
-
-    An entity is one column of the result and several of the server's; the statement then says what stands beside it.
-    """
-    keys = list(result.keys())
-    cursor_result = getattr(result, "raw", result)
-    says = declared(getattr(cursor_result, "context", None))
-    server = getattr(getattr(cursor_result, "cursor", None), "description", None)  # None after the last row
-    described = [(line[0], line[1]) for line in server or [(name, 0) for name, _ in says.columns]]
-    names = [name for name, _ in described]
-    types = [_known(type_, oid) for type_, (_, oid) in zip(says.types(names), described, strict=True)]
-    if len(types) == len(keys):
-        return list(zip(keys, types, strict=True))
-    stated = _stated(getattr(getattr(cursor_result, "context", None), "invoked_statement", None))
-    return list(zip(keys, stated if len(stated) == len(keys) else [None] * len(keys), strict=True))
-
-
-def _stated(statement: Any) -> list[ColumnType | None]:
-    """Give the types of what a statement says that it gives; None for an entity, whose columns have theirs."""
-    return [None if entity_of(line) else _known(line["type"], 0) for line in descriptions(statement)]
-
-
-def _known(type_: TypeEngine[Any] | None, oid: int) -> ColumnType | None:
-    return _built_in(oid) if type_ is None or isinstance(type_, NullType) else sql_types.of_sql_type(type_)
-
-
-def _built_in(oid: int) -> ColumnType | None:
-    try:
-        return column_type(oid)
-    except UnknownTypeError:
-        return None
-
-
-def _named(rows: Sequence[Any], types: Sequence[ColumnType | None] = ()) -> Named:
-    """Take rows apart; `types` are those of a result's columns, where they are known."""
+def _taken_apart(rows: Sequence[Any]) -> list[Column]:
+    """Take rows apart, all of which are of one kind."""
     kinds = {_kind(row) for row in rows if row is not None} or {"scalar"}
     if len(kinds) == 1 and None in rows and kinds != {"scalar"}:
         raise FrameError(f"There is a None among the results, where each is a {kinds.pop()}. Leave it out.")
     if len(kinds) > 1:
         raise FrameError(f"The results are of several kinds: {', '.join(sorted(kinds))}. Give one kind at a time.")
-    first = rows[0]
     match kinds.pop():
         case "mapped entity":
-            return _of_entities(rows)
-        case "row":
-            return _of_tuples(rows, list(first._fields), types)
+            return [_column(*part) for part in of_entities(rows)]
         case "mapping":
             return _of_mappings(rows)
-        case "dataclass":
-            return _of_fields(rows, [field.name for field in dataclasses.fields(first)])
-        case "pydantic model":
-            return _of_fields(rows, list(type(first).model_fields))
-        case "tuple":
-            return _of_tuples(rows, list(getattr(first, "_fields", range(len(first)))))
+        case "row" | "record" | "tuple":
+            return _of_tuples(rows)
+        case kind if kind in _HAVE_FIELDS:
+            return _of_objects(rows)
         case _:
-            return [("value", None, list(rows))]
+            return [_column("value", None, rows)]
 
 
 def _kind(row: Any) -> str:
-    if isinstance(inspect(row, raiseerr=False), InstanceState):
+    if is_entity(row):
         return "mapped entity"
-    if isinstance(row, Row):
+    if isinstance(row, Row | RowMapping):
         return "row"
     if isinstance(row, Mapping):
         return "mapping"
@@ -159,89 +157,71 @@ def _kind(row: Any) -> str:
         return "dataclass"
     if hasattr(type(row), "model_fields"):
         return "pydantic model"
+    if hasattr(type(row), "__attrs_attrs__"):
+        return "attrs object"
+    if type(row).__module__.startswith("asyncpg") and hasattr(row, "keys"):
+        return "record"
     return "tuple" if isinstance(row, tuple | list) else "scalar"
 
 
-def _is_record(value: Any) -> bool:
-    return _kind(value) in ("mapped entity", "row", "dataclass", "pydantic model")
+def _is_one(value: Any) -> bool:
+    """Say whether something that can be iterated is one result, not several."""
+    return _kind(value) in ("mapped entity", "row", "record", *_HAVE_FIELDS) or hasattr(value, "_fields")
 
 
-def _of_tuples(rows: Sequence[Any], names: Sequence[Any], types: Sequence[ColumnType | None] = ()) -> Named:
-    """Take rows apart by position; an entity or another record inside them gives its own columns."""
-    if {len(row) for row in rows} != {len(names)}:
+def _of_tuples(rows: Sequence[Any]) -> list[Column]:
+    """Take rows apart by position; an entity inside them gives its own columns."""
+    names = {_names(row) for row in rows}
+    if len({*map(len, names)}) > 1:
         raise FrameError(
-            f"The results have {len(names)} columns first and {sorted({len(row) for row in rows})} in all."
+            f"The results have {len(_names(rows[0]))} columns first and {sorted({*map(len, names)})} in all."
         )
-    named: Named = []
-    for position, name in enumerate(names):
-        values = [row[position] for row in rows]
-        if all(_kind(value) == "mapped entity" for value in values):
-            named.extend(_of_entities(values))
-        else:
-            named.append((name, types[position] if types else None, values))
-    return named
+    if len(names) > 1:
+        raise FrameError(f"The results have several names for their columns: {' and '.join(map(repr, sorted(names)))}.")
+    hints = _hints(type(rows[0]))
+    of_columns = [Known(name, python_types.of_annotation(hints.get(name))) for name in names.pop()]
+    return of_rows(of_columns, [tuple(row.values() if isinstance(row, RowMapping) else row) for row in rows])
 
 
-def _of_mappings(rows: Sequence[Mapping[str, Any]]) -> Named:
+def _names(row: Any) -> tuple[Any, ...]:
+    if isinstance(row, Row | RowMapping):
+        return tuple(row._parent._keys)  # `_fields` leaves out an alias that has no name
+    if hasattr(row, "_fields"):
+        return tuple(row._fields)
+    return tuple(row.keys()) if hasattr(row, "keys") else tuple(range(len(row)))
+
+
+def _of_mappings(rows: Sequence[Mapping[Any, Any]]) -> list[Column]:
     """Take mappings apart; a key that a mapping does not have is NULL there."""
     names = dict.fromkeys(name for row in rows for name in row)
-    return [(name, None, [row.get(name) for row in rows]) for name in names]
+    return of_rows([Known(name) for name in names], [tuple(row.get(name) for name in names) for row in rows])
 
 
-def _of_fields(rows: Sequence[Any], names: Sequence[str]) -> Named:
-    hints = typing.get_type_hints(type(rows[0]), include_extras=True)
-    return [(name, sql_types.of_annotation(hints.get(name)), [getattr(row, name) for row in rows]) for name in names]
+def _of_objects(rows: Sequence[Any]) -> list[Column]:
+    """Take objects apart by their fields; one that an object's class does not have is NULL there."""
+    types: dict[str, ColumnType | None] = {}
+    for kind in dict.fromkeys(map(type, rows)):
+        hints = _hints(kind)
+        for name in _fields(kind):
+            of_hint = python_types.of_annotation(hints.get(name))
+            types[name] = of_hint if types.setdefault(name, of_hint) == of_hint else None
+    types |= dict.fromkeys(
+        name for row in rows for name in getattr(row, "model_extra", None) or () if name not in types
+    )
+    values = [tuple(getattr(row, name, None) for name in types) for row in rows]
+    return of_rows([Known(name, type_) for name, type_ in types.items()], values)
 
 
-def _of_entities(entities: Sequence[Any]) -> Named:
-    mappers = {inspect(entity).mapper for entity in entities}
-    mapper = _common(mappers)
-    loaded = [inspect(entity).dict for entity in entities]
-    named: Named = []
-    for attribute in mapper.column_attrs:
-        values = _loaded(loaded, attribute.key, mapper)
-        if values is not None:
-            named.append((attribute.key, sql_types.of_sql_type(attribute.columns[0].type), values))
-    for relationship in mapper.relationships:
-        if all(relationship.key in values for values in loaded):
-            related = [_related(values[relationship.key]) for values in loaded]
-            named.append((relationship.key, ColumnType(0, "relationship", "python"), related))
-    if not named:
-        raise FrameError(
-            f"The {mapper.class_.__name__} entities have expired: none of their columns is loaded. "
-            "Open the session with expire_on_commit=False, or make the frame before the commit."
-        )
-    return named
+def _fields(kind: type) -> list[str]:
+    if dataclasses.is_dataclass(kind):
+        return [field.name for field in dataclasses.fields(kind)]
+    attributes = getattr(kind, "__attrs_attrs__", None)
+    return list(kind.model_fields) if attributes is None else [a.name for a in attributes]  # type: ignore[attr-defined]
 
 
-def _common(mappers: set[Mapper[Any]]) -> Mapper[Any]:
-    """Give the mapper that all entities share: theirs, or the nearest class that they inherit from."""
-    first, *others = mappers
-    for mapper in first.iterate_to_root():
-        if all(other.isa(mapper) for other in others):
-            return mapper
-    names = ", ".join(sorted(mapper.class_.__name__ for mapper in mappers))
-    raise FrameError(f"The results are of several mapped classes: {names}. Give one at a time.")
-
-
-def _loaded(loaded: Sequence[Mapping[str, Any]], key: str, mapper: Mapper[Any]) -> list[Any] | None:
-    have = sum(key in values for values in loaded)
-    if have == 0:
-        return None
-    if have < len(loaded):
-        raise FrameError(
-            f"{mapper.class_.__name__}.{key} is loaded on {have:,} of {len(loaded):,} entities. "
-            f"Load it on all (`await session.refresh(entity)`, or `undefer` in the select), or on none."
-        )
-    return [values[key] for values in loaded]
-
-
-def _related(value: Any) -> Any:
-    """Give the loaded columns of a related entity, or of each of several; never what those relate to in turn."""
-    if value is None:
-        return None
-    state = inspect(value, raiseerr=False)
-    if isinstance(state, InstanceState):
-        columns = {attribute.key for attribute in state.mapper.column_attrs}
-        return {key: item for key, item in state.dict.items() if key in columns}
-    return [_related(item) for item in (value.values() if isinstance(value, Mapping) else value)]
+def _hints(kind: type) -> dict[str, Any]:
+    """Give the annotations of a class; none where they name what cannot be found, such as a class in a function."""
+    try:
+        return typing.get_type_hints(kind, include_extras=True)
+    except NameError:
+        return {}

@@ -1,29 +1,20 @@
 """
-A column's type as SQLAlchemy or Python declares it → its line in the table of types.
+A column's type as SQLAlchemy declares it → its line in the table of types.
 
-Results that are here already carry no description from the server. Mapped entities have their columns' types,
-dataclasses and pydantic models their annotations; then dtypes are the same for full, all-NULL and empty results, as in
-`frame`. Plain tuples and mappings have only their values, and those decide.
+Mapped entities carry no description from the server. With their columns' types, dtypes are the same for full, all-NULL
+and empty results, as in `frame`.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import types
-import typing
-import uuid
-from collections.abc import Iterable
-from decimal import Decimal
-from enum import Enum as PythonEnum
 from typing import Any
 
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql as pg
 
 from asyncdb_nb.dataframes.processing import how
-from asyncdb_nb.dataframes.types import ColumnType, column_type
+from asyncdb_nb.dataframes.types import PYTHON, ColumnType, column_type
 
-_PYTHON = ColumnType(0, "python", "python")
 _OIDS: dict[type, int] = {  # the first class that a type is an instance of
     sql.SmallInteger: 21,
     sql.BigInteger: 20,
@@ -57,18 +48,6 @@ _OIDS: dict[type, int] = {  # the first class that a type is an instance of
     pg.DATEMULTIRANGE: 4535,
     pg.INT8MULTIRANGE: 4536,
 }
-_PYTHON_OIDS: dict[type, int] = {
-    bool: 16,
-    int: 20,
-    float: 701,
-    str: 25,
-    bytes: 17,
-    Decimal: 1700,
-    dt.date: 1082,
-    dt.time: 1083,
-    dt.timedelta: 1186,
-    dict: 3802,
-}
 
 
 def of_sql_type(type_: sql.TypeEngine[Any]) -> ColumnType:
@@ -78,7 +57,7 @@ def of_sql_type(type_: sql.TypeEngine[Any]) -> ColumnType:
     if how(type_) == "floats":
         return column_type(701)
     if how(type_) != "nothing":
-        return _PYTHON
+        return PYTHON
     if isinstance(type_, sql.ARRAY):
         element = of_sql_type(type_.item_type)
         return ColumnType(0, f"_{element.name}", "array", element=element)
@@ -89,46 +68,4 @@ def of_sql_type(type_: sql.TypeEngine[Any]) -> ColumnType:
         return column_type(1184 if type_.timezone else 1114)
     if isinstance(type_, sql.Time):
         return column_type(1266 if type_.timezone else 1083)
-    return next((column_type(oid) for kind, oid in _OIDS.items() if isinstance(type_, kind)), _PYTHON)
-
-
-def of_annotation(annotation: Any) -> ColumnType | None:
-    """Give the type that a field's annotation means; None when it does not say."""
-    if typing.get_origin(annotation) is typing.Annotated:
-        return of_annotation(typing.get_args(annotation)[0])
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        kinds = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
-        return of_annotation(kinds[0]) if len(kinds) == 1 else None
-    if typing.get_origin(annotation) is list:
-        element = of_annotation(typing.get_args(annotation)[0])
-        return ColumnType(0, "list", "array", element=element) if element else None
-    if not isinstance(annotation, type) or annotation is dt.datetime:  # a datetime's zone is in its values
-        return None
-    return _of_class(annotation)
-
-
-def of_values(values: Iterable[Any]) -> ColumnType:
-    """Give the type that values have in common; dtype object where they have none."""
-    found = {_of_value(value) for value in values if value is not None}
-    if found == {column_type(20), column_type(701)}:
-        return column_type(701)
-    return found.pop() if len(found) == 1 else _PYTHON
-
-
-def _of_value(value: Any) -> ColumnType:
-    if isinstance(value, dt.datetime):
-        return column_type(1184 if value.tzinfo else 1114)
-    if isinstance(value, list):
-        return ColumnType(0, "list", "array", element=of_values(value))
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return _PYTHON
-    return _of_class(type(value)) or _PYTHON
-
-
-def _of_class(kind: type) -> ColumnType | None:
-    if issubclass(kind, PythonEnum):
-        return _PYTHON
-    if issubclass(kind, uuid.UUID):
-        return column_type(2950)
-    oid = _PYTHON_OIDS.get(kind)
-    return None if oid is None else column_type(oid)
+    return next((column_type(oid) for kind, oid in _OIDS.items() if isinstance(type_, kind)), PYTHON)

@@ -12,11 +12,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Executable, FromClause, Select, inspect, text
-from sqlalchemy.orm import ColumnProperty, Mapper
+from sqlalchemy import Executable, FromClause, Select, text
 from sqlalchemy.orm.strategy_options import _AbstractLoad
-from sqlalchemy.orm.util import AliasedInsp
 
+from asyncdb_nb.dataframes.entities import as_columns, entity_of
 from asyncdb_nb.errors import FrameError
 
 Params = Mapping[str, Any] | None
@@ -95,25 +94,4 @@ def _with_columns(statement: Select[Any]) -> Select[Any]:
     """Replace mapped classes by their columns, unless the select says itself how they are to be loaded."""
     if not builds_entities(statement) or any(isinstance(o, _AbstractLoad) for o in statement._with_options):
         return statement
-    columns = [column for line in statement.column_descriptions for column in _columns(line)]
-    return statement.with_only_columns(*columns, maintain_column_froms=True)
-
-
-def _columns(description: Any) -> list[Any]:
-    entity = entity_of(description)
-    if entity is None:
-        return [description["expr"]]
-    mapper: Mapper[Any] = inspect(entity).mapper
-    return [getattr(entity, name) for name in mapped_columns(mapper)]
-
-
-def mapped_columns(mapper: Mapper[Any]) -> list[str]:
-    """Name the attributes that a mapped class loads from columns: one for each column of its frame."""
-    return [attr.key for attr in mapper.column_attrs if isinstance(attr, ColumnProperty) and not attr.deferred]
-
-
-def entity_of(description: Any) -> Any:
-    """Give the mapped class (or alias of one) when a described column is a whole entity; else None."""
-    expression = description.get("expr")
-    found = inspect(expression, raiseerr=False)
-    return expression if isinstance(found, Mapper | AliasedInsp) else None
+    return as_columns(statement)

@@ -122,7 +122,7 @@ RULES: dict[str, Rule] = {
         OBJECT,
         OBJECT,
         "pandas.DateOffset with months, days and microseconds apart, as PostgreSQL counts them; ±infinity is text. "
-        "For durations: `extract(epoch from ...)`.",
+        "`to_timedelta(column)` makes `timedelta64[us]` of it.",
     ),
     "uuid": Rule("uuid", "fixed_size_binary[16]", OBJECT, OBJECT, OBJECT, "uuid.UUID."),
     "json": Rule(
@@ -312,6 +312,10 @@ class ColumnType:
         yield self
         for inside in ([self.element] if self.element else []) + [field for _, field in self.fields]:
             yield from inside.parts()
+
+
+PYTHON = ColumnType(0, "python", "python")
+"""Values that no type of PostgreSQL describes: they stay the Python objects that they are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from sqlalchemy import func, make_url, select, text
 from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import load_only, selectinload
+from sqlalchemy.orm import load_only
 
 from asyncdb_nb import FrameError, to_frame
 from asyncdb_nb.dataframes.columns import from_native
@@ -133,18 +133,6 @@ async def test_columns_that_were_not_loaded_are_left_out(jobs: AsyncSession) -> 
     entities = (await jobs.scalars(select(Job).options(load_only(Job.title)))).all()
 
     assert list(to_frame(entities)) == ["id", "title"]
-
-
-async def test_a_loaded_relationship_is_a_column(jobs: AsyncSession) -> None:
-    """A collection is a list of dicts, a reference a dict, and a relationship inside them stays out."""
-    jobs.expunge_all()
-    owners = (await jobs.scalars(select(Owner).options(selectinload(Owner.jobs)))).all()
-
-    got = to_frame(owners)
-
-    assert list(got) == ["id", "name", "jobs"]
-    assert got.loc[0, "jobs"][0]["title"] == "load"
-    assert "owner" not in got.loc[0, "jobs"][0]
 
 
 @pytest.mark.parametrize("where", ["true", "false"], ids=["full", "empty"])
