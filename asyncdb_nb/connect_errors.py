@@ -93,6 +93,12 @@ def _server_says(error: Exception, sqlstate: str, target: Target) -> str:
                 f"The server at {server} has no free connection ({error}). "
                 "Close some (`await db.aclose()`, or shut down unused kernels), or type a smaller pool_size."
             )
+        case "08P01" if "startup parameter" in str(error):
+            return (
+                f"The pooler at {server} does not take a setting at the start of a connection ({error}). Leave it out "
+                "of server_settings, or have its administrator add it to ignore_startup_parameters, which ignores it; "
+                "to set it for a session: `db.session(timeout=…)`, or SET LOCAL."
+            )
         case "08003" | "08006":  # asyncpg's own
             return _hung_up(target)
         case "57P03":

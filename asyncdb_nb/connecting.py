@@ -12,8 +12,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from asyncdb_nb import statement_cache
 from asyncdb_nb.connect_errors import ARGUMENT, FUNCTION, LISTENER, explain, refuses_password
 from asyncdb_nb.errors import ConnectError, DatabaseURLError
 from asyncdb_nb.frozen_clock import import_extension
@@ -55,7 +57,10 @@ def make_engine(where: Target, options: dict[str, Any]) -> AsyncEngine:
     connect_args = {name: arguments.pop(name) for name in _OF_THE_DIALECT if name in arguments}
     connect_args["async_creator_fn"] = Connector(where, arguments, opener)
     import_extension("asyncpg")
-    return create_async_engine(where.url_without_password, connect_args=connect_args, **options)
+    engine = create_async_engine(where.url_without_password, connect_args=connect_args, **options)
+    if options["poolclass"] is not LoopBoundPool:  # which does so itself
+        event.listen(engine.sync_engine, "connect", statement_cache.limit)
+    return engine
 
 
 class Connector:

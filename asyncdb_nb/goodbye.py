@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Coroutine
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 import asyncpg
 from sqlalchemy.exc import OperationalError
@@ -21,6 +22,7 @@ from sqlalchemy.exc import OperationalError
 from asyncdb_nb import loops
 from asyncdb_nb.commands import Commands
 from asyncdb_nb.keepalive import keep_alive
+from asyncdb_nb.pooler import is_pooled
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
@@ -39,9 +41,10 @@ async def connect(*args: Any, **options: Any) -> asyncpg.Connection:
 
     Args:
         *args: For `asyncpg.connect`.
-        **options: For `asyncpg.connect`. Another `connection_class` keeps its own manners of closing.
+        **options: For `asyncpg.connect`. Another `connection_class` keeps its own manners of closing. Without a
+            `statement_cache_size`, no statement is kept prepared behind a pooler.
     """
-    options.setdefault("connection_class", Connection)
+    options.setdefault("connection_class", Connection if "statement_cache_size" in options else _WaryConnection)
     await_before_close(asyncio.get_running_loop())
     opening = _start(asyncpg.connect(*args, **options), "connect")
     try:
@@ -103,6 +106,10 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
             self._goodbye = _start(super().close(timeout=seconds), "goodbye")
         return self._goodbye
 
+    def _get_unique_id(self, prefix: str) -> str:
+        """Name a statement as no other process does: asyncpg's counters meet on a pooler's server connections."""
+        return f"__asyncpg_{prefix}_{uuid4().hex}__"
+
     def _cancel_current_command(self, *waiters: Any) -> None:
         """Send a CancelRequest in a task that nobody can cancel. Should asyncpg rename this, it sends its own way."""
         loop = asyncio.get_running_loop()
@@ -112,6 +119,19 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
             super()._cancel_current_command(*waiters)
         finally:
             loop.set_task_factory(factory)
+
+
+class _WaryConnection(Connection):
+    """One that keeps no statement prepared where a pooler answered."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, protocol: Any, transport: asyncio.Transport, loop: Any, address: Any, config: Any, params: Any
+    ) -> None:
+        if is_pooled(protocol):
+            config = config._replace(statement_cache_size=0)
+        super().__init__(protocol, transport, loop, address, config, params)
 
 
 def await_before_close(loop: asyncio.AbstractEventLoop) -> None:

@@ -25,7 +25,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
-from asyncdb_nb import loops
+from asyncdb_nb import loops, pooler
 from asyncdb_nb.errors import AsyncDBError
 from asyncdb_nb.first_connect import FirstConnect
 from asyncdb_nb.guard import home_of, reraise_unwrapped
@@ -257,6 +257,7 @@ def _prepare(dialect: Dialect, loop: asyncio.AbstractEventLoop) -> None:
         if not event.contains(dialect, "do_connect", goodbye.by_default):
             event.listen(dialect, "do_connect", goodbye.by_default)
             event.listen(dialect, "handle_error", goodbye.lost_its_place)
+            event.listen(dialect, "handle_error", pooler.explain)
 
 
 def _leave_to_parent() -> None:

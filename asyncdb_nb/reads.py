@@ -3,7 +3,8 @@ Read a statement in a read-only transaction of its own.
 
 PostgreSQL refuses a prepared statement whose table was altered so that its result has other columns, and with that ends
 the transaction. Where the transaction held nothing but this one read, nothing is lost: SQLAlchemy has meanwhile dropped
-everything that it had prepared, on all connections, and a second attempt prepares the statement anew.
+everything that it had prepared, on all connections, and a second attempt prepares the statement anew. So it is with one
+that the server does not know any more: after `deallocate all`, or where a pooler went to another server connection.
 
 The same holds where the server raised a NOTICE in the middle of COPY: asyncpg (0.32) then drops what came just before.
 The decoder notices, and the second attempt goes the plain way. A stream cannot be begun again, so the server is asked
@@ -24,6 +25,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from asyncdb_nb import catalog
 from asyncdb_nb.errors import AsyncDBError, CorruptStreamError
+from asyncdb_nb.pooler import UNKNOWN_STATEMENT
 from asyncdb_nb.sessions import session_scope
 
 Scope = Callable[[], session_scope]
@@ -84,7 +86,9 @@ async def parts(
 
 
 def _is_stale(error: DBAPIError) -> bool:
-    """Say whether a statement failed because it was prepared before a table was altered."""
+    """Say whether a statement failed because it was prepared before a table was altered, or is gone from the server."""
+    if getattr(error.orig, "sqlstate", None) == UNKNOWN_STATEMENT:
+        return True
     return type(error.orig).__name__ == "InvalidCachedStatementError"  # SQLAlchemy's, for asyncpg's of the same name
 
 

@@ -29,6 +29,7 @@ from asyncdb_nb.errors import LeakWarning
 from asyncdb_nb.first_connect import FirstConnect
 from asyncdb_nb.guard import guard, home_of
 from asyncdb_nb.loops import Ending
+from asyncdb_nb.statement_cache import limited
 
 OWNER_SECONDS = 1.0  # how long a closing loop waits for the tasks that it cancelled
 
@@ -58,7 +59,9 @@ class SubPool(AsyncAdaptedQueuePool):
         **options: Any,
     ) -> None:
         self._parent = parent
-        super().__init__(lambda record: guard(parent._invoke_creator(record), loop), dialect=parent._dialect, **options)
+        super().__init__(
+            lambda record: guard(limited(parent._invoke_creator(record)), loop), dialect=parent._dialect, **options
+        )
         self.__dict__["dispatch"] = parent.dispatch  # one for all, so that a listener added late reaches everyone
         self.loop = loop
         self.retiring = False  # a returned connection is closed, not kept

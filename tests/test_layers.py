@@ -11,7 +11,8 @@ import asyncdb_nb
 
 LAYERS = """
 errors frozen_clock
-ctrl_c loops standstill keepalive ping guard first_connect writes commands goodbye custody subpool pool
+ctrl_c loops standstill keepalive ping guard first_connect writes commands pooler goodbye statement_cache custody
+subpool pool
 trust passfile libpq target env_file urls identity
 search_path committing sessions
 pending async_for
@@ -24,7 +25,7 @@ dataframes.decode.readers dataframes.decode
 dataframes.catalog dataframes.prepared dataframes.processing dataframes.sql_types
 dataframes.python_types dataframes.entities dataframes.statements dataframes.result_types
 dataframes.advice dataframes.literals dataframes.sql_text dataframes.sizes dataframes.shape dataframes.copy
-dataframes.streaming dataframes.progress dataframes.rows dataframes.execute
+dataframes.streaming dataframes.progress dataframes.rows dataframes.schema_changes dataframes.execute
 dataframes.reading dataframes dataframes.intervals
 repository
 tls_errors connect_errors connecting catalog portrait registry reads database
@@ -34,7 +35,7 @@ workflows.models workflows.catalogue workflows.simulation workflows.bulk workflo
 workflows.columns workflows.csvfile workflows.events workflows.assembly workflows.eventlog workflows.unloading
 workflows.questions workflows.repository workflows
 recording listening palette lanes timeline
-doctor.finding doctor.environment doctor.server doctor
+doctor.finding doctor.environment doctor.pooler doctor.server doctor
 unattended
 kernel.ending kernel.hints kernel.hygiene kernel.whereabouts kernel.showing kernel.interrupts kernel.tracebacks
 kernel.awaiting kernel.completions kernel.magics kernel

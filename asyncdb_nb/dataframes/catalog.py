@@ -88,7 +88,7 @@ async def column_types(connection: Any, described: Sequence[tuple[int, int]]) ->
         types = [column_type(oid, typmod, catalog) for oid, typmod in described]
     if not any(part.kind == "money" for type_ in types for part in type_.parts()):
         return types
-    scale = await connection.fetchval(_MONEY_SCALE)
+    [[scale]] = await _fetch(connection, _MONEY_SCALE)
     catalog = await _catalog(connection, {oid for oid, _ in described})
     return [column_type(oid, typmod, catalog, money_scale=scale) for oid, typmod in described]
 
@@ -103,5 +103,12 @@ async def _catalog(connection: Any, oids: Iterable[int]) -> dict[int, CatalogTyp
             typmod=line["typmod"],
             fields=tuple(zip(*(json.loads(line[f"field_{part}"]) for part in _PARTS), strict=True)),
         )
-        for line in await connection.fetch(_TYPES, ",".join(map(str, oids)))
+        for line in await _fetch(connection, _TYPES, ",".join(map(str, oids)))
     }
+
+
+async def _fetch(connection: Any, query: str, *args: Any) -> Any:
+    """Run a query that is sent with its execution, so that nothing has to be on the server from before."""
+    statement = await connection.prepare(query, name="")
+    statement._state.mark_unprepared()
+    return await statement.fetch(*args)

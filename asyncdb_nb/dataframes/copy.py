@@ -23,6 +23,7 @@ from asyncdb_nb.dataframes.literals import literals
 from asyncdb_nb.dataframes.prepared import Described, describe
 from asyncdb_nb.dataframes.sql_text import inlined, query_tokens
 from asyncdb_nb.dataframes.types import ColumnType
+from asyncdb_nb.pooler import reported
 
 if TYPE_CHECKING:
     from asyncdb_nb.dataframes.decode import Batch
@@ -203,12 +204,11 @@ async def _nowhere(part: Part) -> None:
 
 def _speaks_plainly(connection: Any, statement: str) -> bool:
     """Say whether text goes as UTF-8 and a backslash means what it seems to."""
-    settings = connection.get_settings()
     return (
         connection.is_in_transaction()
-        and settings.client_encoding.lower().replace("-", "") == "utf8"
-        and settings.server_encoding != "SQL_ASCII"
-        and (settings.standard_conforming_strings == "on" or "\\" not in statement)
+        and reported(connection, "client_encoding").lower().replace("-", "") == "utf8"
+        and reported(connection, "server_encoding") not in ("", "SQL_ASCII")
+        and (reported(connection, "standard_conforming_strings") == "on" or "\\" not in statement)
     )
 
 

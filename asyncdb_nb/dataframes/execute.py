@@ -13,11 +13,13 @@ described.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 from sqlalchemy import event
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
@@ -28,12 +30,15 @@ from asyncdb_nb.dataframes.catalog import column_types
 from asyncdb_nb.dataframes.copy import Part, Receiver, command
 from asyncdb_nb.dataframes.prepared import Described, prepare
 from asyncdb_nb.dataframes.processing import declared, processings
+from asyncdb_nb.dataframes.schema_changes import note_schema_change, schema_may_change
 from asyncdb_nb.dataframes.shape import Shape, Wishes
 from asyncdb_nb.dataframes.sizes import FEW, gave_few, remember
 from asyncdb_nb.dataframes.sql_text import query_tokens
 from asyncdb_nb.dataframes.statements import as_sent
 from asyncdb_nb.dataframes.streaming import CopyStream
 from asyncdb_nb.errors import CorruptStreamError, FrameError
+from asyncdb_nb.pooler import forget_if_unknown
+from asyncdb_nb.statement_cache import cache_of, close_dropped
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.default import DefaultExecutionContext
@@ -138,20 +143,26 @@ class Capture:
         self.exact = not (context.isinsert or context.isupdate or context.isdelete)
         if self.exact and cursor.server_side:
             context.cursor_fetch_strategy = CursorFetchStrategy()  # the default one reads ahead, and rows are read here
-        with _statement_cache(cursor._adapt_connection) as cache:
-            key = await_only(self._prepare(cursor, statement, parameters, context, cache))
-            if self.path == "rows":
-                self._execute(cursor, key if self.exact else statement, parameters, context)
+        try:
+            prepared = await_only(self._prepare(cursor, statement, parameters, context))
+            if self.path == "rows" and self.exact:
+                with _in_place_of_cache(cursor._adapt_connection, statement, prepared):
+                    self._execute(cursor, statement, parameters, context)
+            elif self.path == "rows":
+                self._execute(cursor, statement, parameters, context)
+        except Exception as error:
+            forget_if_unknown(context.dialect, error)
+            raise
         self.executions += 1
 
-    def _execute(self, cursor: Any, key: str, parameters: Any, context: DefaultExecutionContext) -> None:
+    def _execute(self, cursor: Any, statement: str, parameters: Any, context: DefaultExecutionContext) -> None:
         """Execute the plain way; rows that may be many are left to `fetch`."""
         self.fetching = self.exact and (cursor.server_side or self._may_be_many(cursor, context))
         if not self.fetching or cursor.server_side:
-            cursor.execute(key, parameters)
+            cursor.execute(statement, parameters)
         else:
             self._cursor = cursor._adapt_connection.cursor(server_side=True)
-            self._cursor.execute(key, parameters)
+            self._cursor.execute(statement, parameters)
             _set_description(cursor, self._cursor.description)
         if self.exact and not self.fetching and not self._in_parts:
             self.records = cursor.fetchall()
@@ -163,27 +174,21 @@ class Capture:
         return wanted and bool(cursor._adapt_connection._connection.is_in_transaction())
 
     async def _prepare(
-        self, cursor: Any, statement: str, parameters: Any, context: DefaultExecutionContext, cache: Any
-    ) -> str:
+        self, cursor: Any, statement: str, parameters: Any, context: DefaultExecutionContext
+    ) -> tuple[Any, list[Described]]:
         """Prepare a statement, and read it through COPY if that is exact.
 
         Returns:
-            The key of the prepared statement in the adapter's cache. The adapter takes it for the statement's text,
-            which it need not send any more.
+            asyncpg's prepared statement and its columns.
         """
         types = declared(context)
-        key = f"{statement}\n-- columns that asyncpg decodes: {types.key()}"
-        adapter, as_of = cursor._adapt_connection, cursor._invalidate_schema_cache_asof
+        adapter = cursor._adapt_connection
         copying = self._may_copy(cursor, statement, context)
         async with adapter._execute_mutex:
             try:
                 if not adapter._connection.is_in_transaction():
                     await adapter._start_transaction()
-                if copying or key not in cache or cache[key][2] <= as_of or _may_be_outdated(cache[key][1]):
-                    await adapter._check_type_cache_invalidation(as_of)
-                    name = adapter._prepared_statement_name_func()
-                    cache[key] = (*await prepare(adapter._connection, statement, name, types.processed), time.time())
-                prepared, columns, _ = cache[key]
+                prepared, columns = await _prepared(cursor, statement, types, context, keep=not copying)
                 if columns is None:
                     raise FrameError(NO_ROWS)
                 steps = processings(types, [(column.name, column.type.oid) for column in columns], context.dialect)
@@ -191,9 +196,10 @@ class Capture:
                 self.shape = Shape(columns, steps, loads, self.shape.wishes)
                 if copying and self.shape.is_copyable():
                     await self._copy(cursor, parameters or (), prepared)
+                return prepared, columns
             except Exception as error:
                 cursor._handle_exception(error)
-        return key
+                raise
 
     def _may_copy(self, cursor: Any, statement: str, context: DefaultExecutionContext) -> bool:
         few = not self._in_parts and (gave_few(context.dialect, statement) or (self._limit or FEW + 1) <= FEW)
@@ -237,22 +243,40 @@ class Capture:
             raise
 
 
+async def _prepared(
+    cursor: Any, statement: str, types: Any, context: DefaultExecutionContext, *, keep: bool
+) -> tuple[Any, list[Described] | None]:
+    """Find a statement in the adapter's cache, or prepare it: by a name if it is to be kept there, else without one."""
+    adapter, as_of = cursor._adapt_connection, cursor._invalidate_schema_cache_asof
+    cache = cache_of(adapter) if keep else None
+    key = f"{statement}\n-- columns that asyncpg decodes: {types.key()}"  # the adapter has others of the same text
+    found = None if cache is None else cache.get(key)
+    if cache is None or (found is not None and _may_be_outdated(found[1])) or schema_may_change(context):
+        await adapter._check_type_cache_invalidation(as_of)
+        return await prepare(adapter._connection, statement, "", types.processed)
+    if found is None or found[2] <= as_of:
+        await adapter._check_type_cache_invalidation(as_of)
+        name = adapter._prepared_statement_name_func() or f"__asyncdb_{uuid4().hex}__"
+        found = (*await prepare(adapter._connection, statement, name, types.processed), time.time())
+        cache[key] = found
+        await close_dropped(adapter._connection)
+    return found[0], found[1]
+
+
 def _may_be_outdated(columns: Sequence[Described] | None) -> bool:
     """Say whether columns can have changed without PostgreSQL refusing the statement: a row type's fields can."""
     return any(part.kind == "composite" for column in columns or () for part in column.type.parts())
 
 
 @contextmanager
-def _statement_cache(adapter: Any) -> Iterator[Any]:
-    """Give the adapter's cache of prepared statements; one for the time being where the user switched it off."""
-    if adapter._prepared_statement_cache is not None:
-        yield adapter._prepared_statement_cache
-        return
-    adapter._prepared_statement_cache = {}
+def _in_place_of_cache(adapter: Any, statement: str, prepared: tuple[Any, list[Described]]) -> Iterator[None]:
+    """Have the adapter execute what is prepared, for it looks into its cache first."""
+    cache = adapter._prepared_statement_cache
+    adapter._prepared_statement_cache = {statement: (*prepared, math.inf)}
     try:
-        yield adapter._prepared_statement_cache
+        yield
     finally:
-        adapter._prepared_statement_cache = None
+        adapter._prepared_statement_cache = cache
 
 
 def _set_description(cursor: Any, description: Any) -> None:
@@ -264,6 +288,7 @@ def _do_execute(cursor: Any, statement: str, parameters: Any, context: DefaultEx
     """Take over a statement that carries a capture; SQLAlchemy's `do_execute` event."""
     capture = context.execution_options.get(OPTION)
     if capture is None:
+        note_schema_change(context, statement)
         return False
     capture.run(cursor, statement, parameters, context)
     return True

@@ -55,15 +55,14 @@ class Described:
     kept: bool = False
 
 
-async def prepare(
-    connection: Any, query: str, name: str | None, kept: Kept = _none
-) -> tuple[Any, list[Described] | None]:
+async def prepare(connection: Any, query: str, name: str, kept: Kept = _none) -> tuple[Any, list[Described] | None]:
     """Prepare a statement.
 
     Args:
         connection: An asyncpg connection that is free.
         query: SQL, with `$1`.
-        name: A name for the statement on the server; None for one of asyncpg's.
+        name: A name for the statement on the server; "" for a statement that leaves nothing there and is sent again
+            when it is executed, which has to be in the same transaction.
         kept: Says of each column, by name, whether asyncpg itself is to decode it.
 
     Returns:
@@ -71,7 +70,8 @@ async def prepare(
     """
     from asyncpg.prepared_stmt import PreparedStatement
 
-    state = await _parse(connection, query, name or connection._get_unique_id("asyncdb"))
+    state = await _parse(connection, query, name)
+    statement = PreparedStatement(connection, query, state)  # at once: when it is dropped, asyncpg has it closed
     try:
         description = _description(state)
         columns = None if description is None else await _columns(connection, description, kept)
@@ -83,7 +83,9 @@ async def prepare(
     except LookupError:
         return await _prepare_plainly(connection, query, name)
     state._init_codecs()
-    return PreparedStatement(connection, query, state), columns
+    if not name:
+        state.mark_unprepared()  # what else has no name may have replaced it on the server
+    return statement, columns
 
 
 async def describe(connection: Any, query: str) -> list[tuple[int, int]] | None:
@@ -150,8 +152,10 @@ async def _columns(connection: Any, description: Sequence[Line], kept: Kept) -> 
     ]
 
 
-async def _prepare_plainly(connection: Any, query: str, name: str | None) -> tuple[Any, list[Described] | None]:
+async def _prepare_plainly(connection: Any, query: str, name: str) -> tuple[Any, list[Described] | None]:
     statement = await connection.prepare(query, name=name)
+    if not name:
+        statement._state.mark_unprepared()
     attributes = statement.get_attributes()
     types = await column_types(connection, [(attribute.type.oid, -1) for attribute in attributes])
     return statement, [

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from asyncdb_nb.database import Database
 from asyncdb_nb.doctor.finding import Finding, Level
+from asyncdb_nb.doctor.pooler import look_at_pooler
 from asyncdb_nb.errors import AsyncDBError
 from asyncdb_nb.search_path import EQ, IS_LIKE, MINUS, NE
 
@@ -79,9 +80,10 @@ async def look_at_server(database: Database) -> list[Finding]:
             settings = await connection.execute(text(_SETTINGS), {"names": ",".join(_TIMEOUTS)})
             timeouts = {row.name: row.milliseconds for row in settings}
             backends = (await connection.execute(text(_BACKENDS))).all()
+        pooler = await look_at_pooler(database)
     except (AsyncDBError, SQLAlchemyError) as error:
-        return [Finding("server", Level.WRONG, str(error).splitlines()[0])]
-    return [*_of_server(server), *_of_timeouts(timeouts), *_of_backends(backends)]
+        return [Finding("server", Level.WRONG, str(error).splitlines()[0], " ".join(getattr(error, "__notes__", ())))]
+    return [*_of_server(server), *pooler, *_of_timeouts(timeouts), *_of_backends(backends)]
 
 
 def _of_server(server: Any) -> list[Finding]:

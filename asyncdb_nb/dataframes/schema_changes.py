@@ -1,0 +1,36 @@
+"""
+Notice statements after which what was prepared may be wrong, or gone.
+
+PostgreSQL refuses a prepared statement whose columns have changed, and with that ends the transaction. SQLAlchemy then
+drops everything that it had prepared, and does so beforehand for DDL constructs; here it does for SQL text as well, and
+for DEALLOCATE and DISCARD. What is prepared in a transaction that has changed the schema is not kept: it may roll back.
+"""
+
+from __future__ import annotations
+
+import re
+import weakref
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.default import DefaultExecutionContext
+
+_CHANGES = re.compile(
+    r"(\s|--[^\n]*\n|/\*.*?\*/)*(alter|call|create|deallocate|discard|do|drop|import)\b", re.IGNORECASE | re.DOTALL
+)
+_CHANGED = "asyncdb_nb_schema_changed_in"
+
+
+def note_schema_change(context: DefaultExecutionContext, statement: str) -> None:
+    """Have SQLAlchemy prepare anew what was prepared before this statement, if it may change the schema."""
+    if not context.isddl and _CHANGES.match(statement) is None:
+        return
+    context.dialect._invalidate_schema_cache()  # type: ignore[attr-defined]
+    transaction = context.root_connection.get_transaction()
+    context.root_connection.info[_CHANGED] = None if transaction is None else weakref.ref(transaction)
+
+
+def schema_may_change(context: DefaultExecutionContext) -> bool:
+    """Say whether the open transaction has changed the schema."""
+    changed = context.root_connection.info.get(_CHANGED)
+    return changed is not None and changed() is context.root_connection.get_transaction()

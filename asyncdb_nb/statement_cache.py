@@ -1,0 +1,60 @@
+"""
+How many statements a connection keeps prepared on the server.
+
+SQLAlchemy keeps an LRU cache for each connection, of `prepared_statement_cache_size`; asyncpg keeps another, of
+`statement_cache_size`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
+
+from asyncdb_nb.pooler import is_pooled
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+
+T = TypeVar("T")
+
+
+def cache_of(adapter: Any) -> Any:
+    """Return the cache of a SQLAlchemy adapter for asyncpg, which then holds no more than its size; None without one.
+
+    There is none where asyncpg is told to keep nothing, unless statements are named by the user. Without names they are
+    sent anew each time, and a cached description would be of a table as it was before it was altered.
+    """
+    cache = adapter._prepared_statement_cache
+    if cache is None or not _is_named(adapter):
+        return None
+    cache.threshold = 0  # else it is allowed half as many again
+    return cache
+
+
+def limited(connection: T) -> T:
+    """Apply `cache_of` to what SQLAlchemy prepares on a connection that its dialect has just opened."""
+    if isinstance(connection, AsyncAdapt_asyncpg_connection):
+        connection._prepared_statement_cache = cache_of(connection)
+    return connection
+
+
+def limit(connection: DBAPIConnection, record: Any) -> None:
+    """Do so in any pool: SQLAlchemy's `connect` listener."""
+    limited(connection)
+
+
+async def close_dropped(connection: Any) -> None:
+    """Close on the server what was dropped here; asyncpg does so only where it prepares a statement itself."""
+    if connection._stmts_to_close:
+        await connection._cleanup_stmts()
+
+
+def _is_named(adapter: Any) -> bool:
+    if adapter._prepared_statement_name_func != adapter._default_name_func:
+        return True
+    from asyncdb_nb.goodbye import Connection  # here: it imports the driver
+
+    connection = adapter.driver_connection
+    size_is_meant = isinstance(connection, Connection) or not is_pooled(connection)
+    return bool(connection._config.statement_cache_size and size_is_meant)
