@@ -14,12 +14,12 @@ import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from shlex import quote
-from shutil import which
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb import __version__
+from asyncdb_nb.command_line import as_typed, shown
 from asyncdb_nb.errors import AsyncDBError
+from asyncdb_nb.load_command import add_load, add_unload
 
 if TYPE_CHECKING:
     from asyncdb_nb.server import EmbeddedServer
@@ -83,46 +83,6 @@ def add_lab(subparsers: Subparsers) -> None:
     parser.set_defaults(run=_lab)
 
 
-def add_load(subparsers: Subparsers) -> None:
-    """`asyncdb-nb load FILE`: an event log into the tables of the sample workflows."""
-    text = "load an event log (CSV, may be gzipped) as a workflow with its runs and tasks; all of it or nothing"
-    parser = subparsers.add_parser("load", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    parser.add_argument("file", metavar="FILE", help="the CSV file; its first row is the header")
-    parser.add_argument("--url", help="the database (as for connect(): $DATABASE_URL, PG*, the embedded server)")
-    columns = parser.add_argument_group("columns", "Guessed from the header where its names are the usual ones.")
-    for role, what in (
-        ("case", "the case that an event belongs to"),
-        ("activity", "what was done"),
-        ("timestamp", "when it was completed"),
-        ("resource", "who did it"),
-        ("start", "when it began, where a row has both ends"),
-        ("lifecycle", "whether an event is a start or a completion; '' for none"),
-        ("cost", "what it cost; never guessed"),
-    ):
-        columns.add_argument(f"--{role}", metavar="COLUMN", help=what)
-    for option, metavar, what in (
-        ("--attribute", "COLUMN", "a column to keep in the tasks' context; may be given again"),
-        ("--failed", "ACTIVITY", "an activity which means that something failed; may be given again"),
-    ):
-        columns.add_argument(option, metavar=metavar, action="append", default=[], help=what)
-    parser.add_argument("--name", help="the name of the workflow (the file's)")
-    parser.add_argument("--replace", action="store_true", help="replace the event log of that name")
-    parser.add_argument("--timestamp-format", metavar="FORMAT", help="as strptime takes it (ISO 8601)")
-    parser.add_argument("--timezone", default="UTC", metavar="ZONE", help="of times that do not say theirs (UTC)")
-    parser.add_argument("--encoding", default="utf-8", help="of the file (utf-8)")
-    parser.add_argument("--delimiter", metavar="CHARACTER", help="between fields (found by itself)")
-    parser.set_defaults(run=_load)
-
-
-def add_unload(subparsers: Subparsers) -> None:
-    """`asyncdb-nb unload NAME`: an event log out of the tables again."""
-    text = "take an event log out again, with its runs and tasks"
-    parser = subparsers.add_parser("unload", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    parser.add_argument("name", metavar="NAME", help="the name of its workflow, as `load` printed it")
-    parser.add_argument("--url", help="the database (as for connect(): $DATABASE_URL, PG*, the embedded server)")
-    parser.set_defaults(run=_unload)
-
-
 def add_doctor(subparsers: Subparsers) -> None:
     """`asyncdb-nb doctor`: what is installed, the loop, the server, and what is still connected to it."""
     text = "look at versions, loop, server and connections; exit status 1 when something is wrong"
@@ -139,7 +99,7 @@ def _server_start(arguments: argparse.Namespace) -> int:
 
     server = embedded_server()
     server.keep()
-    print(f"Running: {_shown(server.url)}")
+    print(f"Running: {shown(server.url)}")
     print("It runs until `asyncdb-nb server stop`.")
     return 0
 
@@ -160,45 +120,10 @@ def _server_status(arguments: argparse.Namespace) -> int:
     if status.url is None:
         print("Stopped. `asyncdb-nb server start` starts it, and so does `connect()` without a URL.")
         return 3  # as `systemctl status` and `pg_ctl status` say "not running"
-    print(f"Running: {_shown(status.url)} (process {status.pid})")
+    print(f"Running: {shown(status.url)} (process {status.pid})")
     print("Kept until `asyncdb-nb server stop`." if status.kept else "It stops with its last user.")
     for user in status.users:
         print(f"Used by process {user.pid}: {user.command}")
-    return 0
-
-
-def _load(arguments: argparse.Namespace) -> int:
-    options = dict(vars(arguments))
-    file, url = options.pop("file"), options.pop("url")
-    options["attributes"] = options.pop("attribute")
-    del options["run"]
-
-    async def load() -> None:
-        from asyncdb_nb.database import connect
-        from asyncdb_nb.workflows import load_event_log
-
-        async with await connect(url) as db:
-            log = await load_event_log(db, file, **options)
-        print(log)
-        where = "" if url is None else " --url ..."
-        print(
-            f"It stands beside the other workflows. To take it out again: {_as_typed()} unload {quote(log.name)}{where}"
-        )
-
-    asyncio.run(load())
-    return 0
-
-
-def _unload(arguments: argparse.Namespace) -> int:
-    async def unload() -> int:
-        from asyncdb_nb.database import connect
-        from asyncdb_nb.workflows import unload_event_log
-
-        async with await connect(arguments.url) as db:
-            return await unload_event_log(db, arguments.name)
-
-    runs = asyncio.run(unload())
-    print(f"{arguments.name} is out again, with its {runs:,} run{'' if runs == 1 else 's'}.")
     return 0
 
 
@@ -224,7 +149,7 @@ def _tour(arguments: argparse.Namespace) -> int:
     for failure in failures:
         print(f"asyncdb-nb: {failure}", file=sys.stderr)
     if not failures:
-        print(f"Next: {_as_typed()} lab opens them in JupyterLab, as copies of your own.")
+        print(f"Next: {as_typed()} lab opens them in JupyterLab, as copies of your own.")
     return 1 if failures else 0
 
 
@@ -253,25 +178,11 @@ def _told(outcome: Outcome) -> str:
     return f"{lesson.number}  {mark:6}  {outcome.seconds:5.1f} s  {lesson.title} ({counts}): {lesson.does}"
 
 
-def _as_typed() -> str:
-    """How this command is called here: by its name, or by its path where the name alone would not find it."""
-    called = Path(sys.argv[0])
-    return str(called) if called.name == "asyncdb-nb" and which("asyncdb-nb") is None else "asyncdb-nb"
-
-
 def _own_server() -> EmbeddedServer:
     from asyncdb_nb.server import EmbeddedServer
     from asyncdb_nb.server.directory import home_directory
 
     return EmbeddedServer(home_directory() / "server")
-
-
-def _shown(url: str) -> str:
-    """The URL without its password, which only Windows has."""
-    scheme, _, rest = url.partition("://")
-    credentials, _, place = rest.partition("@")
-    user, colon, _ = credentials.partition(":")
-    return f"{scheme}://{user}{colon}{'***' if colon else ''}@{place}"
 
 
 if __name__ == "__main__":

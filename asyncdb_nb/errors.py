@@ -16,7 +16,7 @@ Each class words its own message: what is wrong, with the value, and what to typ
     ├── FrameError              a statement or result that cannot become a frame   (also a ValueError)
     │   ├── TooManyRowsError    more rows than `max_rows`
     │   └── CorruptStreamError  bytes that are not the COPY stream they should be
-    ├── SchemaTakenError        the sample workflows' schema is someone else's
+    ├── SchemaTakenError        a schema for workflows is someone else's
     ├── EventLogError           an event log that cannot be loaded          (also a ValueError)
     │   └── MalformedRowError   a row of it that cannot be read
     ├── NotACoroutineError      `run()` was given something else            (also a TypeError)
@@ -37,8 +37,9 @@ Each class words its own message: what is wrong, with the value, and what to typ
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 
 class AsyncDBError(Exception):
@@ -139,17 +140,33 @@ class CorruptStreamError(FrameError):
 
 
 class SchemaTakenError(AsyncDBError):
-    """The database already has a schema of the name that the sample workflows use."""
+    """The database already has a schema of the name that the sample workflows, or an event log, would use."""
 
     def __init__(self, schema: str) -> None:
-        super().__init__(
-            f"This database has a schema {schema!r} that asyncdb_nb did not make, so the sample workflows keep out of "
-            "it. Put them into a database of their own: `create database samples`."
+        remedy = (
+            "the sample workflows keep out of it. Put them into a database of their own: `create database samples`."
+            if schema == "workflows"
+            else f"no event log goes there. Name another: schema='{schema}_log' (on the command line, --schema)."
         )
+        super().__init__(f"This database has a schema {schema!r} that asyncdb_nb did not make, so {remedy}")
 
 
 class EventLogError(AsyncDBError, ValueError):
-    """An event log cannot be loaded."""
+    """An event log cannot be loaded.
+
+    Attributes:
+        problem: What is wrong, without what to type.
+        options: The arguments of `load_event_log` to add or to change, if that helps.
+    """
+
+    def __init__(self, problem: str, options: Mapping[str, Any] | None = None) -> None:
+        self.problem, self.options = problem, dict(options or {})
+        super().__init__(" ".join([problem, *self._advice()]))
+
+    def _advice(self) -> Iterator[str]:
+        if self.options:
+            arguments = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+            yield f"Type: load_event_log(..., {arguments})."
 
 
 class NotACoroutineError(AsyncDBError, TypeError):
@@ -183,11 +200,24 @@ class MalformedRowError(EventLogError):
     Attributes:
         line: The line on which the row begins, from 1; the header is a line.
         reason: What is wrong with it.
+        bad_rows: A name for a file to set such rows aside in; None where nobody knows where the next row begins.
     """
 
-    def __init__(self, file: str, line: int, reason: str) -> None:
-        self.line, self.reason = line, reason
-        super().__init__(f"{file}, line {line:,}: {reason} Nothing of this file was loaded.")
+    def __init__(
+        self,
+        file: str,
+        line: int,
+        reason: str,
+        options: Mapping[str, Any] | None = None,
+        bad_rows: str | None = None,
+    ) -> None:
+        self.line, self.reason, self.bad_rows = line, reason, bad_rows
+        super().__init__(f"{file}, line {line:,}: {reason}", options)
+
+    def _advice(self) -> Iterator[str]:
+        yield from super()._advice()
+        aside = f" To set such rows aside: bad_rows={self.bad_rows!r}." if self.bad_rows else ""
+        yield f"Nothing of this file was loaded.{aside}"
 
 
 class NoSuchLessonError(AsyncDBError, LookupError):

@@ -70,9 +70,18 @@ class Repository(Generic[Model]):
             self._model = _mapped(get_args(on_the_spot)[0])
         return self._model
 
+    @property
+    def _entity(self) -> type[Model]:
+        """The mapped class, where entities are given or taken; a subclass may refuse that."""
+        return self.model
+
+    def _directed(self, statement: Any) -> Any:
+        """Give a statement of the repository's own, or a select of the caller's, the options that a subclass wants."""
+        return statement
+
     async def get(self, key: Any) -> Model | None:
         """Return the entity with this primary key (a tuple where the key has several columns), or None."""
-        return await self.session.get(self.model, key)
+        return await self.session.get(self._entity, key)
 
     async def list(
         self,
@@ -90,18 +99,18 @@ class Repository(Generic[Model]):
             limit: At most so many entities.
             options: Loader options, such as `selectinload(Workflow.runs)` or `joinedload(Workflow.runs)`.
         """
-        statement = self._select(criteria, order_by, limit).options(*options)
+        statement = self._select(self._entity, criteria, order_by, limit).options(*options)
         return builtins.list((await self.session.scalars(statement)).unique())
 
     async def count(self, *criteria: ColumnElement[bool]) -> int:
         """Return how many rows meet all criteria."""
         statement = select(func.count()).select_from(self.model).where(*_checked(criteria))
-        return await self.session.scalar(statement) or 0
+        return await self.session.scalar(self._directed(statement)) or 0
 
     async def exists(self, *criteria: ColumnElement[bool]) -> bool:
         """Say whether any row meets all criteria."""
         found = select(self.model).where(*_checked(criteria)).exists()
-        return bool(await self.session.scalar(select(found)))
+        return bool(await self.session.scalar(self._directed(select(found))))
 
     async def add(self, entity: Model) -> Model:
         """
@@ -140,7 +149,7 @@ class Repository(Generic[Model]):
             raise ValueError(
                 "delete_where() without a criterion would delete every row. Say so: `delete_where(true())`."
             )
-        result = await self.session.execute(delete(self.model).where(*_checked(criteria)))
+        result = await self.session.execute(delete(self._entity).where(*_checked(criteria)))
         return cast("int", result.rowcount)  # type: ignore[attr-defined]
 
     def frame(
@@ -172,23 +181,25 @@ class Repository(Generic[Model]):
 
         statements = [item for item in what if _is_statement(item)]
         if not statements:
-            chosen = self._select(cast("tuple[ColumnElement[bool], ...]", what), order_by, limit)
-            return frame(self.session, chosen, params, **options)
+            chosen = self._select(self.model, cast("tuple[ColumnElement[bool], ...]", what), order_by, limit)
+            return frame(self.session, self._directed(chosen), params, **options)
         others = [item for item in what if item is not statements[0]]
         if params is None and len(others) == 1 and isinstance(others[0], Mapping):
             params, others = others[0], []
         if others or order_by is not None or limit is not None:
             raise TypeError("frame() takes one statement alone, or criteria with order_by and limit, not both.")
-        return frame(self.session, statements[0], params, **options)
+        return frame(self.session, self._directed(statements[0]), params, **options)
 
-    def _select(self, criteria: tuple[ColumnElement[bool], ...], order_by: Any, limit: int | None) -> Select[Any]:
+    def _select(
+        self, model: type[Model], criteria: tuple[ColumnElement[bool], ...], order_by: Any, limit: int | None
+    ) -> Select[Any]:
         if order_by is None:
-            order_by = _mapper(self.model).primary_key
+            order_by = _mapper(model).primary_key
         columns = order_by if isinstance(order_by, (tuple, builtins.list)) else (order_by,)
-        return select(self.model).where(*_checked(criteria)).order_by(*columns).limit(limit)
+        return select(model).where(*_checked(criteria)).order_by(*columns).limit(limit)
 
     def _own(self, entity: Model) -> Model:
-        if not isinstance(entity, self.model):
+        if not isinstance(entity, self._entity):
             raise TypeError(f"{type(self).__name__} holds {self.model.__name__} entities, not {type(entity).__name__}.")
         return entity
 

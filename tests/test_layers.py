@@ -32,7 +32,9 @@ tls_errors connect_errors connecting catalog portrait registry reads database
 bridge
 server.guard server.directory server.programs server.cluster server
 workflows.models workflows.catalogue workflows.simulation workflows.bulk workflows.generator
-workflows.columns workflows.csvfile workflows.events workflows.assembly workflows.eventlog workflows.unloading
+workflows.fileformats workflows.textfile workflows.csvfile workflows.unreadable workflows.decimals workflows.times
+workflows.timeforms workflows.meanings workflows.columns workflows.proposal workflows.badrows workflows.events
+workflows.assembly workflows.logschemas workflows.eventlog workflows.unloading
 workflows.questions workflows.repository workflows
 recording listening palette lanes timeline
 doctor.finding doctor.environment doctor.pooler doctor.server doctor
@@ -48,7 +50,7 @@ pytest_plugin.carrying pytest_plugin.savepoint pytest_plugin.rollback
 pytest_plugin.stagehand pytest_plugin.fixtures pytest_plugin.cure pytest_plugin.header pytest_plugin.nbval
 pytest_plugin
 lessons surroundings tour lessons_folder lab
-cli
+command_line load_command cli
 """
 ORDER = LAYERS.split()
 

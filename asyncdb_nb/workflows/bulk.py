@@ -22,21 +22,27 @@ Target = AsyncSession | AsyncEngine | HasEngine
 
 
 @asynccontextmanager
-async def loading(target: Target) -> AsyncIterator[AsyncConnection]:
-    """
-    Open a transaction in which the tables exist and nobody else loads through here.
-
-    It commits at the end, unless it is a session's own.
-
-    Raises:
-        SchemaTakenError: The database has a schema `workflows` of its own.
-    """
+async def writing(target: Target) -> AsyncIterator[AsyncConnection]:
+    """Open a transaction that commits at the end, unless it is a session's own: there, open a savepoint."""
     if isinstance(target, AsyncSession):
-        async with target.begin_nested(), _prepared(target) as connection:
+        async with target.begin_nested(), builtin_names(connection := await target.connection()):
             yield connection
     else:
-        async with session_scope(target) as session, _prepared(session) as connection:
+        async with session_scope(target) as session, builtin_names(connection := await session.connection()):
             yield connection
+
+
+@asynccontextmanager
+async def loading(target: Target, schema: str = SCHEMA) -> AsyncIterator[AsyncConnection]:
+    """
+    Open a transaction, as `writing` does, in which a schema's tables exist and nobody else loads through here.
+
+    Raises:
+        SchemaTakenError: The database has a schema of this name of its own.
+    """
+    async with writing(target) as connection:
+        await create_tables(connection, schema)
+        yield connection
 
 
 @asynccontextmanager
@@ -47,14 +53,6 @@ async def reading(target: Target) -> AsyncIterator[AsyncConnection]:
     else:
         async with session_scope(target, readonly=True) as session:
             yield await session.connection()
-
-
-@asynccontextmanager
-async def _prepared(session: AsyncSession) -> AsyncIterator[AsyncConnection]:
-    connection = await session.connection()
-    await create_tables(connection)
-    async with builtin_names(connection):
-        yield connection
 
 
 async def lock(connection: AsyncConnection) -> None:

@@ -9,11 +9,17 @@ matter. Two candidates for one role are a question, not a guess.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from asyncdb_nb.errors import EventLogError
+from asyncdb_nb.workflows.meanings import plain
+
+ROLES = ("case", "activity", "timestamp", "resource", "start", "lifecycle", "status", "cost")
+REQUIRED = ("case", "activity", "timestamp")
+IN_TWO = ("timestamp", "start")
+"""Roles that may have several columns: the date in one and the time in the next."""
 
 _STANDARD = {
     "case": "case:concept:name",
@@ -31,7 +37,6 @@ _USUAL = {
     "start": ("starttimestamp",),
     "lifecycle": ("lifecycletransition", "lifecycle"),
 }
-_REQUIRED = ("case", "activity", "timestamp")
 _RENAME = "Rename one in the file."
 
 
@@ -41,22 +46,41 @@ class Columns:
     Where each role is found: positions in a row, from 0. None where the log has no such column.
 
     Attributes:
+        timestamp: One position, or several whose values are joined by a space.
+        start: Likewise; none where the log has no such column.
         width: How many fields a row has.
         attributes: Names and positions of the columns that are kept as they are.
     """
 
     case: int
     activity: int
-    timestamp: int
+    timestamp: tuple[int, ...]
     resource: int | None
-    start: int | None
+    start: tuple[int, ...]
     lifecycle: int | None
+    status: int | None
     cost: int | None
     attributes: tuple[tuple[str, int], ...]
     width: int
 
+    @property
+    def paired(self) -> bool:
+        """Whether starts and completions may be rows of their own."""
+        return self.lifecycle is not None or (self.status is not None and not self.start)
 
-def find_columns(header: Sequence[str], named: Mapping[str, str | None], attributes: Iterable[str] = ()) -> Columns:
+    def named(self, header: Sequence[str]) -> dict[str, str]:
+        """Name the columns that were found, by role; of several for one role, with a `+` between them."""
+        positions = ((role, getattr(self, role)) for role in ROLES)
+        found = ((role, at if isinstance(at, tuple) else (at,)) for role, at in positions if at is not None)
+        return {role: " + ".join(header[each] for each in at) for role, at in found if at}
+
+
+def find_columns(
+    header: Sequence[str],
+    named: Mapping[str, str | Sequence[str] | None],
+    attributes: Iterable[str] = (),
+    proposal: Mapping[str, Any] | None = None,
+) -> Columns:
     """
     Match a header with the roles.
 
@@ -64,35 +88,50 @@ def find_columns(header: Sequence[str], named: Mapping[str, str | None], attribu
         header: The names in the first row of the file.
         named: The column of each role, where the caller named it; "" where an optional role is to have none.
         attributes: Columns to be kept as they are.
+        proposal: The options to propose where a required column cannot be guessed.
 
     Raises:
         EventLogError: A named column is not there, a required one cannot be guessed, or a name occurs twice.
     """
-    found = {role: _named(header, role, name) for role, name in named.items() if name}
+    found = {role: _all_named(header, role, names) for role, names in named.items() if names}
     for role in _STANDARD:
         if named.get(role) is None:
-            position = _guessed(header, role, set(found.values()))
+            position = _guessed(header, role, {each for positions in found.values() for each in positions})
             if position is not None:
-                found[role] = position
-    missing = [role for role in _REQUIRED if role not in found]
+                found[role] = (position,)
+    missing = [role for role in REQUIRED if role not in found]
     if missing:
-        raise EventLogError(f"An event log needs a column for {missing[0]}, and '' is none. {_listed(header)}")
+        _refuse_missing(header, missing[0], named, proposal or {})
+    single: dict[str, Any] = {role: found.get(role, (None,))[0] for role in ROLES if role not in IN_TWO}
     kept = tuple((name, _named(header, "attributes", name)) for name in attributes)
     return Columns(
-        case=found["case"],
-        activity=found["activity"],
-        timestamp=found["timestamp"],
-        resource=found.get("resource"),
-        start=found.get("start"),
-        lifecycle=found.get("lifecycle"),
-        cost=found.get("cost"),
-        attributes=kept,
-        width=len(header),
+        **single, timestamp=found["timestamp"], start=found.get("start", ()), attributes=kept, width=len(header)
     )
 
 
+def _refuse_missing(
+    header: Sequence[str], role: str, named: Mapping[str, Any], proposal: Mapping[str, Any]
+) -> NoReturn:
+    if named.get(role) is not None:
+        raise EventLogError(f"An event log needs a column for {role}, and '' is none. {_listed(header)}", proposal)
+    if len(header) == 1:
+        raise EventLogError(
+            f"The header is one column, {header[0][:200]!r}, and an event log needs three. "
+            "If another character stands between its fields, name that:",
+            {"delimiter": next((mark for mark in header[0] if not mark.isalnum()), ";")},
+        )
+    raise EventLogError(f"No column is known to be the {role}. {_listed(header)}", proposal)
+
+
+def _all_named(header: Sequence[str], role: str, names: str | Sequence[str]) -> tuple[int, ...]:
+    names = [names] if isinstance(names, str) else names
+    if len(names) > 1 and role not in IN_TWO:
+        raise EventLogError(f"One column is the {role}, not {', '.join(map(repr, names))}.")
+    return tuple(_named(header, role, name) for name in names)
+
+
 def _named(header: Sequence[str], role: str, name: str) -> int:
-    positions = [position for position, column in enumerate(header) if column == name]
+    positions = [position for position, column in enumerate(header) if column == name.strip()]
     if not positions:
         raise EventLogError(f"There is no column {name!r} for {role}. {_listed(header)}")
     if len(positions) > 1:
@@ -105,29 +144,16 @@ def _named(header: Sequence[str], role: str, name: str) -> int:
 def _guessed(header: Sequence[str], role: str, taken: set[int]) -> int | None:
     free = [(position, column) for position, column in enumerate(header) if position not in taken]
     standard = [position for position, column in free if column == _STANDARD[role]]
-    positions = standard or [position for position, column in free if _plain(column) in _USUAL[role]]
-    if len(positions) == 1:
-        return positions[0]
-    if len({header[position] for position in positions}) == 1:
+    positions = standard or [position for position, column in free if plain(column) in _USUAL[role]]
+    if len({header[position] for position in positions}) > 1:
+        candidates = ", ".join(repr(header[position]) for position in positions)
+        raise EventLogError(f"Several columns may be the {role}: {candidates}.", {role: header[positions[0]]})
+    if len(positions) > 1:
         name = header[positions[0]]
         raise EventLogError(
             f"The column {name!r}, for {role}, occurs {len(positions)} times. {_RENAME} {_listed(header)}"
         )
-    if len(positions) > 1:
-        candidates = ", ".join(repr(header[position]) for position in positions)
-        raise EventLogError(f"Several columns may be the {role}: {candidates}. {_advice(role, header[positions[0]])}")
-    if role in _REQUIRED:
-        example = next((column for _, column in free if column), "")
-        raise EventLogError(f"No column is known to be the {role}. {_advice(role, example)} {_listed(header)}")
-    return None
-
-
-def _plain(column: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", column.lower())
-
-
-def _advice(role: str, example: str) -> str:
-    return f"Name it: {role}={example!r} (on the command line, --{role} {example!r})."
+    return positions[0] if positions else None
 
 
 def _listed(header: Sequence[str]) -> str:

@@ -1,26 +1,43 @@
 """
 Read a CSV file of any size record by record, and know the line of each.
 
-Quoted fields may hold line breaks and delimiters; the file may be gzipped, and begin with a byte order mark. Memory
-stays bounded whatever the file holds: a line or a field that is too long to be true is an error.
+Quoted fields may hold line breaks and delimiters. A record that cannot be read is given with its fault, so that the
+caller can set it aside; what makes the records after it doubtful, such as a quote that is never closed, is an error.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
-import zlib
+import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import IO, cast
+from typing import NamedTuple
 
 from asyncdb_nb.errors import EventLogError, MalformedRowError
+from asyncdb_nb.workflows.textfile import TextFile
 
 DELIMITERS = (",", ";", "\t", "|")
 
-_LONGEST_LINE = 4_000_000  # characters; a file without line ends must not be read into memory as one
 _LONGEST_FIELD = 1_000_000
+_SAMPLE = 1_000  # records
+_SAMPLE_CHARACTERS = 2_000_000
+_SEP = re.compile(r'"?sep=(.)"?[,;|\t]*\s*', re.IGNORECASE)  # Excel's own first line, which names the delimiter
+
+
+class Record(NamedTuple):
+    """
+    One record of the file.
+
+    Attributes:
+        line: The line that it begins on, from 1.
+        fields: As they are; of a record that is no CSV, the whole line.
+        fault: Why it cannot be read; None if it can.
+    """
+
+    line: int
+    fields: list[str]
+    fault: str | None = None
 
 
 class CSVFile:
@@ -28,33 +45,29 @@ class CSVFile:
     A CSV file, open for reading once from the start. Close it, or use it as a context manager.
 
     Args:
-        path: The file. It is gunzipped when it begins as gzip files do.
-        encoding: As Python names it; one in which ASCII is ASCII.
+        path: The file, which may be gzipped.
+        encoding: As Python names it. A byte order mark of UTF-16 or UTF-32 counts more.
         delimiter: The character between fields; found in the first line if None.
 
     Attributes:
         header: The fields of the first record, stripped of spaces around them.
         delimiter: The character between fields.
+        sample: The first records after it, a thousand at most; `records()` has them too.
         size: The length of the file in bytes, as it is on disk.
 
     Raises:
-        EventLogError: The file is empty, is not text, or its delimiter is not clear.
+        EventLogError: The file is empty, is no text, or its delimiter is not clear.
         OSError: The file cannot be opened.
     """
 
     def __init__(self, path: Path, encoding: str = "utf-8", delimiter: str | None = None) -> None:
-        self.path, self.size = path, path.stat().st_size
-        self._encoding = encoding
-        self._line = 0
-        self._disk = path.open("rb")
+        self.path, self._encoding = path, encoding
+        self._text = TextFile(path, encoding)
+        self.size = self._text.size
+        self._faults: dict[int, str] = {}
+        self._last_line = ""
         try:
-            self._lines = self._opened()
-            first = next(self._decoded(), "").removeprefix("\ufeff")
-            if not first.strip():
-                raise EventLogError(f"{path.name} is empty." if not first else f"{path.name} has no header in line 1.")
-            self.delimiter = delimiter or _delimiter(first)
-            self._records = self._read(first)
-            self.header = [name.strip() for name in next(self._records)[1]]
+            self._open(delimiter)
         except BaseException:
             self.close()
             raise
@@ -67,75 +80,108 @@ class CSVFile:
 
     def close(self) -> None:
         """Close the file. May be called again."""
-        self._disk.close()
+        self._text.close()
 
     @property
     def position(self) -> int:
         """How many bytes of the file on disk have been read."""
-        return self._disk.tell()
+        return self._text.position
 
-    def records(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield the line and the fields of each record after the header; empty lines are passed over.
+    def records(self) -> Iterator[Record]:
+        """Yield the records after the header; those without anything in them are passed over.
 
         Raises:
-            EventLogError: A record cannot be read; the message names its line.
+            MalformedRowError: The file cannot be read on.
         """
-        return self._records
+        return map(self._without_trailing, chain(self.sample, self._records))
 
-    def _opened(self) -> IO[bytes]:
-        gzipped = self._disk.peek(2)[:2] == b"\x1f\x8b"
-        return cast("IO[bytes]", gzip.GzipFile(fileobj=self._disk)) if gzipped else self._disk
+    def _open(self, delimiter: str | None) -> None:
+        name = self.path.name
+        lines = self._lines()
+        first = next(lines, "")
+        if said := _SEP.fullmatch(first):
+            delimiter, first = delimiter or said[1], next(lines, "")
+        if not first.strip():
+            where = f"has no header in line {self._text.line}" if self._text.line else "is empty"
+            raise EventLogError(f"{name} {where}.")
+        if self._faults:
+            line, fault = self._faults.popitem()
+            raise self._malformed(line, fault)
+        self.delimiter = delimiter or _delimiter(first)
+        self._records = self._read(chain([first], lines), self._text.line)
+        header = next(self._records)
+        if header.fault:
+            raise self._malformed(header.line, header.fault)
+        self.header = [column.strip() for column in header.fields]
+        self.sample = list(self._first_records())
+        self._trailing = bool(self.sample) and self._has_trailing(self.sample[0])
 
-    def _decoded(self) -> Iterator[str]:
-        """Yield line by line, counting them in `_line`."""
-        while line := self._next_line():
-            self._line += 1
-            if len(line) >= _LONGEST_LINE:
-                raise MalformedRowError(
-                    self.path.name, self._line, f"it is longer than {_LONGEST_LINE:,} bytes. Is this a text file?"
-                )
-            try:
-                text = line.decode(self._encoding)
-            except UnicodeDecodeError as error:
-                raise MalformedRowError(self.path.name, self._line, self._not_decodable(line, error)) from error
-            if "\0" in text:
-                raise MalformedRowError(self.path.name, self._line, "it has a NUL byte, which text cannot have.")
+    def _first_records(self) -> Iterator[Record]:
+        characters = 0
+        for number, record in enumerate(self._records, start=1):
+            yield record
+            characters += sum(map(len, record.fields))
+            if number == _SAMPLE or characters > _SAMPLE_CHARACTERS:
+                return
+
+    def _has_trailing(self, record: Record) -> bool:
+        """Say whether the record ends in a delimiter that the header does not have."""
+        return len(record.fields) == len(self.header) + 1 and not record.fields[-1].strip()
+
+    def _without_trailing(self, record: Record) -> Record:
+        if self._trailing and self._has_trailing(record):
+            return record._replace(fields=record.fields[:-1])
+        return record
+
+    def _lines(self) -> Iterator[str]:
+        for text, fault in self._text.lines():
+            if fault is not None:
+                self._faults[self._text.line] = fault
+            self._last_line = text
             yield text
 
-    def _next_line(self) -> bytes:
-        try:
-            return self._lines.readline(_LONGEST_LINE)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            reason = f"the gzip data is damaged or cut off after the line before ({error})."
-            raise MalformedRowError(self.path.name, self._line + 1, reason) from error
-
-    def _not_decodable(self, line: bytes, error: UnicodeDecodeError) -> str:
-        byte = f"byte 0x{line[error.start]:02x} at position {error.start + 1} is not {self._encoding}."
-        if self._line == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            return f"{byte} The file is UTF-16: save it as UTF-8."
-        return f"{byte} Name the encoding: encoding='cp1252' (on the command line, --encoding cp1252)."
-
-    def _read(self, first: str) -> Iterator[tuple[int, list[str]]]:
+    def _read(self, lines: Iterator[str], first_line: int) -> Iterator[Record]:
         csv.field_size_limit(_LONGEST_FIELD)
-        reader = csv.reader(chain([first], self._decoded()), delimiter=self.delimiter, strict=True)
-        line = 1
-        try:
-            for record in reader:
-                if record:
-                    yield line, record
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise MalformedRowError(self.path.name, line, f"{error}.") from error
+        reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
+        while True:
+            line = first_line + reader.line_num
+            try:
+                record = Record(line, next(reader))
+            except StopIteration:
+                return
+            except csv.Error as error:
+                record = self._not_csv(line, first_line + reader.line_num, error)
+            if self._faults:
+                record = self._with_fault(record, first_line + reader.line_num)
+            if record.fault or any(field.strip() for field in record.fields):
+                yield record
+
+    def _not_csv(self, line: int, next_line: int, error: csv.Error) -> Record:
+        """Give the line as a faulty record; where the record has several, nobody knows where the next begins."""
+        if next_line - line > 1 or "unexpected end" in str(error):
+            raise self._malformed(line, f"{error}. A quote is opened there that is not closed.") from error
+        return Record(line, [self._last_line.rstrip("\r\n")], f"{error}.")
+
+    def _with_fault(self, record: Record, next_line: int) -> Record:
+        faults = [self._faults.pop(line) for line in range(record.line, next_line) if line in self._faults]
+        return record._replace(fault=faults[0]) if faults else record
+
+    def _malformed(self, line: int, fault: str) -> MalformedRowError:
+        return MalformedRowError(self.path.name, line, fault, remedy_for(fault))
+
+
+def remedy_for(fault: str) -> dict[str, str]:
+    """What to type where the bytes of a line are at fault."""
+    if " is not utf-8" in fault:
+        return {"encoding": "cp1252"}
+    return {"encoding": "utf-16-le"} if "NUL" in fault else {}
 
 
 def _delimiter(first: str) -> str:
     """The delimiter that the header has most of."""
     counts = sorted(((_fields(first, delimiter), delimiter) for delimiter in DELIMITERS), reverse=True)
     if counts[0][0] > 1 and counts[0][0] == counts[1][0]:
-        raise EventLogError(
-            f"The delimiter may be {counts[0][1]!r} or {counts[1][1]!r}. Name it: delimiter={counts[0][1]!r} "
-            f"(on the command line, --delimiter {counts[0][1]!r})."
-        )
+        raise EventLogError(f"The delimiter may be {counts[0][1]!r} or {counts[1][1]!r}.", {"delimiter": counts[0][1]})
     return counts[0][1] if counts[0][0] > 1 else ","
 
 

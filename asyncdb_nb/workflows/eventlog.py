@@ -1,31 +1,37 @@
 """
 Load an event log: a CSV file of who did what in which case, and when, as the runs and tasks of one workflow.
 
-It is all or nothing. The file is read in small parts, checked line by line and sent to the server by COPY; what the
-events mean is worked out there (`assembly.py`), so a large file needs little memory here.
+It is all or nothing, but for bad rows that the caller lets be set aside. The file is read in small parts, checked line
+by line and sent to the server by COPY; what the events mean is worked out there (`assembly.py`), so a large file needs
+little memory here.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy import func, select, text
 
-from asyncdb_nb.errors import EventLogError
+from asyncdb_nb.errors import EventLogError, MalformedRowError
 from asyncdb_nb.workflows.assembly import EVENTS, assemble, create_events
+from asyncdb_nb.workflows.badrows import BadRows
 from asyncdb_nb.workflows.bulk import Target, loading, raw
-from asyncdb_nb.workflows.columns import Columns, find_columns
+from asyncdb_nb.workflows.columns import find_columns
 from asyncdb_nb.workflows.csvfile import CSVFile
-from asyncdb_nb.workflows.events import FIELDS, Event, Parser
-from asyncdb_nb.workflows.models import Run, Task, Workflow
+from asyncdb_nb.workflows.decimals import Decimals
+from asyncdb_nb.workflows.events import FIELDS, Event, Parser, Reading
+from asyncdb_nb.workflows.logschemas import add_workflow, checked_schema, schema_for
+from asyncdb_nb.workflows.models import Run, Task, in_schema, quoted
+from asyncdb_nb.workflows.proposal import propose
+from asyncdb_nb.workflows.times import Times
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -33,8 +39,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 _EVENTS_AT_ONCE = 5_000
-NOT_LOGS = ("sample", "user")
-"""The sources of workflows that are no event logs."""
+_TAB = "\\t"  # as it can be typed on a command line
 
 
 @dataclass(frozen=True)
@@ -44,27 +49,32 @@ class EventLog:
 
     Attributes:
         name: The name of its workflow.
+        schema: Where its tables are: `WorkflowRepository(session, schema=...)`, or `schema.task` in SQL.
         cases: How many runs.
         tasks: How many tasks.
         events: How many rows of the file.
         first: When its first run was queued.
         last: When its last run was.
         columns: The column that each role was found in, by role.
+        bad_rows: How many rows more were set aside.
     """
 
     name: str
+    schema: str
     cases: int
     tasks: int
     events: int
     first: datetime
     last: datetime
     columns: dict[str, str]
+    bad_rows: int = 0
 
     def __str__(self) -> str:
         columns = ", ".join(f"{role}={name!r}" for role, name in self.columns.items())
+        aside = f" ({_many(self.bad_rows, 'bad row')} set aside)" if self.bad_rows else ""
         return (
             f"{self.name}: {_many(self.cases, 'case')}, {_many(self.tasks, 'task')}, "
-            f"from {_many(self.events, 'event')}; "
+            f"from {_many(self.events, 'event')}{aside}, in the schema {self.schema}; "
             f"cases began {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}; {columns}"
         )
 
@@ -75,60 +85,85 @@ async def load_event_log(
     *,
     case: str | None = None,
     activity: str | None = None,
-    timestamp: str | None = None,
+    timestamp: str | Sequence[str] | None = None,
     resource: str | None = None,
-    start: str | None = None,
+    start: str | Sequence[str] | None = None,
     lifecycle: str | None = None,
+    status: str | None = None,
     cost: str | None = None,
     attributes: Sequence[str] = (),
     failed: Collection[str] = (),
+    meanings: Mapping[str, str] | None = None,
+    missing: Collection[str] | None = None,
     name: str | None = None,
+    schema: str | None = None,
     replace: bool = False,
+    bad_rows: str | PathLike[str] | None = None,
     timestamp_format: str | None = None,
     timezone: str = "UTC",
+    ambiguous: str = "raise",
+    nonexistent: str = "raise",
+    decimal: str | None = None,
+    thousands: str | None = None,
     encoding: str = "utf-8",
     delimiter: str | None = None,
     progress: bool | None = None,
 ) -> EventLog:
     """
-    Load a CSV file (`.csv`, or gzipped) as one workflow. Nothing of it is kept if anything in it is wrong.
+    Load a CSV file (`.csv`, or gzipped) as one workflow, into a schema of its own; all of it or nothing.
 
     Columns that are not named are guessed from the header where their name means one thing, such as
-    `case:concept:name`, `Case ID`, `Activity`, `Complete Timestamp`; `cost` is never guessed. How events become tasks
-    is told in `asyncdb_nb.workflows.assembly`.
+    `case:concept:name`, `Case ID`, `Activity`, `Complete Timestamp`; `status` and `cost` are never guessed. How events
+    become tasks is told in `asyncdb_nb.workflows.assembly`. An error says what to type, in its `options`.
 
     Args:
         target: A `Database` or an engine, in a transaction of its own; or a session, inside the caller's transaction.
         path: The file. Its first row is the header.
         case: The column that says which case (run) an event belongs to.
         activity: The column that says what was done (the step).
-        timestamp: The column that says when: the completion, unless `lifecycle` says otherwise.
+        timestamp: The column that says when: the completion, unless `lifecycle` says otherwise. Two columns if the date
+            and the time have one each. Where it is empty and `start` is not, the task is still running.
         resource: The column that says who did it.
-        start: The column that says when the activity began, where a row has both ends.
+        start: The column, or two, that says when the activity began, where a row has both ends.
         lifecycle: The column that tells starts from completions (`lifecycle:transition` of the XES standard). An empty
             string: no column; every row is a completion.
-        cost: The column of costs: numbers with a decimal point.
+        status: The column that tells what became of a task: `success`, `failed`, `cancelled`, `running` and their like.
+        cost: The column of costs, kept to four decimals.
         attributes: Columns to keep, as text, in the tasks' `context`.
         failed: Activities which mean that something failed: their tasks are failed, and so are the cases with one.
+        meanings: What other words in `lifecycle` and `status` mean: `start`, `complete`, `fail`, `cancel` or `ignore`,
+            by word, such as `{"abgelehnt": "fail"}`.
+        missing: Words that stand for a missing value, such as `["?", "NULL"]`. If None, a word that often does is
+            refused; if empty, all words are values.
         name: The name of the workflow; the file's, without its suffix, if None.
+        schema: The schema for its tables; if None, one that is named like the workflow.
         replace: Whether an event log of that name gives way to this one.
-        timestamp_format: The format of times, as `datetime.strptime` takes it; ISO 8601 if None.
-        timezone: Of times that do not say theirs. One that its clocks leave out is refused; of an hour that comes
-            twice, the first is meant.
-        encoding: Of the file; one in which ASCII is ASCII.
+        bad_rows: A new CSV file for the rows that cannot be read, with line and reason; the others are loaded. If None,
+            such a row is an error.
+        timestamp_format: The format of times, as `datetime.strptime` takes it, or `epoch_s`, `epoch_ms`, `epoch_us`,
+            `epoch_ns` for a count since 1970; ISO 8601 if None.
+        timezone: Of times that do not say theirs.
+        ambiguous: Which of an hour that comes twice there is meant, `first` or `second`; `raise` refuses it.
+        nonexistent: What becomes of an hour that its clocks left out: `forward` reads 02:30 as 03:30.
+        decimal: The mark before the decimals of costs, `.` or `,`; if None, what the first number shows that can mean
+            one thing only.
+        thousands: The mark between groups of three digits.
+        encoding: Of the file. A byte order mark of UTF-16 or UTF-32 counts more.
         delimiter: Between fields; comma, semicolon, tab or bar are found by themselves.
         progress: Whether to show a progress bar (bytes of the file) on stderr; only on a terminal if None.
 
     Returns:
-        What was loaded, and from which columns.
+        What was loaded, where, and from which columns.
 
     Raises:
         EventLogError: The file, a column or an option is wrong, or there is a workflow of that name.
         MalformedRowError: A row cannot be read: which, and why.
-        SchemaTakenError: The database has a schema `workflows` of its own.
+        SchemaTakenError: The database has a schema of that name of its own.
 
     Example:
         >>> log = await load_event_log(db, "receipt.csv", activity="concept:name")
+        >>> async with db.session(readonly=True) as session:
+        ...     overview = await WorkflowRepository(session, schema=log.schema).overview()
     """
     path = Path(path)
     named = {
@@ -138,20 +173,36 @@ async def load_event_log(
         "resource": resource,
         "start": start,
         "lifecycle": lifecycle,
+        "status": status,
         "cost": cost,
     }
+    name = name or _stem(path)
+    schema = schema_for(name) if schema is None else checked_schema(schema)
+    missing = [missing] if isinstance(missing, str) else missing
+    failed = [failed] if isinstance(failed, str) else failed
+    times = Times(timestamp_format, timezone, ambiguous, nonexistent)
+    reading = Reading(times, Decimals(decimal, thousands), failed, meanings or {}, missing)
     with _opened(path, encoding, delimiter) as file:
-        columns = find_columns(file.header, named, attributes)
-        parser = Parser(path.name, columns, timestamp_format, _zone(timezone), failed)
-        name = name or path.name.removesuffix(".gz").removesuffix(".csv")
-        async with loading(target) as connection:
-            workflow_id = await _add_workflow(connection, name, path.name, replace)
-            with _bar(file, progress) as bar:
-                events = await _copy_events(connection, file, parser, bar)
-                await _check_failed(connection, parser)
-                bar.set_postfix_str("now making runs and tasks of the events")
-                await assemble(connection, workflow_id, paired=columns.lifecycle is not None)
-            return await _loaded(connection, workflow_id, name, events, _in_words(file.header, columns))
+        rows = [record.fields for record in file.sample if len(record.fields) == len(file.header)]
+        proposal = propose(file.header, rows, named, timestamp_format, missing)
+        columns = find_columns(file.header, named, attributes, proposal)
+        parser = Parser(path.name, file.header, columns, reading, file.sample, f"{_stem(path)}.bad.csv")
+        with _aside(bad_rows, file.header) as aside:
+            async with loading(target, schema) as connection:
+                workflow_id = await add_workflow(connection, schema, name, path.name, replace)
+                with _bar(file, progress) as bar:
+                    events = await _copy_events(connection, file, parser, bar, aside)
+                    await _check_seen(connection, parser)
+                    bar.set_postfix_str("now making runs and tasks of the events")
+                    await assemble(connection, quoted(schema), workflow_id, paired=columns.paired)
+                found = await _loaded(connection, schema, workflow_id)
+    return EventLog(
+        name, schema, *found[:2], events, *found[2:], columns.named(file.header), aside.count if aside else 0
+    )
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").rpartition(".")[0] or path.name
 
 
 def _many(number: int, what: str) -> str:
@@ -159,38 +210,17 @@ def _many(number: int, what: str) -> str:
 
 
 def _opened(path: Path, encoding: str, delimiter: str | None) -> CSVFile:
+    delimiter = "\t" if delimiter == _TAB else delimiter
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise EventLogError(f"A delimiter is one character, not {delimiter!r}.")
     try:
-        if "\n".encode(encoding) != b"\n":
-            raise EventLogError(f"A file in {encoding} cannot be read line by line. Save it as UTF-8.")
-        if delimiter is not None and len(delimiter) != 1:
-            raise EventLogError(f"A delimiter is one character, not {delimiter!r}.")
         return CSVFile(path, encoding, delimiter)
-    except LookupError as error:
-        raise EventLogError(f"There is no encoding {encoding!r}; usual ones are 'utf-8' and 'cp1252'.") from error
     except OSError as error:
         raise EventLogError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _zone(name: str) -> tzinfo:
-    try:
-        return UTC if name == "UTC" else ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise EventLogError(f"There is no time zone {name!r}; they are named like 'Europe/Berlin'.") from error
-
-
-async def _add_workflow(connection: AsyncConnection, name: str, source: str, replace: bool) -> int:
-    """Make room for the log, and return the id of its workflow."""
-    there = await connection.scalar(select(Workflow.source).where(Workflow.name == name))
-    if there in NOT_LOGS:
-        raise EventLogError(f"{name!r} is the name of a workflow that is no event log. Choose another: name='...'.")
-    if there is not None and not replace:
-        raise EventLogError(
-            f"The event log {name!r} is loaded already, from {there}. To load it again, type replace=True (on the "
-            "command line, --replace); to load another, give it a name: name='...' (--name)."
-        )
-    await connection.execute(delete(Workflow).where(Workflow.name == name))
-    values = {"name": name, "source": source, "tags": ["event-log"]}
-    return int(await connection.scalar(insert(Workflow).values(values).returning(Workflow.id)) or 0)
+def _aside(path: str | PathLike[str] | None, header: Sequence[str]) -> AbstractContextManager[BadRows | None]:
+    return nullcontext() if path is None else BadRows(path, header)
 
 
 def _bar(file: CSVFile, progress: bool | None) -> Any:
@@ -203,16 +233,20 @@ def _bar(file: CSVFile, progress: bool | None) -> Any:
     return Bar(total=file.size, unit="B", unit_scale=True, desc=file.path.name, disable=hidden)
 
 
-async def _copy_events(connection: AsyncConnection, file: CSVFile, parser: Parser, bar: Any) -> int:
+async def _copy_events(
+    connection: AsyncConnection, file: CSVFile, parser: Parser, bar: Any, aside: BadRows | None
+) -> int:
     """Send the events to the server, and return how many there were."""
     await create_events(connection)
     driver = await raw(connection)
     count = 0
-    events = parser.events(file.records())
+    events = parser.events(file.records(), aside.add if aside else None)
     while part := list(islice(events, _EVENTS_AT_ONCE)):
         await driver.copy_to_table(EVENTS, source=_as_csv(part), columns=FIELDS, format="csv")
         count += len(part)
         bar.update(file.position - bar.n)
+    if not count and aside and aside.first:
+        raise MalformedRowError(file.path.name, *aside.first)
     if not count:
         raise EventLogError(f"{file.path.name} has a header and no rows.")
     return count
@@ -224,27 +258,21 @@ def _as_csv(part: list[Event]) -> io.BytesIO:
     return io.BytesIO(text_part.getvalue().encode())
 
 
-async def _check_failed(connection: AsyncConnection, parser: Parser) -> None:
-    """Refuse a misspelt activity in `failed`."""
-    if parser.unseen:
+async def _check_seen(connection: AsyncConnection, parser: Parser) -> None:
+    """Refuse a misspelt activity in `failed`, or word in `meanings`."""
+    if parser.unseen_words:
+        raise EventLogError(f"No row has the word {parser.unseen_words[0]!r}, which meanings= explains.")
+    if parser.unseen_activities:
         steps = await connection.scalars(text(f"select distinct step from {EVENTS} order by step limit 20"))  # noqa: S608
         raise EventLogError(
-            f"No event has the activity {min(parser.unseen)!r}, which failed= names. "
+            f"No event has the activity {parser.unseen_activities[0]!r}, which failed= names. "
             f"Activities are: {', '.join(map(repr, steps))}."
         )
 
 
-async def _loaded(
-    connection: AsyncConnection, workflow_id: int, name: str, events: int, columns: dict[str, str]
-) -> EventLog:
-    ours = Run.workflow_id == workflow_id
-    runs = await connection.execute(select(func.count(), func.min(Run.queued_at), func.max(Run.queued_at)).where(ours))
-    cases, first, last = runs.one()
-    tasks = await connection.scalar(select(func.count()).select_from(Task).join(Run).where(ours)) or 0
-    return EventLog(name, cases, tasks, events, first, last, columns)
-
-
-def _in_words(header: Sequence[str], columns: Columns) -> dict[str, str]:
-    roles = ("case", "activity", "timestamp", "resource", "start", "lifecycle", "cost")
-    found: Iterator[tuple[str, Any]] = ((role, getattr(columns, role)) for role in roles)
-    return {role: header[position] for role, position in found if position is not None}
+async def _loaded(connection: AsyncConnection, schema: str, workflow_id: int) -> tuple[Any, ...]:
+    """How many cases and tasks there are, and when the first and the last case began."""
+    tasks = select(func.count()).select_from(Task).join(Run).where(Run.workflow_id == workflow_id).scalar_subquery()
+    asked = select(func.count(), tasks, func.min(Run.queued_at), func.max(Run.queued_at))
+    found = await connection.execute(asked.where(Run.workflow_id == workflow_id), execution_options=in_schema(schema))
+    return tuple(found.one())

@@ -2,48 +2,54 @@
 Turn the records of an event log into checked events.
 
 Everything that can be wrong with a row is found here, before the server sees it, so that the error can name the line.
-Nothing is repaired: a row that is not clear is refused.
+Nothing is repaired: a row that is not clear is refused, or set aside where the caller says so.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Collection, Iterator
-from datetime import UTC, datetime, tzinfo
-from decimal import Decimal, InvalidOperation
-from typing import NoReturn
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
 
 from asyncdb_nb.errors import MalformedRowError
 from asyncdb_nb.workflows.columns import Columns
+from asyncdb_nb.workflows.csvfile import Record, remedy_for
+from asyncdb_nb.workflows.decimals import Decimals
+from asyncdb_nb.workflows.meanings import ABORT, COMPLETE, FAIL, IGNORE, START, Words, maybe_missing
+from asyncdb_nb.workflows.timeforms import ISO, forms_of
+from asyncdb_nb.workflows.times import Times
+from asyncdb_nb.workflows.unreadable import UnreadableError, cut
 
-Event = tuple[int, str, str, str, str | None, str, str | None, str | None, str | None]
-"""Line, case, activity, timestamp, start, phase, resource, cost, attributes as JSON."""
+Event = tuple[int, str, str, str | None, str | None, str, str | None, str | None, str | None, str | None]
+"""Line, case, activity, timestamp, start, phase, error, resource, cost, attributes as JSON."""
 
-FIELDS = ("line", "case_id", "step", "at", "start_at", "phase", "worker", "cost", "context")
+FIELDS = ("line", "case_id", "step", "at", "start_at", "phase", "error", "worker", "cost", "context")
 
-START, COMPLETE, FAIL, ABORT, CANCEL, OTHER = "start", "complete", "fail", "abort", "cancel", "other"
-
-_LIFECYCLE = {  # the transitions of the XES standard (IEEE 1849), and what they mean for a task
-    "schedule": OTHER,
-    "assign": OTHER,
-    "reassign": OTHER,
-    "start": START,
-    "suspend": OTHER,
-    "resume": OTHER,
-    "complete": COMPLETE,
-    "autoskip": COMPLETE,
-    "manualskip": COMPLETE,
-    "withdraw": CANCEL,
-    "ate_abort": ABORT,
-    "pi_abort": ABORT,
-    "unknown": OTHER,
-}
-_NO_LIFECYCLE = "To take every row for a completion, type lifecycle='' (on the command line, --lifecycle '')."
 _MOST_COST = Decimal(10) ** 8  # what numeric(12, 4) takes
 _LONGEST_NAME = 500  # characters; the indexes take no more than 2,700 bytes
-_NO_SUCH = re.compile("(year|month|day|hour|minute|second)s? ")  # how Python begins to say that a part is out of range
-_SHOWN = 60  # characters of a wrong value
+
+
+@dataclass(frozen=True)
+class Reading:
+    """
+    What the caller says about the values of a log; see `load_event_log`.
+
+    Attributes:
+        times: How times are read.
+        decimals: How costs are read.
+        failed: Activities that mean that something has failed.
+        meanings: Words of transitions and statuses, and what they mean.
+        missing: Words for missing values; None: a word that often is one is refused.
+    """
+
+    times: Times = field(default_factory=Times)
+    decimals: Decimals = field(default_factory=Decimals)
+    failed: Collection[str] = ()
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    missing: Collection[str] | None = None
 
 
 class Parser:
@@ -52,129 +58,213 @@ class Parser:
 
     Args:
         file: Its name, for the errors.
+        header: The names of its columns.
         columns: Where each role is found.
-        timestamp_format: As `datetime.strptime` takes it; None is ISO 8601, in which `/` may stand for `-`.
-        timezone: Of timestamps that do not say theirs. Of an hour that comes twice there, the first is meant.
-        failed: Activities that mean that something has failed.
+        reading: What the caller says about the values.
+        sample: The first records: what a number or a word means may be seen there.
+        bad_rows: A name for a file of bad rows, which the errors propose.
     """
 
     def __init__(
         self,
         file: str,
+        header: Sequence[str],
         columns: Columns,
-        timestamp_format: str | None = None,
-        timezone: tzinfo = UTC,
-        failed: Collection[str] = (),
+        reading: Reading,
+        sample: Sequence[Record] = (),
+        bad_rows: str | None = None,
     ) -> None:
-        self._file, self._columns, self._timezone = file, columns, timezone
-        self._format = timestamp_format
-        self._read_time = self._by_format if timestamp_format else _by_iso
-        self.unseen = set(failed)
-        self._failed = frozenset(failed)
+        self._file, self._header, self._columns, self._reading, self._bad_rows = (
+            file,
+            header,
+            columns,
+            reading,
+            bad_rows,
+        )
+        self._rows = [record.fields for record in sample if len(record.fields) == len(header)]
+        self._missing = frozenset(reading.missing or ()) | {""}
+        self._failed = frozenset(reading.failed)
+        self._unseen = set(reading.failed)
+        self._lifecycle = Words("lifecycle", reading.meanings, self._sampled(columns.lifecycle))
+        self._status = Words("status", reading.meanings, self._sampled(columns.status))
+        for value in self._sampled(columns.cost):
+            reading.decimals.learn(value)
 
-    def events(self, records: Iterator[tuple[int, list[str]]]) -> Iterator[Event]:
+    @property
+    def unseen_activities(self) -> list[str]:
+        """Activities of `failed` that have not occurred."""
+        return sorted(self._unseen)
+
+    @property
+    def unseen_words(self) -> list[str]:
+        """Words of `meanings` that have not occurred."""
+        return sorted(self._lifecycle.unseen & self._status.unseen)
+
+    def events(
+        self, records: Iterable[Record], set_aside: Callable[[Record, str], None] | None = None
+    ) -> Iterator[Event]:
         """
         Yield the event of each record, in the order of the file.
+
+        Args:
+            records: The records of the file.
+            set_aside: What to do with a record that cannot be read, and the reason; if None, that is an error.
 
         Raises:
             MalformedRowError: A record cannot be read.
         """
-        columns, width = self._columns, self._columns.width
-        for line, record in records:
-            if len(record) != width:
-                self._refuse(line, f"it has {len(record)} fields and the header has {width}.")
-            case, activity = record[columns.case].strip(), record[columns.activity].strip()
-            if not case or not activity:
-                self._refuse(line, f"the {'activity' if case else 'case'} is missing.")
-            if len(case) > _LONGEST_NAME or len(activity) > _LONGEST_NAME:
-                self._refuse(line, f"the case or the activity is longer than {_LONGEST_NAME} characters.")
-            at = self._time(line, "timestamp", record[columns.timestamp])
-            yield (
-                line,
-                case,
-                activity,
-                at.isoformat(),
-                self._start(line, record, at),
-                self._phase(line, record, activity),
-                record[columns.resource].strip() if columns.resource is not None else None,
-                self._cost(line, record),
-                self._attributes(record),
-            )
+        for record in records:
+            try:
+                event = self._event(record)
+            except UnreadableError as error:
+                if set_aside is None:
+                    raise MalformedRowError(
+                        self._file, record.line, error.reason, error.options, self._bad_rows
+                    ) from None  # the same, in other words
+                set_aside(record, error.reason)
+            else:
+                yield event
 
-    def _start(self, line: int, record: list[str], at: datetime) -> str | None:
-        if self._columns.start is None or not record[self._columns.start].strip():
-            return None
-        start = self._time(line, "start", record[self._columns.start])
-        if start > at:
-            self._refuse(line, f"it starts at {start} and ends before, at {at}.")
-        return start.isoformat()
-
-    def _phase(self, line: int, record: list[str], activity: str) -> str:
-        phase = COMPLETE
-        if self._columns.lifecycle is not None:
-            transition = record[self._columns.lifecycle].strip()
-            phase = _LIFECYCLE.get(transition.lower(), "")
-        if not phase:
-            self._refuse(line, f"the lifecycle {_cut(transition)} is none of {', '.join(_LIFECYCLE)}. {_NO_LIFECYCLE}")
-        if phase == COMPLETE and activity in self._failed:
-            self.unseen.discard(activity)
-            return FAIL
-        return phase
-
-    def _cost(self, line: int, record: list[str]) -> str | None:
-        value = record[self._columns.cost].strip() if self._columns.cost is not None else ""
-        if not value:
-            return None
-        try:
-            cost = Decimal(value)
-        except InvalidOperation:
-            self._refuse(line, f"the cost {_cut(value)} is not a number such as 12.50.")
-        if not cost.is_finite() or abs(cost) >= _MOST_COST:
-            self._refuse(line, f"the cost {_cut(value)} is not below {_MOST_COST:,}.")
-        return str(cost)
-
-    def _attributes(self, record: list[str]) -> str | None:
-        if not self._columns.attributes:
-            return None
-        return json.dumps({name: record[position] for name, position in self._columns.attributes})
-
-    def _time(self, line: int, role: str, value: str) -> datetime:
-        value = value.strip()
-        try:
-            moment = self._read_time(value)
-        except ValueError as error:
-            self._refuse(line, self._not_a_time(role, value, error))
-        if moment.tzinfo:
-            return moment
-        there = moment.replace(tzinfo=self._timezone)
-        if self._timezone is not UTC and there.astimezone(UTC).astimezone(self._timezone) != there:
-            self._refuse(
-                line, f"the {role} {_cut(value)} does not exist in {self._timezone}: its clocks go forward then."
-            )
-        return there
-
-    def _by_format(self, value: str) -> datetime:
-        return datetime.strptime(value, self._format or "")  # a missing zone is added by the caller
-
-    def _not_a_time(self, role: str, value: str, error: ValueError) -> str:
-        if not value:
-            return f"the {role} is missing."
-        if _NO_SUCH.match(str(error)):
-            return f"the {role} {_cut(value)} does not exist: {error}."
-        if self._format:
-            return f"the {role} {_cut(value)} is not of the format {self._format!r}."
+    def _event(self, record: Record) -> Event:
+        fields, columns = record.fields, self._columns
+        if record.fault:
+            raise UnreadableError(record.fault, remedy_for(record.fault))
+        if len(fields) != columns.width:
+            raise UnreadableError(f"it has {len(fields)} fields and the header has {columns.width}.")
+        case, activity = self._name(fields, columns.case, "case"), self._name(fields, columns.activity, "activity")
+        said, word = self._said(fields)
+        at, start, phase = self._span(fields, said)
+        error = {FAIL: word, ABORT: "aborted"}.get(phase)
+        if activity in self._failed and phase == COMPLETE:
+            phase, error = FAIL, activity
+        self._unseen.discard(activity)
         return (
-            f"the {role} {_cut(value)} is not a time in ISO 8601, such as 2024-02-28 14:30:00+01:00. If all are "
-            "like it, name their format: timestamp_format='%d.%m.%Y %H:%M' (on the command line, --timestamp-format)."
+            record.line,
+            case,
+            activity,
+            at.isoformat() if at else None,
+            start.isoformat() if start else None,
+            phase,
+            error,
+            self._value(fields, columns.resource),
+            self._cost(fields),
+            self._attributes(fields),
         )
 
-    def _refuse(self, line: int, reason: str) -> NoReturn:
-        raise MalformedRowError(self._file, line, reason)
+    def _name(self, fields: Sequence[str], position: int, role: str) -> str:
+        value = self._value(fields, position)
+        if value is None:
+            raise UnreadableError(f"the {role} is missing.")
+        if len(value) > _LONGEST_NAME:
+            raise UnreadableError(f"the {role} is longer than {_LONGEST_NAME} characters.")
+        return value
 
+    def _value(self, fields: Sequence[str], position: int | None) -> str | None:
+        """Give a field without the spaces around it; None where it is missing, or there is no such column."""
+        if position is None or (value := fields[position].strip()) in self._missing:
+            return None
+        if self._reading.missing is None and maybe_missing(value):
+            raise UnreadableError(
+                f"{self._header[position]!r} is {cut(value)}, which may stand for a missing value. If it does (if it "
+                "does not, let missing be ''):",
+                {"missing": self._missing_words(value)},
+            )
+        return value
 
-def _by_iso(value: str) -> datetime:
-    return datetime.fromisoformat(value.replace("/", "-") if value[4:5] == "/" else value)
+    def _said(self, fields: Sequence[str]) -> tuple[str | None, str | None]:
+        """What lifecycle and status say of the task, and the word for it; None where they say nothing."""
+        transition = self._word(fields, self._columns.lifecycle, self._lifecycle)
+        if self._columns.lifecycle is not None and transition[0] is None:
+            raise UnreadableError("the lifecycle is missing.")
+        status = self._word(fields, self._columns.status, self._status)
+        return status if status[0] is not None and transition[0] in (None, COMPLETE) else transition
 
+    def _word(self, fields: Sequence[str], position: int | None, words: Words) -> tuple[str | None, str | None]:
+        if position is None or (word := fields[position].strip()) in self._missing:
+            return None, None
+        try:
+            return words.meaning(word), word
+        except UnreadableError as error:
+            raise UnreadableError(f"{self._header[position]!r} {cut(word)} {error.reason}", error.options) from error
 
-def _cut(value: str) -> str:
-    return repr(value if len(value) <= _SHOWN else value[:_SHOWN] + "…")
+    def _span(self, fields: Sequence[str], said: str | None) -> tuple[datetime | None, datetime | None, str]:
+        """Completion, start and phase. An end that is still open makes the row one that tells of a start."""
+        if said == IGNORE:
+            return None, None, IGNORE
+        columns = self._columns
+        at, start = self._time(fields, columns.timestamp), self._time(fields, columns.start)
+        if at is None and start is None:
+            raise UnreadableError(f"{self._names(columns.timestamp)} is missing.")
+        if at and start and start > at:
+            raise UnreadableError(f"it starts at {start} and ends before, at {at}.")
+        if at is None:
+            if said not in (None, START):
+                raise UnreadableError(f"it has ended, and {self._names(columns.timestamp)} is missing.")
+            return start, None, START
+        if said == START and columns.start and columns.lifecycle is None:
+            raise UnreadableError(f"it is still running, and {self._names(columns.timestamp)} says that it has ended.")
+        return at, start, said or COMPLETE
+
+    def _time(self, fields: Sequence[str], positions: tuple[int, ...]) -> datetime | None:
+        parts = [fields[position].strip() for position in positions]
+        present = [part for part in parts if part not in self._missing]
+        if not present:
+            return None
+        if len(present) < len(parts):
+            raise UnreadableError(f"of {self._names(positions)}, one is missing.")
+        value = " ".join(parts)
+        try:
+            return self._reading.times.read(value)
+        except UnreadableError as error:
+            advice, options = "", error.options
+            if error.reason.startswith("is not"):
+                advice, options = self._other_form(parts)
+            raise UnreadableError(f"{self._names(positions)} {cut(value)} {error.reason}{advice}", options) from error
+
+    def _other_form(self, parts: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        """Propose what may help where something is no time: a word for missing values, or another form of times."""
+        if self._reading.missing is None and any(map(maybe_missing, parts)):
+            return " If it stands for a missing value:", {"missing": self._missing_words(*parts)}
+        columns = [positions for positions in (self._columns.timestamp, self._columns.start) if positions]
+        sampled = ([row[position].strip() for position in positions] for row in self._rows for positions in columns)
+        forms = forms_of(" ".join(each) for each in sampled if self._missing.isdisjoint(each))
+        if not forms or {ISO, self._reading.times.form} & set(forms):
+            return "", {}
+        several = f" It may be any of {', '.join(map(repr, forms))}: choose." if len(forms) > 1 else ""
+        return several, {"timestamp_format": forms[0]}
+
+    def _missing_words(self, *words: str) -> list[str]:
+        """Name the words that may stand for missing values, in all columns that count, and these."""
+        roles = vars(self._columns)
+        single = [roles[role] for role in ("case", "activity", "resource", "lifecycle", "status", "cost")]
+        positions = [*(at for at in single if at is not None), *self._columns.timestamp, *self._columns.start]
+        sampled = (row[at].strip() for row in self._rows for at in positions)
+        return list(dict.fromkeys(word for word in (*sampled, *words) if maybe_missing(word)))
+
+    def _cost(self, fields: Sequence[str]) -> str | None:
+        position = self._columns.cost
+        if position is None or (value := fields[position].strip()) in self._missing:
+            return None
+        try:
+            cost = self._reading.decimals.read(value)
+        except UnreadableError as error:
+            word = self._reading.missing is None and maybe_missing(value)
+            options = {"missing": self._missing_words(value)} if word else error.options
+            raise UnreadableError(f"the cost {cut(value)} {error.reason}", options) from error
+        if abs(cost) >= _MOST_COST:
+            raise UnreadableError(f"the cost {cut(value)} is not below {_MOST_COST:,}.")
+        return str(cost)
+
+    def _attributes(self, fields: Sequence[str]) -> str | None:
+        if not self._columns.attributes:
+            return None
+        told = self._missing - {""}
+        return json.dumps(
+            {name: None if fields[at].strip() in told else fields[at] for name, at in self._columns.attributes}
+        )
+
+    def _sampled(self, position: int | None) -> list[str]:
+        return [] if position is None else [row[position].strip() for row in self._rows if row[position].strip()]
+
+    def _names(self, positions: Iterable[int]) -> str:
+        return " and ".join(repr(self._header[position]) for position in positions)

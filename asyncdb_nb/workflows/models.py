@@ -2,7 +2,8 @@
 The tables of the sample domain: a workflow has runs, a run has tasks.
 
 They live in the schema `workflows` and in a `MetaData` of their own, so a user's tables and mapped classes never
-collide with them; a schema `workflows` that is not ours is refused. A task is one attempt at one step: a step that
+collide with them; a schema of that name that is not ours is refused. An event log has the same tables in a schema of
+its own, so that it never counts among the sample's figures. A task is one attempt at one step: a step that
 failed twice before it succeeded left three tasks. Times are `timestamptz`; seconds spent are generated columns, so SQL,
 the ORM and frames all read the same numbers.
 
@@ -35,9 +36,10 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.schema import CreateSchema, DropSchema
 from sqlalchemy.types import BigInteger, Double
 
 from asyncdb_nb.errors import SchemaTakenError
@@ -50,6 +52,7 @@ _COMMENT = f"""
 select pg_catalog.obj_description(oid, 'pg_namespace') from pg_catalog.pg_namespace
 where nspname {EQ} cast(:schema as pg_catalog.name)
 """  # noqa: S608  constants
+_PREPARER = dialect().identifier_preparer
 _SETUP_LOCK = 6_017_733_205  # any number, the same in every process: two kernels that start together take turns
 
 
@@ -198,36 +201,75 @@ class Task(Timed, Base):
         return f"<Task {self.id} {self.step!r} {self.status}>"
 
 
-async def create_tables(connection: AsyncConnection) -> None:
+def tables_in(schema: str) -> MetaData:
+    """Describe the tables as they are in another schema, where an event log is."""
+    metadata = MetaData(naming_convention=Base.metadata.naming_convention)
+    for table in Base.metadata.sorted_tables:
+        table.to_metadata(metadata, schema=schema)
+    return metadata
+
+
+def in_schema(schema: str) -> dict[str, Any]:
+    """Execution options with which a statement over the mapped classes is about the tables of one schema."""
+    return {} if schema == SCHEMA else {"schema_translate_map": {SCHEMA: schema}}
+
+
+async def create_tables(connection: AsyncConnection, schema: str = SCHEMA) -> None:
     """
-    Create the schema and the tables where they are missing, inside the caller's transaction. Safe to race.
+    Create a schema and the tables where they are missing, inside the caller's transaction. Safe to race.
+
+    Args:
+        connection: A connection in a transaction.
+        schema: The sample's, or one for an event log.
 
     Raises:
-        SchemaTakenError: The database has a schema `workflows` of its own.
+        SchemaTakenError: The database has a schema of this name of its own.
     """
     await connection.execute(text("select pg_catalog.pg_advisory_xact_lock(:key)"), {"key": _SETUP_LOCK})
-    if not await _is_ours(connection):
-        await connection.execute(text(f"create schema {SCHEMA}"))
-        await connection.execute(text(f"comment on schema {SCHEMA} is '{_MARK}'"))
+    if not await _is_ours(connection, schema):
+        await connection.execute(CreateSchema(schema))
+        await connection.execute(text(f"comment on schema {quoted(schema)} is '{_MARK}'"))
+    metadata = Base.metadata if schema == SCHEMA else tables_in(schema)
     async with builtin_names(connection):  # SQLAlchemy looks the tables up by operators without a schema
-        await connection.run_sync(Base.metadata.create_all)
+        await connection.run_sync(metadata.create_all)
 
 
-async def drop_tables(connection: AsyncConnection) -> None:
+async def drop_tables(connection: AsyncConnection, schema: str = SCHEMA) -> None:
     """
-    Drop the schema and all that is in it, inside the caller's transaction. Without the schema, nothing happens.
+    Drop a schema and all that is in it, inside the caller's transaction. Without the schema, nothing happens.
+
+    Args:
+        connection: A connection in a transaction.
+        schema: The sample's, or one of an event log.
 
     Raises:
-        SchemaTakenError: The database has a schema `workflows` of its own.
+        SchemaTakenError: The database has a schema of this name of its own.
     """
-    if await _is_ours(connection):
-        await connection.execute(text(f"drop schema {SCHEMA} cascade"))
+    if await _is_ours(connection, schema):
+        await connection.execute(DropSchema(schema, cascade=True))
 
 
-async def _is_ours(connection: AsyncConnection) -> bool:
+async def our_schemas(connection: AsyncConnection) -> list[str]:
+    """Name the schemas that hold these tables: the sample's, and those of event logs."""
+    found = await connection.scalars(
+        text(
+            "select nspname from pg_catalog.pg_namespace "
+            "where pg_catalog.obj_description(oid, 'pg_namespace') operator(pg_catalog.=) :mark order by nspname"
+        ),
+        {"mark": _MARK},
+    )
+    return list(found)
+
+
+def quoted(schema: str) -> str:
+    """Write the name of a schema as SQL takes it."""
+    return _PREPARER.quote_schema(schema)
+
+
+async def _is_ours(connection: AsyncConnection, schema: str) -> bool:
     """Say whether our schema is there."""
-    found = await connection.execute(text(_COMMENT), {"schema": SCHEMA})
+    found = await connection.execute(text(_COMMENT), {"schema": schema})
     row = found.first()
     if row is not None and row[0] != _MARK:
-        raise SchemaTakenError(SCHEMA)
+        raise SchemaTakenError(schema)
     return row is not None

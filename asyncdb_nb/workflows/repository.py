@@ -1,9 +1,10 @@
 """
 The questions that an analyst asks of workflows, each answered by the server with a DataFrame.
 
-They answer for the sample and for an event log alike. Every question takes the same filters: one workflow by name, and
-a half-open span of time in which the runs were queued. The order of the rows is always defined, and so are columns and
-dtypes, also when nothing was found. Rates and shares are of 1, times are seconds, days and hours are UTC.
+They answer for the sample and for an event log alike, which has a schema of its own. Every question takes the same
+filters: one workflow by name, and a half-open span of time in which the runs were queued. The order of the rows is
+always defined, and so are columns and dtypes, also when nothing was found. Rates and shares are of 1, times are
+seconds, days and hours are UTC.
 
 In an event log that records completions only, nobody can tell waiting from working: there `elapsed_seconds` answers,
 and the columns for its parts are missing values.
@@ -21,12 +22,13 @@ from asyncdb_nb.pending import Pending
 from asyncdb_nb.repository import Repository
 from asyncdb_nb.search_path import builtin_names
 from asyncdb_nb.workflows import questions
-from asyncdb_nb.workflows.models import Workflow
+from asyncdb_nb.workflows.models import SCHEMA, Workflow, in_schema
 from asyncdb_nb.workflows.questions import Only
 
 if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Select
+    from sqlalchemy.ext.asyncio import AsyncSession
 
     Frame = Coroutine[Any, Any, pd.DataFrame]
 
@@ -35,17 +37,39 @@ class WorkflowRepository(Repository[Workflow]):
     """
     Workflows, and what their runs and tasks tell.
 
+    One that is pointed at the schema of an event log answers the questions for it, and gives no entities: a session
+    knows one table for each mapped class, and that is the sample's. SQL text means what it says, whatever the schema.
+
     Args:
         session: An open `AsyncSession`, which the caller owns.
+        schema: Where the workflows are: the sample's schema, or that of an event log (`EventLog.schema`).
 
     Example:
         >>> async with db.session(readonly=True) as session:
         ...     failures = await WorkflowRepository(session).failures(since=date(2024, 2, 1))
+        ...     rework = await WorkflowRepository(session, schema="receipt").retries()
     """
+
+    def __init__(self, session: AsyncSession, schema: str = SCHEMA) -> None:
+        super().__init__(session)
+        self.schema = schema
+
+    @property
+    def _entity(self) -> type[Workflow]:
+        if self.schema != SCHEMA:
+            raise ValueError(
+                f"This repository asks the schema {self.schema!r}, and a session knows the entities of one schema. Ask for "
+                "frames, or open a session over that one: session_scope(db.engine.execution_options("
+                f"schema_translate_map={{{SCHEMA!r}: {self.schema!r}}}))."
+            )
+        return self.model
+
+    def _directed(self, statement: Any) -> Any:
+        return statement if isinstance(statement, str) else statement.execution_options(**in_schema(self.schema))
 
     async def by_name(self, name: str) -> Workflow | None:
         """Return the workflow of this name, or None."""
-        return await self.session.scalar(select(Workflow).where(Workflow.name == name))
+        return await self.session.scalar(select(self._entity).where(Workflow.name == name))
 
     def overview(self, workflow: str | None = None, since: date | None = None, until: date | None = None) -> Frame:
         """

@@ -1,0 +1,116 @@
+"""
+The words of event logs that mean something for a task: transitions, statuses, and what stands for a missing value.
+
+Here are the words that mean one thing; case, spaces and punctuation do not matter. The others are told by the caller:
+a word that nobody has explained is an error, never a success.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from asyncdb_nb.errors import EventLogError
+from asyncdb_nb.workflows.unreadable import UnreadableError
+
+START, COMPLETE, FAIL, CANCEL, IGNORE = "start", "complete", "fail", "cancel", "ignore"
+ABORT = "abort"  # a failure of which the log does not say what failed
+MEANINGS = (START, COMPLETE, FAIL, CANCEL, IGNORE)
+"""What a caller can say that a word means."""
+
+TRANSITIONS = {
+    # the standard's (IEEE 1849, XES)
+    **dict.fromkeys(("schedule", "assign", "reassign", "suspend", "resume", "unknown"), IGNORE),
+    **dict.fromkeys(("complete", "autoskip", "manualskip"), COMPLETE),
+    **dict.fromkeys(("ateabort", "piabort"), ABORT),
+    "start": START,
+    "withdraw": CANCEL,
+    # and how they are written elsewhere
+    **dict.fromkeys(("scheduled", "assigned", "reassigned", "suspended", "resumed", "queued"), IGNORE),
+    **dict.fromkeys(("started", "begin", "begun"), START),
+    **dict.fromkeys(("completed", "end", "ended", "finish", "finished"), COMPLETE),
+    **dict.fromkeys(("abort", "aborted"), ABORT),
+    **dict.fromkeys(("fail", "failed", "failure", "error"), FAIL),
+    **dict.fromkeys(("withdrawn", "cancel", "canceled", "cancelled"), CANCEL),
+}
+STATUSES = {
+    **dict.fromkeys(("success", "successful", "succeeded", "complete", "completed", "passed", "ok"), COMPLETE),
+    **dict.fromkeys(("fail", "failed", "failure", "error", "upstreamfailed", "timedout", "timeout", "crashed"), FAIL),
+    **dict.fromkeys(("cancel", "canceled", "cancelled", "aborted", "skipped"), CANCEL),
+    **dict.fromkeys(("running", "inprogress", "started"), START),
+    **dict.fromkeys(("queued", "scheduled", "waiting", "none"), IGNORE),
+}
+KINDS = {"lifecycle": TRANSITIONS, "status": STATUSES}
+
+_LIKELY = (  # words that are proposed, and never taken, for starts, failures and so on
+    (START, ("beg", "anf", "gest", "déb", "deb", "com", "ini", "start", "run", "lauf", "open", "offen", "en c")),
+    (FAIL, ("fail", "fehl", "err", "reject", "abgel", "éch", "ech", "fall", "nok", "ko", "refus", "den", "break")),
+    (CANCEL, ("canc", "abbr", "stor", "annul", "skip", "abort", "with", "zur")),
+    (IGNORE, ("sched", "plan", "assign", "zug", "wait", "wart", "pend", "queue", "susp", "res")),
+)
+_MAYBE_MISSING = frozenset(
+    ("?", "-", "--", "n/a", "na", "nan", "nat", "none", "null", "(null)", "<na>", "#n/a", "#null!", "\\n", "nil")
+)
+
+
+def plain(word: str) -> str:
+    """Reduce a word or a column's name to what counts when it is compared."""
+    return re.sub(r"[\W_]", "", word.lower())
+
+
+class Words:
+    """
+    What the words of one column mean.
+
+    Args:
+        kind: `lifecycle` or `status`.
+        told: The words that the caller explains.
+        sample: Words of the column, to propose all that are unknown at once.
+
+    Attributes:
+        unseen: Those of `told` that have not occurred.
+
+    Raises:
+        EventLogError: A meaning is none.
+    """
+
+    def __init__(self, kind: str, told: Mapping[str, str], sample: Iterable[str] = ()) -> None:
+        for word, meaning in told.items():
+            if meaning not in MEANINGS:
+                raise EventLogError(f"{word!r} cannot mean {meaning!r}. Meanings are {', '.join(MEANINGS)}.")
+        self._kind, self._told, self._sample = kind, told, sample
+        self._meanings = KINDS[kind] | {plain(word): meaning for word, meaning in told.items()}
+        self.unseen = set(told)
+
+    def meaning(self, word: str) -> str:
+        """
+        Say what a word means.
+
+        Raises:
+            UnreadableError: Nobody knows.
+        """
+        if self.unseen:
+            self.unseen -= {each for each in self.unseen if plain(each) == plain(word)}
+        found = self._meanings.get(plain(word))
+        if found is None:
+            unknown = [each for each in dict.fromkeys([word, *self._sample]) if plain(each) not in self._meanings]
+            no_column = " To take every row for a completion, lifecycle is ''." if self._kind == "lifecycle" else ""
+            raise UnreadableError(
+                f"is unknown. It may mean {', '.join(MEANINGS[:-1])} or {MEANINGS[-1]}.{no_column}",
+                {"meanings": {**self._told, **{each: _likely(plain(each)) for each in unknown}}},
+            )
+        return found
+
+
+def _likely(word: str) -> str:
+    return next((meaning for meaning, beginnings in _LIKELY if word.startswith(beginnings)), COMPLETE)
+
+
+def maybe_missing(value: str) -> bool:
+    """Say whether a value is a word that often stands for a missing one."""
+    return value.lower() in _MAYBE_MISSING
+
+
+def missing_words(values: Iterable[str]) -> list[str]:
+    """Name the words among values that often stand for missing ones, each once."""
+    return list(dict.fromkeys(filter(maybe_missing, values)))

@@ -1,0 +1,149 @@
+"""
+Propose the options with which a file may be loaded, from its header and its first records.
+
+A proposal is for a person to read before it is typed, so it may be bolder than a guess: it goes by names in a few
+languages, by what looks like a time, and by what repeats.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asyncdb_nb.workflows.meanings import maybe_missing, missing_words
+from asyncdb_nb.workflows.timeforms import ISO, forms_of
+
+Names = str | Sequence[str]
+
+_WORDS = {  # the best first
+    "case": ("case|trace|fall", "ticket|order|incident|vorgang|dossier|auftrag|request|run|invoice", "id|nr|no|number"),
+    "activity": ("activit|aktivit|actividad", "task|step|event|action|schritt|operation|job", "status|state|name|what"),
+}
+_START = re.compile("start|begin|begun|began|anfang|début|debut|inici|inizio", re.IGNORECASE)
+_END = re.compile("end|complet|finish|done|stop|close|resolve|fertig|fin$|hasta", re.IGNORECASE)
+_TIMELIKE = re.compile(
+    r"time|date|stamp|zeit|uhr|datum|tag|fecha|hora|heure|epoch|when|(_|\b)(at|ts|dt)$", re.IGNORECASE
+)
+_CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp][Mm])?|\d{6}")
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    values: list[str]  # without missing ones
+
+    @property
+    def timelike(self) -> bool:
+        """Whether it may hold times: numbers do only under a name that says so."""
+        named = bool(_TIMELIKE.search(self.name) or _START.search(self.name) or _END.search(self.name))
+        return bool(self.values) and (named or not all(value.isdigit() for value in self.values))
+
+    @property
+    def has_times(self) -> bool:
+        return self.timelike and bool(forms_of(self.values))
+
+    @property
+    def has_clocks(self) -> bool:
+        return self.timelike and all(map(_CLOCK.fullmatch, self.values))
+
+    def score(self, role: str) -> int:
+        """How likely it is the case or the activity, by its name and by whether it repeats."""
+        words = _WORDS[role]
+        by_name = next((3 * (len(words) - n) for n, word in enumerate(words) if re.search(word, self.name.lower())), 0)
+        return by_name + 2 * (1 < len(set(self.values)) < len(self.values))
+
+
+def propose(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    named: Mapping[str, Names | None],
+    form: str | None = None,
+    missing: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """
+    Propose options of `load_event_log`.
+
+    Args:
+        header: The names of the columns.
+        rows: The first records, as wide as the header.
+        named: The columns that are known, by role.
+        form: The format of times that the caller told, or None.
+        missing: The words for missing values that the caller told, or None.
+
+    Returns:
+        The columns for case, activity, timestamp and start, as far as they are not known and there are any;
+        `timestamp_format` and `missing` where these columns, or the known ones, need them.
+    """
+    known = {role: [names] if isinstance(names, str) else list(names) for role, names in named.items() if names}
+    taken = {name for names in known.values() for name in names}
+    columns = {
+        name: _Column(name, _present((row[at].strip() for row in rows), missing))
+        for at, name in enumerate(header)
+        if name and header.count(name) == 1
+    }
+    free = [column for column in columns.values() if column.name not in taken]
+    times = _times(free)
+    chosen = _ends(times, named)
+    rest = [column for column in free if not any(column.name in names for names in times)]
+    for role in _WORDS:
+        if named.get(role) is None and rest:
+            best = max(rest, key=lambda column: column.score(role))
+            rest.remove(best)
+            chosen[role] = [best.name]
+    options: dict[str, Any] = {
+        role: chosen[role][0] if len(chosen[role]) == 1 else chosen[role]
+        for role in ("case", "activity", "timestamp", "start")
+        if role in chosen
+    }
+    used = known | chosen
+    forms = _forms(header, rows, [used[role] for role in ("timestamp", "start") if role in used], missing)
+    if form is None and forms and forms[0] != ISO:
+        options["timestamp_format"] = forms[0]
+    positions = [at for at, name in enumerate(header) if any(name in names for names in used.values())]
+    words = missing_words(row[at].strip() for row in rows for at in positions)
+    if missing is None and words:
+        options["missing"] = words
+    return options
+
+
+def _forms(
+    header: Sequence[str], rows: Sequence[Sequence[str]], times: Iterable[list[str]], missing: Collection[str] | None
+) -> list[str]:
+    """Name the forms that the times of a file have; of the parts of each time, it has to have all."""
+    values = []
+    for names in times:
+        positions = [header.index(name) for name in names if name in header]
+        parts = ([row[at].strip() for at in positions] for row in rows)
+        values += [" ".join(part) for part in parts if len(_present(part, missing)) == len(part)]
+    return forms_of(values)
+
+
+def _times(columns: Sequence[_Column]) -> list[list[str]]:
+    """Name the columns of each kind of time that there is."""
+    clocks = [column for column in columns if column.has_clocks]
+    times = [column for column in columns if column.has_times and column not in clocks]
+    if not clocks:
+        return [[column.name] for column in times]
+    dates = [column for column in times if not any(":" in value for value in column.values)]
+    return [[date.name, clock.name] for date, clock in zip(dates, clocks, strict=False)]
+
+
+def _ends(times: list[list[str]], named: Mapping[str, Names | None]) -> dict[str, list[str]]:
+    """Choose the columns of the completion, and of the start."""
+    starts = [names for names in times if _START.search(names[0])]
+    others = [names for names in times if names not in starts] or starts
+    ends = [names for names in others if _END.search(names[0])] or others[-1:]
+    chosen = {}
+    if ends and named.get("timestamp") is None:
+        chosen["timestamp"] = ends[0]
+    if starts and starts[0] not in ends and named.get("start") is None:
+        chosen["start"] = starts[0]
+    return chosen
+
+
+def _present(values: Iterable[str], missing: Collection[str] | None) -> list[str]:
+    if missing is None:
+        return [value for value in values if value and not maybe_missing(value)]
+    return [value for value in values if value and value not in missing]

@@ -1,0 +1,106 @@
+"""Find in which forms a column of times may be written, so that an error can propose what to type."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from asyncdb_nb.workflows.times import iso_time
+from asyncdb_nb.workflows.unreadable import UnreadableError
+
+ISO = ""
+
+_DATES = (
+    (r"\d{1,2}\.\d{1,2}\.\d{4}", ("%d.%m.%Y",)),
+    (r"\d{1,2}\.\d{1,2}\.\d{2}", ("%d.%m.%y",)),
+    (r"\d{1,2}([/-])\d{1,2}\1\d{4}", ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y")),
+    (r"\d{1,2}([/-])\d{1,2}\1\d{2}", ("%d{0}%m{0}%y", "%m{0}%d{0}%y", "%y{0}%m{0}%d")),
+    (r"\d{4}([./-])\d{1,2}\1\d{1,2}", ("%Y{0}%m{0}%d",)),
+    (r"\d{8}", ("%Y%m%d",)),
+    (r"\d{1,2}([ /-])[A-Za-z]{3}\1\d{4}", ("%d{0}%b{0}%Y",)),
+    (r"\d{1,2}([ /-])[A-Za-z]{3}\1\d{2}", ("%d{0}%b{0}%y",)),
+    (r"\d{1,2}(\.? )[A-Za-z]{4,} \d{4}", ("%d{0}%B %Y",)),
+    (r"[A-Za-z]{3} \d{1,2}(,?) \d{4}", ("%b %d{0} %Y",)),
+    (r"[A-Za-z]{4,} \d{1,2}(,?) \d{4}", ("%B %d{0} %Y",)),
+    (r"[A-Z][a-z]{2}, \d{1,2} [A-Za-z]{3} \d{4}", ("%a, %d %b %Y",)),
+)
+_TIME = re.compile(
+    r"(?P<between> |T|, |:)(?P<hour>\d{1,2})(?::\d\d(?P<seconds>:\d\d)?|(?P<compact>\d{4}))"
+    r"(?P<point>[.,])?(?(point)\d{1,6})"
+    r"(?P<noon> ?[AaPp][Mm])?(?P<zone> ?(?:[+-]\d\d:?\d\d|(?:UTC|GMT)$|[A-Z]\w+/[\w/+-]+$))?"
+)
+_COMPACT = {10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 17: "%Y%m%d%H%M%S%f"}
+_EPOCHS = {10: "epoch_s", 13: "epoch_ms", 16: "epoch_us", 19: "epoch_ns"}
+_FIRST = 20  # values whose forms are tried on the others
+_NUMBER = re.compile(r"(\d+)(\.\d+)?")
+
+
+def forms_of(values: Iterable[str]) -> list[str]:
+    """
+    Name the forms that most of the values have.
+
+    Args:
+        values: Times as they are written, without missing ones.
+
+    Returns:
+        `ISO` alone where that fits best; else formats of strptime and names of epochs, two or more where nothing in the
+        values tells them apart; nothing where none fits half of them.
+    """
+    distinct = list(dict.fromkeys(values))
+    candidates = dict.fromkeys(form for value in distinct[:_FIRST] for form in _candidates(value))
+    fitting = {form: sum(_fits(value, form) for value in distinct) for form in (ISO, *candidates)}
+    most = max(fitting.values())
+    best = [form for form, count in fitting.items() if count == most > 0 and 2 * count >= len(distinct)]
+    return [ISO] if ISO in best else best
+
+
+def _candidates(value: str) -> Iterator[str]:
+    if number := _NUMBER.fullmatch(value):
+        digits = len(number[1])
+        yield from (forms[digits] for forms in (_EPOCHS, _COMPACT) if digits in forms)
+    for pattern, forms in _DATES:
+        if date := re.match(rf"{pattern}(?!\d)", value):
+            time = _time_form(value[date.end() :])
+            if time is not None:
+                yield from (form.format(*date.groups()) + time for form in forms)
+
+
+def _time_form(rest: str) -> str | None:
+    """The form of what comes after a date; None where that is no time."""
+    if not rest:
+        return ""
+    found = _TIME.fullmatch(rest)
+    if found is None:
+        return None
+    noon, zone = found["noon"] or "", found["zone"] or ""
+    hour = "%I" if noon else "%H"
+    clock = f"{hour}%M%S" if found["compact"] else f"{hour}:%M:%S" if found["seconds"] else f"{hour}:%M"
+    fraction = f"{found['point']}%f" if found["point"] else ""
+    spaced_noon = noon and noon[:-2] + "%p"
+    spaced_zone = zone and zone[: zone.startswith(" ")] + ("%z" if zone.strip()[0] in "+-" else "%Z")
+    return f"{found['between']}{clock}{fraction}{spaced_noon}{spaced_zone}"
+
+
+def _fits(value: str, form: str) -> bool:
+    if form == ISO:
+        return _is_iso(value)
+    if form in _EPOCHS.values():
+        number = _NUMBER.fullmatch(value)
+        return bool(number) and _EPOCHS.get(len(number[1])) == form
+    if form in _COMPACT.values() and _COMPACT.get(len(value)) != form:
+        return False
+    if form.endswith("%Z"):
+        zone = re.search(r" ?[A-Z][\w/+-]*$", value)
+        value, form = value[: zone.start()] if zone else "", form.removesuffix("%Z").rstrip()
+    try:
+        return bool(datetime.strptime(re.sub(r"\b24(:?00(:?00)?)$", r"00\1", value), form))
+    except ValueError:
+        return False
+
+
+def _is_iso(value: str) -> bool:
+    try:
+        return bool(iso_time(value))
+    except (ValueError, UnreadableError):
+        return False
