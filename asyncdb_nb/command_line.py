@@ -25,8 +25,11 @@ def command(*words: str, options: Mapping[str, Any] | None = None) -> str:
         options: By name, with underscores or hyphens: text, True for a switch, several values for an option that is
             given again, pairs for one that takes `name=value`; None, False and nothing at all are left out.
     """
-    written = (word for name, value in (options or {}).items() for word in _option(name.replace("_", "-"), value))
-    return " ".join([as_typed(), *map(quote, words), *written])
+    written = [word for name, value in (options or {}).items() for word in _option(name.replace("_", "-"), value)]
+    subcommand, *rest = map(quote, words)
+    if any(word.startswith("-") for word in words):
+        return " ".join([as_typed(), subcommand, *written, "--", *rest])
+    return " ".join([as_typed(), subcommand, *rest, *written])
 
 
 def shown(url: str) -> str:

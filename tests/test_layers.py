@@ -33,7 +33,7 @@ bridge
 server.guard server.directory server.programs server.cluster server
 workflows.models workflows.catalogue workflows.simulation workflows.bulk workflows.generator
 workflows.fileformats workflows.textfile workflows.csvfile workflows.unreadable workflows.decimals workflows.times
-workflows.timeforms workflows.meanings workflows.columns workflows.proposal workflows.badrows workflows.events
+workflows.timeforms workflows.meanings workflows.proposal workflows.columns workflows.badrows workflows.events
 workflows.assembly workflows.logschemas workflows.eventlog workflows.unloading
 workflows.questions workflows.repository workflows
 recording listening palette lanes timeline

@@ -9,12 +9,15 @@ matter. Two candidates for one role are a question, not a guess.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from asyncdb_nb.errors import EventLogError
 from asyncdb_nb.workflows.meanings import plain
+from asyncdb_nb.workflows.proposal import NOTHING, Proposal
+from asyncdb_nb.workflows.unreadable import cut
 
 ROLES = ("case", "activity", "timestamp", "resource", "start", "lifecycle", "status", "cost")
 REQUIRED = ("case", "activity", "timestamp")
@@ -79,7 +82,7 @@ def find_columns(
     header: Sequence[str],
     named: Mapping[str, str | Sequence[str] | None],
     attributes: Iterable[str] = (),
-    proposal: Mapping[str, Any] | None = None,
+    proposal: Proposal = NOTHING,
 ) -> Columns:
     """
     Match a header with the roles.
@@ -88,7 +91,7 @@ def find_columns(
         header: The names in the first row of the file.
         named: The column of each role, where the caller named it; "" where an optional role is to have none.
         attributes: Columns to be kept as they are.
-        proposal: The options to propose where a required column cannot be guessed.
+        proposal: What to propose where a required column cannot be guessed.
 
     Raises:
         EventLogError: A named column is not there, a required one cannot be guessed, or a name occurs twice.
@@ -101,7 +104,7 @@ def find_columns(
                 found[role] = (position,)
     missing = [role for role in REQUIRED if role not in found]
     if missing:
-        _refuse_missing(header, missing[0], named, proposal or {})
+        _refuse_missing(header, missing[0], named, proposal)
     single: dict[str, Any] = {role: found.get(role, (None,))[0] for role in ROLES if role not in IN_TWO}
     kept = tuple((name, _named(header, "attributes", name)) for name in attributes)
     return Columns(
@@ -109,18 +112,15 @@ def find_columns(
     )
 
 
-def _refuse_missing(
-    header: Sequence[str], role: str, named: Mapping[str, Any], proposal: Mapping[str, Any]
-) -> NoReturn:
+def _refuse_missing(header: Sequence[str], role: str, named: Mapping[str, Any], proposal: Proposal) -> NoReturn:
     if named.get(role) is not None:
-        raise EventLogError(f"An event log needs a column for {role}, and '' is none. {_listed(header)}", proposal)
+        problem = f"An event log needs a column for {role}, and '' is none. {_listed(header)}"
+        raise EventLogError(problem, proposal.options)
     if len(header) == 1:
-        raise EventLogError(
-            f"The header is one column, {header[0][:200]!r}, and an event log needs three. "
-            "If another character stands between its fields, name that:",
-            {"delimiter": next((mark for mark in header[0] if not mark.isalnum()), ";")},
-        )
-    raise EventLogError(f"No column is known to be the {role}. {_listed(header)}", proposal)
+        marks = re.findall(r"[^\w \-.]", header[0])
+        problem = f"The header is one column, {cut(header[0])}, and an event log needs three."
+        raise EventLogError(f"{problem} Is another mark between its fields?", {"delimiter": marks[0]} if marks else {})
+    raise EventLogError(f"No column is known to be the {role}. {_listed(header)}{proposal.remark}", proposal.options)
 
 
 def _all_named(header: Sequence[str], role: str, names: str | Sequence[str]) -> tuple[int, ...]:

@@ -105,8 +105,7 @@ class CSVFile:
             where = f"has no header in line {self._text.line}" if self._text.line else "is empty"
             raise EventLogError(f"{name} {where}.")
         if self._faults:
-            line, fault = self._faults.popitem()
-            raise self._malformed(line, fault)
+            raise self._malformed(*self._faults.popitem(), first)
         self.delimiter = delimiter or _delimiter(first)
         self._records = self._read(chain([first], lines), self._text.line)
         header = next(self._records)
@@ -166,15 +165,16 @@ class CSVFile:
         faults = [self._faults.pop(line) for line in range(record.line, next_line) if line in self._faults]
         return record._replace(fault=faults[0]) if faults else record
 
-    def _malformed(self, line: int, fault: str) -> MalformedRowError:
-        return MalformedRowError(self.path.name, line, fault, remedy_for(fault))
+    def _malformed(self, line: int, fault: str, text: str = "") -> MalformedRowError:
+        remedy = remedy_for(fault)
+        if "NUL" in fault:  # in a header: UTF-16 without a byte order mark
+            remedy = {"encoding": "utf-16-be" if text.startswith("\0") else "utf-16-le"}
+        return MalformedRowError(self.path.name, line, fault, remedy)
 
 
 def remedy_for(fault: str) -> dict[str, str]:
     """What to type where the bytes of a line are at fault."""
-    if " is not utf-8" in fault:
-        return {"encoding": "cp1252"}
-    return {"encoding": "utf-16-le"} if "NUL" in fault else {}
+    return {"encoding": "cp1252"} if " is not utf-8" in fault else {}
 
 
 def _delimiter(first: str) -> str:

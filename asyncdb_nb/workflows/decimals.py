@@ -54,6 +54,7 @@ class Decimals:
         if thousands is None and decimal is not None:
             self._grouping += _OTHER[decimal]
         self._decimal = decimal or _OTHER.get(thousands or "")
+        self._told = self._decimal is not None
         self._pattern = self._compiled()
 
     def learn(self, value: str) -> None:
@@ -94,11 +95,15 @@ class Decimals:
             mark = found[1]
             return UnreadableError(
                 f"may be {body.replace(mark, '.')} or {body.replace(mark, '')}, and no number before it shows which. "
-                f"Tell the mark before the decimals: {mark!r} if it is the former, {_OTHER[mark]!r} if the latter.",
+                f"Tell what stands before the decimals: {mark!r} if it is the former, {_OTHER[mark]!r} if the latter.",
                 {"decimal": mark},
             )
-        if self._decimal and (found or _shown(body)):
-            return UnreadableError(f"does not go with the decimal mark {self._decimal!r}.", {"decimal": self._decimal})
+        if found and not self._told:
+            whole = body.replace(found[1], "")
+            reason = f"may be {whole}, as {self._decimal!r} stands before the decimals elsewhere. If so:"
+            return UnreadableError(reason, {"decimal": self._decimal})
+        if self._decimal and _shown(body):
+            return UnreadableError(f"does not go with the decimal mark {self._decimal!r} of the others.")
         return UnreadableError("is not a number such as 12.50.")
 
 

@@ -195,10 +195,9 @@ async def load_event_log(
                     await _check_seen(connection, parser)
                     bar.set_postfix_str("now making runs and tasks of the events")
                     await assemble(connection, quoted(schema), workflow_id, paired=columns.paired)
-                found = await _loaded(connection, schema, workflow_id)
-    return EventLog(
-        name, schema, *found[:2], events, *found[2:], columns.named(file.header), aside.count if aside else 0
-    )
+                cases, tasks, first, last = await _loaded(connection, schema, workflow_id)
+    found = columns.named(file.header)
+    return EventLog(name, schema, cases, tasks, events, first, last, found, aside.count if aside else 0)
 
 
 def _stem(path: Path) -> str:

@@ -19,7 +19,7 @@ from asyncdb_nb.workflows.columns import Columns
 from asyncdb_nb.workflows.csvfile import Record, remedy_for
 from asyncdb_nb.workflows.decimals import Decimals
 from asyncdb_nb.workflows.meanings import ABORT, COMPLETE, FAIL, IGNORE, START, Words, maybe_missing
-from asyncdb_nb.workflows.timeforms import ISO, forms_of
+from asyncdb_nb.workflows.timeforms import ISO, choice, forms_of
 from asyncdb_nb.workflows.times import Times
 from asyncdb_nb.workflows.unreadable import UnreadableError, cut
 
@@ -223,15 +223,14 @@ class Parser:
 
     def _other_form(self, parts: Sequence[str]) -> tuple[str, dict[str, Any]]:
         """Propose what may help where something is no time: a word for missing values, or another form of times."""
-        if self._reading.missing is None and any(map(maybe_missing, parts)):
+        if self._reading.missing is None and self._columns.start and any(map(maybe_missing, parts)):
             return " If it stands for a missing value:", {"missing": self._missing_words(*parts)}
         columns = [positions for positions in (self._columns.timestamp, self._columns.start) if positions]
         sampled = ([row[position].strip() for position in positions] for row in self._rows for positions in columns)
         forms = forms_of(" ".join(each) for each in sampled if self._missing.isdisjoint(each))
         if not forms or {ISO, self._reading.times.form} & set(forms):
             return "", {}
-        several = f" It may be any of {', '.join(map(repr, forms))}: choose." if len(forms) > 1 else ""
-        return several, {"timestamp_format": forms[0]}
+        return choice(forms), {"timestamp_format": forms[0]}
 
     def _missing_words(self, *words: str) -> list[str]:
         """Name the words that may stand for missing values, in all columns that count, and these."""

@@ -36,7 +36,8 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, dialect
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.schema import CreateSchema, DropSchema
@@ -52,7 +53,7 @@ _COMMENT = f"""
 select pg_catalog.obj_description(oid, 'pg_namespace') from pg_catalog.pg_namespace
 where nspname {EQ} cast(:schema as pg_catalog.name)
 """  # noqa: S608  constants
-_PREPARER = dialect().identifier_preparer
+_PREPARER = PGDialect().identifier_preparer  # type: ignore[no-untyped-call]
 _SETUP_LOCK = 6_017_733_205  # any number, the same in every process: two kernels that start together take turns
 
 

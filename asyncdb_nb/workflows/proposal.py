@@ -10,22 +10,31 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import permutations
+from typing import Any, NamedTuple
 
-from asyncdb_nb.workflows.meanings import maybe_missing, missing_words
-from asyncdb_nb.workflows.timeforms import ISO, forms_of
+from asyncdb_nb.workflows.meanings import CANCEL, FAIL, STATUSES, maybe_missing, missing_words, plain
+from asyncdb_nb.workflows.timeforms import ISO, choice, forms_of
+
+_NUMBERED = "(id|nr|no|number|nummer|key)$"
 
 Names = str | Sequence[str]
 
 _WORDS = {  # the best first
-    "case": ("case|trace|fall", "ticket|order|incident|vorgang|dossier|auftrag|request|run|invoice", "id|nr|no|number"),
-    "activity": ("activit|aktivit|actividad", "task|step|event|action|schritt|operation|job", "status|state|name|what"),
+    "case": ("case|trace|fall", "ticket|order|incident|vorgang|dossier|auftrag|request|run|invoice", _NUMBERED),
+    "activity": (
+        "activit|aktivit|actividad",
+        "task|step|event|action|schritt|vorgang|operation|job",
+        "status|state|name|what",
+    ),
 }
+_STATUS = re.compile("status|state$|conclusion|result|outcome", re.IGNORECASE)
 _START = re.compile("start|begin|begun|began|anfang|début|debut|inici|inizio", re.IGNORECASE)
 _END = re.compile("end|complet|finish|done|stop|close|resolve|fertig|fin$|hasta", re.IGNORECASE)
 _TIMELIKE = re.compile(
     r"time|date|stamp|zeit|uhr|datum|tag|fecha|hora|heure|epoch|when|(_|\b)(at|ts|dt)$", re.IGNORECASE
 )
+_MOST = 40  # columns that are considered
 _CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp][Mm])?|\d{6}")
 
 
@@ -33,6 +42,12 @@ _CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp][Mm])?|\d{6}")
 class _Column:
     name: str
     values: list[str]  # without missing ones
+
+    @property
+    def has_statuses(self) -> bool:
+        """Whether it tells what became of tasks, in words that are known, and tells more than that they ended."""
+        meanings = {STATUSES.get(plain(value)) for value in self.values}
+        return bool(_STATUS.search(self.name)) and bool({FAIL, CANCEL} & meanings) and None not in meanings
 
     @property
     def timelike(self) -> bool:
@@ -51,8 +66,26 @@ class _Column:
     def score(self, role: str) -> int:
         """How likely it is the case or the activity, by its name and by whether it repeats."""
         words = _WORDS[role]
+        if role == "case" and _STATUS.search(self.name):
+            return 0
         by_name = next((3 * (len(words) - n) for n, word in enumerate(words) if re.search(word, self.name.lower())), 0)
-        return by_name + 2 * (1 < len(set(self.values)) < len(self.values))
+        return by_name + 3 * (1 < len(set(self.values)) < len(self.values))
+
+
+class Proposal(NamedTuple):
+    """
+    What may be typed.
+
+    Attributes:
+        options: Options of `load_event_log`.
+        remark: What a person has to decide about them, as a sentence after another; or nothing.
+    """
+
+    options: dict[str, Any]
+    remark: str = ""
+
+
+NOTHING = Proposal({})
 
 
 def propose(
@@ -61,7 +94,7 @@ def propose(
     named: Mapping[str, Names | None],
     form: str | None = None,
     missing: Collection[str] | None = None,
-) -> dict[str, Any]:
+) -> Proposal:
     """
     Propose options of `load_event_log`.
 
@@ -73,7 +106,7 @@ def propose(
         missing: The words for missing values that the caller told, or None.
 
     Returns:
-        The columns for case, activity, timestamp and start, as far as they are not known and there are any;
+        The columns for case, activity, timestamp, start and status, as far as they are not known and there are any;
         `timestamp_format` and `missing` where these columns, or the known ones, need them.
     """
     known = {role: [names] if isinstance(names, str) else list(names) for role, names in named.items() if names}
@@ -87,14 +120,13 @@ def propose(
     times = _times(free)
     chosen = _ends(times, named)
     rest = [column for column in free if not any(column.name in names for names in times)]
-    for role in _WORDS:
-        if named.get(role) is None and rest:
-            best = max(rest, key=lambda column: column.score(role))
-            rest.remove(best)
-            chosen[role] = [best.name]
+    if named.get("status") is None and (statuses := [column for column in rest if column.has_statuses]):
+        rest.remove(statuses[0])
+        chosen["status"] = [statuses[0].name]
+    chosen |= _case_and_activity(rest, [role for role in _WORDS if named.get(role) is None])
     options: dict[str, Any] = {
         role: chosen[role][0] if len(chosen[role]) == 1 else chosen[role]
-        for role in ("case", "activity", "timestamp", "start")
+        for role in ("case", "activity", "timestamp", "start", "status")
         if role in chosen
     }
     used = known | chosen
@@ -105,7 +137,14 @@ def propose(
     words = missing_words(row[at].strip() for row in rows for at in positions)
     if missing is None and words:
         options["missing"] = words
-    return options
+    return Proposal(options, choice(forms) if form is None else "")
+
+
+def _case_and_activity(columns: Sequence[_Column], roles: Sequence[str]) -> dict[str, list[str]]:
+    """Choose a column for each of these roles, so that all of them together fit best."""
+    ways = permutations(columns[:_MOST], min(len(roles), len(columns)))
+    best = max(ways, key=lambda way: sum(column.score(role) for column, role in zip(way, roles, strict=False)))
+    return {role: [column.name] for role, column in zip(roles, best, strict=False)}
 
 
 def _forms(

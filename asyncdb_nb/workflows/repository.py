@@ -58,8 +58,8 @@ class WorkflowRepository(Repository[Workflow]):
     def _entity(self) -> type[Workflow]:
         if self.schema != SCHEMA:
             raise ValueError(
-                f"This repository asks the schema {self.schema!r}, and a session knows the entities of one schema. Ask for "
-                "frames, or open a session over that one: session_scope(db.engine.execution_options("
+                f"This repository asks the schema {self.schema!r}, and a session knows the entities of one schema. Ask "
+                "for frames, or open a session over that one: session_scope(db.engine.execution_options("
                 f"schema_translate_map={{{SCHEMA!r}: {self.schema!r}}}))."
             )
         return self.model

@@ -94,7 +94,8 @@ class TextFile:
         rest = b""
         for chunk in self._chunks():
             lines = (rest + chunk).splitlines(keepends=True)
-            rest = lines.pop() if lines else b""  # it may go on in the next chunk, as may CR LF
+            goes_on = bool(lines) and not lines[-1].endswith(b"\n")  # in the next chunk, as may CR LF
+            rest = lines.pop() if goes_on else b""
             yield from lines
             if len(rest) >= _LONGEST_LINE:
                 yield rest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from asyncdb_nb.workflows.times import iso_time
@@ -55,6 +55,11 @@ def forms_of(values: Iterable[str]) -> list[str]:
     return [ISO] if ISO in best else best
 
 
+def choice(forms: Sequence[str]) -> str:
+    """Say, after a sentence, that several forms fit; nothing where one does."""
+    return f" The times may be of the form {' or '.join(map(repr, forms))}: choose." if len(forms) > 1 else ""
+
+
 def _candidates(value: str) -> Iterator[str]:
     if number := _NUMBER.fullmatch(value):
         digits = len(number[1])
@@ -87,7 +92,7 @@ def _fits(value: str, form: str) -> bool:
         return _is_iso(value)
     if form in _EPOCHS.values():
         number = _NUMBER.fullmatch(value)
-        return bool(number) and _EPOCHS.get(len(number[1])) == form
+        return number is not None and _EPOCHS.get(len(number[1])) == form
     if form in _COMPACT.values() and _COMPACT.get(len(value)) != form:
         return False
     if form.endswith("%Z"):

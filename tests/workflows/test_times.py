@@ -1,0 +1,124 @@
+"""Times of event logs: each has one meaning, or is refused with what to type."""
+
+from __future__ import annotations
+
+import pytest
+
+from asyncdb_nb import EventLogError
+from asyncdb_nb.workflows.timeforms import ISO, forms_of
+from asyncdb_nb.workflows.times import Times
+from asyncdb_nb.workflows.unreadable import UnreadableError
+
+BERLIN = {"zone": "Europe/Berlin"}
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "utc"),
+    [
+        ("2024-03-01", {}, "2024-03-01 00:00:00"),
+        ("2024/03/01 09:30", {}, "2024-03-01 09:30:00"),
+        ("2024-03-01T09:30:15.123456789Z", {}, "2024-03-01 09:30:15.123456"),
+        ("2024-03-01 09:30:15,5", {}, "2024-03-01 09:30:15.500000"),
+        ("20240301 093015", {}, "2024-03-01 09:30:15"),
+        ("2024-03-01T09+01", {}, "2024-03-01 08:00:00"),
+        ("2024-03-01 09:30:00 +0100", {}, "2024-03-01 08:30:00"),
+        ("2024-03-01 09:30:00 UTC", BERLIN, "2024-03-01 09:30:00"),
+        ("2024-03-01t09:30:00z", BERLIN, "2024-03-01 09:30:00"),
+        ("2024-03-01 09:30 America/New_York", BERLIN, "2024-03-01 14:30:00"),
+        ("2024-03-01T09:30+01:00[Europe/Berlin]", {}, "2024-03-01 08:30:00"),
+        ("2024-02-29 24:00", {}, "2024-03-01 00:00:00"),
+        ("20240229 240000", {}, "2024-03-01 00:00:00"),
+        ("29.02.2024 24:00", {"form": "%d.%m.%Y %H:%M"}, "2024-03-01 00:00:00"),
+        ("1.3.24", {"form": "%d.%m.%y"}, "2024-03-01 00:00:00"),
+        ("3/1/2024 12:05 am", {"form": "%m/%d/%Y %I:%M %p"}, "2024-03-01 00:05:00"),
+        ("01.03.2024 09:30 UTC", {"form": "%d.%m.%Y %H:%M %Z", **BERLIN}, "2024-03-01 09:30:00"),
+        ("01.03.2024 09:30 Europe/Berlin", {"form": "%d.%m.%Y %H:%M %Z"}, "2024-03-01 08:30:00"),
+        ("1711123456", {"form": "epoch_s", **BERLIN}, "2024-03-22 16:04:16"),
+        ("1711123456.789", {"form": "epoch_s"}, "2024-03-22 16:04:16.789000"),
+        ("1711123456789", {"form": "epoch_ms"}, "2024-03-22 16:04:16.789000"),
+        ("1711123456789123456", {"form": "epoch_ns"}, "2024-03-22 16:04:16.789123"),
+        ("-1", {"form": "epoch_s"}, "1969-12-31 23:59:59"),
+        ("2024-07-01 09:30", BERLIN, "2024-07-01 07:30:00"),
+        ("2024-10-27 02:30", {**BERLIN, "ambiguous": "first"}, "2024-10-27 00:30:00"),
+        ("2024-10-27 02:30", {**BERLIN, "ambiguous": "second"}, "2024-10-27 01:30:00"),
+        ("2024-10-27 03:00", BERLIN, "2024-10-27 02:00:00"),
+        ("2024-03-31 02:30", {**BERLIN, "nonexistent": "forward"}, "2024-03-31 01:30:00"),
+        ("2024-10-27 02:30+02:00", BERLIN, "2024-10-27 00:30:00"),
+    ],
+)
+def test_a_time_is_the_moment_that_it_says(value: str, options: dict, utc: str) -> None:
+    assert str(Times(**options).read(value)) == f"{utc}+00:00"
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "reason", "remedy"),
+    [
+        ("1711081230000", {}, "is not a time in ISO 8601", {}),
+        ("1711121343012", {}, "is not a time in ISO 8601", {}),
+        ("2024-03-01x09:30", {}, "is not a time in ISO 8601", {}),
+        ("09:30", {}, "is not a time in ISO 8601", {}),
+        ("01.03.2024", {}, "is not a time in ISO 8601", {}),
+        ("45352.39", {}, "As Excel counts days", {}),
+        ("2023-02-29", {}, "does not exist: day is out of range", {}),
+        ("30.02.2024", {"form": "%d.%m.%Y"}, "does not exist: day is out of range", {}),
+        ("2024-03-01", {"form": "%d.%m.%Y"}, "is not of the format '%d.%m.%Y'", {}),
+        ("1711123456789", {"form": "epoch_s"}, "is before the year 1 or after 9999", {}),
+        ("1.7e9", {"form": "epoch_s"}, "is not of the format 'epoch_s'", {}),
+        ("0001-01-01T00:00+05:00", {}, "is before the year 1", {}),
+        ("01.03.2024 CET", {"form": "%d.%m.%Y %Z"}, "has the zone 'CET', which stands for different ones", {}),
+        ("2024-03-01 09:30 Mars/Base", {}, "has a zone that does not exist, 'Mars/Base'", {}),
+        ("2024-10-27 02:30", BERLIN, "comes twice in Europe/Berlin", {"ambiguous": "first"}),
+        ("2024-03-31 02:30", BERLIN, "does not exist in Europe/Berlin", {"nonexistent": "forward"}),
+    ],
+)
+def test_a_time_that_is_not_certain_is_refused(value: str, options: dict, reason: str, remedy: dict) -> None:
+    """Among them epoch times that `datetime.fromisoformat` reads as days of the year 1711."""
+    with pytest.raises(UnreadableError, match=reason) as caught:
+        Times(**options).read(value)
+
+    assert caught.value.options == remedy
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"form": "%H:%M"}, "does not tell the whole date"),
+        ({"form": "%Y-%m"}, "does not tell the whole date"),
+        ({"form": "%Y-%m-%d %Q"}, "'Q' is a bad directive"),
+        ({"form": "%Z %Y-%m-%d"}, "%Z, a zone's name, comes last"),
+        ({"zone": "Mars/Base"}, "no time zone 'Mars/Base'"),
+        ({"zone": "../etc"}, "no time zone"),
+        ({"ambiguous": "earliest"}, "ambiguous is 'raise' or 'first' or 'second', not 'earliest'"),
+        ({"nonexistent": "back"}, "nonexistent is 'raise' or 'forward', not 'back'"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_is_read(options: dict, message: str) -> None:
+    with pytest.raises(EventLogError, match=message):
+        Times(**options)
+
+
+@pytest.mark.parametrize(
+    ("values", "forms"),
+    [
+        (["2024-03-01", "2024-03-01T10:00Z"], [ISO]),
+        (["06.05.2024 09:30", "13.05.2024 10:00"], ["%d.%m.%Y %H:%M"]),
+        (["03/04/2024", "04/05/2024"], ["%d/%m/%Y", "%m/%d/%Y"]),
+        (["03/04/2024", "13/05/2024"], ["%d/%m/%Y"]),
+        (["03/04/2024", "03/14/2024"], ["%m/%d/%Y"]),
+        (["3/4/24 1:05 PM", "3/14/24 11:00 AM"], ["%m/%d/%y %I:%M %p"]),
+        (["24-03-01"], ["%d-%m-%y", "%y-%m-%d"]),
+        (["1711123456", "1711123457"], ["epoch_s"]),
+        (["1711123456789"], ["epoch_ms"]),
+        (["2024030109"], ["epoch_s", "%Y%m%d%H"]),
+        (["20240301093000"], ["%Y%m%d%H%M%S"]),
+        (["10/Oct/2000:13:55:36 -0700"], ["%d/%b/%Y:%H:%M:%S %z"]),
+        (["1 March 2024 10:00:00 UTC"], ["%d %B %Y %H:%M:%S %Z"]),
+        (["2024-3-1 9:05"], ["%Y-%m-%d %H:%M"]),
+        (["06.05.2024", "13.05.2024", "yesterday"], ["%d.%m.%Y"]),
+        (["yesterday", "today"], []),
+        ([], []),
+    ],
+)
+def test_the_form_of_times_is_found_to_be_proposed(values: list[str], forms: list[str]) -> None:
+    """All forms that fit most of the values: where nothing tells day from month, both."""
+    assert forms_of(values) == forms
