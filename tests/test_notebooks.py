@@ -86,7 +86,8 @@ def assert_nobody_is_connected(learner: dict[str, str], monkeypatch: pytest.Monk
 def load_three_logs(learner: dict[str, str], folder: Path) -> None:
     """With steps and days of the sample, and as names one before its schema, one after, and one of the lesson's."""
     for name in ("a log.csv", "zoll.csv", "permits.csv"):
-        rows = [f"{case},enrich,2024-01-{case % 28 + 1:02} 10:00,2024-01-{case % 28 + 1:02} 22:00" for case in range(900)]
+        days = [f"2024-01-{case % 28 + 1:02}" for case in range(900)]
+        rows = [f"{case},enrich,{day} 10:00,{day} 22:00" for case, day in enumerate(days)]
         (path := folder / name).write_text("\n".join(["case,activity,start_timestamp,timestamp", *rows]))
         command = [sys.executable, "-m", "asyncdb_nb.cli", "load", path, "--failed", "enrich", "--replace"]
         subprocess.run(command, env=learner, check=True, capture_output=True)
