@@ -255,7 +255,7 @@ async def our_schemas(connection: AsyncConnection) -> list[str]:
     found = await connection.scalars(
         text(
             "select nspname from pg_catalog.pg_namespace "
-            "where pg_catalog.obj_description(oid, 'pg_namespace') operator(pg_catalog.=) :mark order by nspname"
+            "where pg_catalog.obj_description(oid, 'pg_namespace') operator(pg_catalog.=) cast(:mark as pg_catalog.text) order by nspname"
         ),
         {"mark": _MARK},
     )

@@ -229,6 +229,6 @@ class WorkflowRepository(Repository[Workflow]):
 
         async def answer() -> pd.DataFrame:
             async with builtin_names(await self.session.connection()):
-                return await frame(self.session, question)
+                return await frame(self.session, self._directed(question))
 
         return Pending(answer, "frame(session, ...)")
