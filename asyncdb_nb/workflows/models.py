@@ -53,6 +53,10 @@ _COMMENT = f"""
 select pg_catalog.obj_description(oid, 'pg_namespace') from pg_catalog.pg_namespace
 where nspname {EQ} cast(:schema as pg_catalog.name)
 """  # noqa: S608  constants
+_SCHEMAS = f"""
+select nspname from pg_catalog.pg_namespace
+where pg_catalog.obj_description(oid, 'pg_namespace') {EQ} cast(:mark as pg_catalog.text) order by nspname
+"""  # noqa: S608  constants
 _PREPARER = PGDialect().identifier_preparer  # type: ignore[no-untyped-call]
 _SETUP_LOCK = 6_017_733_205  # any number, the same in every process: two kernels that start together take turns
 
@@ -252,13 +256,7 @@ async def drop_tables(connection: AsyncConnection, schema: str = SCHEMA) -> None
 
 async def our_schemas(connection: AsyncConnection) -> list[str]:
     """Name the schemas that hold these tables: the sample's, and those of event logs."""
-    found = await connection.scalars(
-        text(
-            "select nspname from pg_catalog.pg_namespace "
-            "where pg_catalog.obj_description(oid, 'pg_namespace') operator(pg_catalog.=) cast(:mark as pg_catalog.text) order by nspname"
-        ),
-        {"mark": _MARK},
-    )
+    found = await connection.scalars(text(_SCHEMAS), {"mark": _MARK})
     return list(found)
 
 
