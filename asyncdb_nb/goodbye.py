@@ -3,35 +3,31 @@ Open and close asyncpg connections so that no cancellation, however often it com
 
 PostgreSQL wants to be told: a running statement is ended by a CancelRequest, a connection by Terminate. asyncpg tells
 it, on the time of the task that was cancelled; cancel that task again (an anyio scope does so at every await) or let
-the loop end, and the server goes on with the statement and finds out later that nobody listens. Here both run in tasks
-of their own, which only their own deadline can cancel. Whoever waits for them can be cancelled as usual.
+the loop end, and the server goes on with the statement and finds out later that nobody listens. Here both run in
+shielded tasks. Whoever waits for them can be cancelled as usual.
 """
 
 from __future__ import annotations
 
 import asyncio
-import weakref
+import os
 from collections.abc import Coroutine
-from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import asyncpg
+from asyncpg.protocol import NO_TIMEOUT
 from sqlalchemy.exc import OperationalError
 
-from asyncdb_nb import loops
 from asyncdb_nb.commands import Commands
 from asyncdb_nb.keepalive import keep_alive
 from asyncdb_nb.pooler import is_pooled
+from asyncdb_nb.shielded import SECONDS, await_before_close, limit, start, wait_for, wait_to_the_end
+from asyncdb_nb.transfers import CopyOut, ExecuteMany, Transfer
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
-
-SECONDS = 2.0  # how long a goodbye may take, and a connect that nobody waits for any more
-
-T = TypeVar("T")
-
-_under_way: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, set[asyncio.Task[Any]]] = weakref.WeakKeyDictionary()
 
 
 async def connect(*args: Any, **options: Any) -> asyncpg.Connection:
@@ -46,50 +42,76 @@ async def connect(*args: Any, **options: Any) -> asyncpg.Connection:
     """
     options.setdefault("connection_class", Connection if "statement_cache_size" in options else _WaryConnection)
     await_before_close(asyncio.get_running_loop())
-    opening = _start(asyncpg.connect(*args, **options), "connect")
+    opening = start(asyncpg.connect(*args, **options), "connect")
     try:
-        return await _wait_for(opening)
+        return await wait_for(opening)
     except asyncio.CancelledError:
         opening.add_done_callback(_close_again)
-        _limit(opening)
+        limit(opening)
         raise
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]
     """An asyncpg connection whose goodbye cannot be cut off. `close()` takes two seconds at most, by default.
 
+    A BEGIN, COMMIT or ROLLBACK whose answer did not come closes it: nobody can know whether a transaction is open.
+
     Attributes:
         commands: What it sent in its transaction, and how the server answered COMMIT.
     """
 
-    __slots__ = ("_goodbye", "_home", "commands")
+    __slots__ = ("_cancel_deadline", "_cancelling", "_goodbye", "_home", "_leaving", "_transfer", "commands")
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *args: Any, **options: Any) -> None:
         self._home = asyncio.get_running_loop()
+        self._leaving = False  # a goodbye is about to begin
         self._goodbye: asyncio.Task[None] | None = None
+        self._cancelling: asyncio.Task[None] | None = None  # sends the last CancelRequest, and waits for its effect
+        self._cancel_deadline = 0.0
+        self._transfer: Transfer | None = None
         self.commands = Commands(protocol)
         super().__init__(protocol, transport, *args, **options)
         keep_alive(transport)
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
+        """Execute; close the connection when it is then unknown what transaction is open."""
+        try:
+            return str(await super().execute(query, *args, timeout=timeout))
+        except BaseException as error:
+            if _ends_in_doubt(query, error):
+                self.terminate()
+            raise
+
+    def is_closed(self) -> bool:
+        """Say whether it is closed, or saying goodbye."""
+        return self._leaving or bool(super().is_closed())
 
     async def close(self, *, timeout: float | None = None) -> None:
         """Cancel what is running, say Terminate, and wait for the server to hang up.
 
         Args:
-            timeout: Seconds; two when it is not given, after which the socket is closed.
+            timeout: Seconds, after which the socket is closed. When it is not given: two, or the connection's
+                `command_timeout` if that is less.
         """
         if self._goodbye is None and self.is_closed():
             await super().close(timeout=timeout)
         else:
-            await _wait_for(self._say_goodbye(timeout or SECONDS))
+            await wait_for(self._say_goodbye(self._patience() if timeout is None else timeout))
 
     def terminate(self) -> None:
-        """Close the connection without waiting. While its loop runs, a goodbye goes out first, in the background."""
-        if self._goodbye is not None and not self._goodbye.done():
+        """Close the connection without waiting. While its loop runs, a goodbye goes out first, in the background.
+
+        Not when a CancelRequest was refused, or is not answered in its time: asyncpg calls this then.
+        """
+        if self._cancel_has_failed():
+            self.abandon()
+        elif self._goodbye is not None and not self._goodbye.done():
             return
-        if self.is_closed() or asyncio._get_running_loop() is not self._home:
+        elif self.is_closed() or asyncio._get_running_loop() is not self._home:
             super().terminate()
         else:
-            self._say_goodbye(SECONDS)
+            self._say_goodbye(self._patience())
+            self._cleanup()  # an asyncpg pool can open another one in its place
 
     def abandon(self) -> None:
         """Close the socket without a word, because the server answers nothing any more."""
@@ -103,22 +125,77 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
 
     def _say_goodbye(self, seconds: float) -> asyncio.Task[None]:
         if self._goodbye is None:
-            self._goodbye = _start(super().close(timeout=seconds), "goodbye")
+            self._leaving = True
+            self._goodbye = start(self._close_gracefully(seconds), "goodbye")
         return self._goodbye
 
     def _get_unique_id(self, prefix: str) -> str:
         """Name a statement as no other process does: asyncpg's counters meet on a pooler's server connections."""
         return f"__asyncpg_{prefix}_{uuid4().hex}__"
 
+    async def _close_gracefully(self, seconds: float) -> None:
+        if self._transfer is not None:
+            await self._transfer.stop()
+        self._leaving = False  # from here on asyncpg says that it is closed, and so it does not close twice
+        await super().close(timeout=seconds)
+
+    def _patience(self) -> float:
+        """Give the seconds that a goodbye may take."""
+        return min(self._config.command_timeout or SECONDS, SECONDS)
+
+    def _cancel_has_failed(self) -> bool:
+        if self._protocol is None or not self._protocol._is_cancelling():
+            return False
+        return asyncio.current_task() is self._cancelling or self._home.time() >= self._cancel_deadline
+
     def _cancel_current_command(self, *waiters: Any) -> None:
-        """Send a CancelRequest in a task that nobody can cancel. Should asyncpg rename this, it sends its own way."""
-        loop = asyncio.get_running_loop()
-        factory = loop.get_task_factory()
-        loop.set_task_factory(lambda _, coroutine, **__: _limit(_start(coroutine, "cancel request")))
+        """Send a CancelRequest in a shielded task."""
+        self._cancel_deadline = self._home.time() + self._patience()
+        self._cancelling = limit(start(self._cancel(*waiters), "cancel request"))
+        self._cancellations.add(self._cancelling)
+
+    async def _copy_out(self, copy_stmt: str, output: Any, timeout: Any) -> str:
+        if isinstance(output, str | bytes | os.PathLike):
+            with await self._loop.run_in_executor(None, open, output, "wb") as file:
+                return await self._copy_out(copy_stmt, file, timeout)
+        if hasattr(output, "write"):
+            output = partial(self._loop.run_in_executor, None, output.write)
+        if not callable(output):
+            return await super()._copy_out(copy_stmt, output, timeout)  # type: ignore[no-any-return]  # which says so
+        copy = super()._copy_out
+        self._transfer = transfer = CopyOut(self, output)
         try:
-            super()._cancel_current_command(*waiters)
+            return await transfer.run(lambda sink: copy(copy_stmt, sink, NO_TIMEOUT), timeout)
         finally:
-            loop.set_task_factory(factory)
+            self._transfer = None
+
+    async def _executemany(self, query: str, args: Any, *more: Any, **options: Any) -> Any:
+        send = super()._executemany
+        self._transfer = transfer = ExecuteMany(self, args)
+        try:
+            return await transfer.run(lambda rows: send(query, rows, *more, **options))
+        finally:
+            self._transfer = None
+
+    async def _copy_in(self, *args: Any) -> str:
+        return await self._settled(super()._copy_in(*args))
+
+    async def _copy_in_records(self, *args: Any) -> str:
+        return await self._settled(super()._copy_in_records(*args))
+
+    async def _settled(self, copying: Coroutine[Any, Any, str]) -> str:
+        """Await a COPY to the server; after one that failed, wait until its cancellation has come to an end.
+
+        Where the server had refused the data before its source failed, that never comes: asyncpg waits for the end of
+        a statement that has ended. The connection is then closed.
+        """
+        protocol = self._protocol
+        try:
+            return await copying
+        except BaseException:
+            settling = start(protocol._wait_for_cancellation(self._patience()), "end of a transfer")
+            await wait_to_the_end(settling)
+            raise
 
 
 class _WaryConnection(Connection):
@@ -132,13 +209,6 @@ class _WaryConnection(Connection):
         if is_pooled(protocol):
             config = config._replace(statement_cache_size=0)
         super().__init__(protocol, transport, loop, address, config, params)
-
-
-def await_before_close(loop: asyncio.AbstractEventLoop) -> None:
-    """Have all goodbyes awaited before this running loop closes, after the cleanups that are registered later."""
-    if loop not in _under_way:
-        _under_way[loop] = set()
-        loops.before_close(loop, _all_said)
 
 
 def by_default(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> None:
@@ -159,61 +229,18 @@ def lost_its_place(context: ExceptionContext) -> BaseException | None:
     return OperationalError(context.statement, context.parameters, error, connection_invalidated=True)
 
 
-async def _all_said(ending: loops.Ending) -> None:
-    under_way = _under_way.get(asyncio.get_running_loop(), set())
-    # one that is done stays there when Ctrl-C came just before its callback
-    while tasks := [task for task in under_way if not task.done()]:
-        for task in tasks:
-            _limit(task)
-        await asyncio.wait(tasks)
+def _ends_in_doubt(query: str, error: BaseException) -> bool:
+    """Say whether it is unknown now what transaction is open.
 
-
-def _start(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-    loop = asyncio.get_running_loop()
-    task = _steadfast(asyncio.Task)(coroutine, loop=loop, name=f"asyncdb_nb {name}")
-    under_way = _under_way.setdefault(loop, set())
-    under_way.add(task)
-    task.add_done_callback(under_way.discard)
-    task.add_done_callback(_retrieve)
-    return task  # type: ignore[no-any-return]
-
-
-async def _wait_for(task: asyncio.Task[T]) -> T:
-    await asyncio.wait([task])  # unlike `await task`, this does not cancel the task when it is cancelled itself
-    return task.result()
-
-
-def _limit(task: Any) -> Any:
-    """Let a task have `SECONDS` from now on."""
-    timer = task.get_loop().call_later(SECONDS, task.cancel)
-    task.add_done_callback(lambda _: timer.cancel())
-    return task
+    asyncpg takes a transaction for begun as soon as BEGIN is sent, and for ended as soon as COMMIT or ROLLBACK is:
+    later ones would be savepoints in it, or be refused.
+    """
+    if query.startswith("BEGIN"):
+        return True
+    unanswered = isinstance(error, TimeoutError) or not isinstance(error, Exception)
+    return unanswered and query in ("COMMIT;", "ROLLBACK;")
 
 
 def _close_again(opening: asyncio.Task[asyncpg.Connection]) -> None:
     if not opening.cancelled() and opening.exception() is None:
         opening.result().terminate()
-
-
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Ask for the result: whoever waited has it; when nobody does any more, asyncio shall not complain of that."""
-    if not task.cancelled():
-        task.exception()
-
-
-@cache
-def _steadfast(base: Any) -> Any:
-    """Subclass `asyncio.Task` (which nest_asyncio replaces) so that only a timer of the running loop can cancel it.
-
-    `asyncio.timeout` and `_limit` use timers. `asyncio.run` cancels all tasks while the loop is stopped, and then waits
-    for them; a task that cancels others is the current one.
-    """
-
-    class Steadfast(base):  # type: ignore[misc]
-        def cancel(self, msg: Any = None) -> bool:
-            loop = asyncio._get_running_loop()
-            if loop is None or asyncio.current_task(loop) is not None:
-                return False
-            return bool(super().cancel(msg))
-
-    return Steadfast

@@ -12,7 +12,7 @@ import asyncio
 import os
 import weakref
 from asyncio import _get_running_loop
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,8 @@ def _guarded_class(kind: Any) -> Any:
     methods["rollback"] = _checked_rollback(kind.rollback)
     if "ping" in methods:
         methods["ping"] = _checked(bounded(kind.ping))
+    if hasattr(kind, "_terminate_graceful_close"):
+        methods["_terminate_graceful_close"] = _or_by_force(kind._terminate_graceful_close)
     return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, **methods})
 
 
@@ -98,6 +100,18 @@ def _checked_rollback(method: Callable[[Any], None]) -> Callable[[Any], None]:
             raise WrongLoopError(describe(self._home), describe(running))
 
     return rollback
+
+
+def _or_by_force(close: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any], Coroutine[Any, Any, None]]:
+    """Close by force here, instead of raising: SQLAlchemy does not look any more when it was cancelled meanwhile."""
+
+    async def graceful_close(self: Any) -> None:
+        try:
+            await close(self)
+        except (OSError, TimeoutError):
+            self._terminate_force_close()
+
+    return graceful_close
 
 
 def _leave_to_parent() -> None:

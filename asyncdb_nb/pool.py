@@ -25,7 +25,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
-from asyncdb_nb import loops, pooler
+from asyncdb_nb import loops, pooler, shielded
 from asyncdb_nb.errors import AsyncDBError
 from asyncdb_nb.first_connect import FirstConnect
 from asyncdb_nb.guard import home_of, reraise_unwrapped
@@ -253,7 +253,7 @@ def _prepare(dialect: Dialect, loop: asyncio.AbstractEventLoop) -> None:
     if dialect.driver == "asyncpg":
         from asyncdb_nb import goodbye  # here: it imports the driver
 
-        goodbye.await_before_close(loop)
+        shielded.await_before_close(loop)
         if not event.contains(dialect, "do_connect", goodbye.by_default):
             event.listen(dialect, "do_connect", goodbye.by_default)
             event.listen(dialect, "handle_error", goodbye.lost_its_place)

@@ -222,7 +222,7 @@ def _start_transaction(connection: Any, *, readonly: bool = False) -> None:
     adapter.readonly = readonly or adapter.readonly
     try:
         await_only(adapter._start_transaction())
-    except Exception as error:
+    except BaseException as error:  # a cancelled BEGIN may have begun: SQLAlchemy then gives the connection up
         connection._handle_dbapi_exception(error, "BEGIN", None, None, None)
     finally:
         adapter.isolation_level, adapter.readonly = before

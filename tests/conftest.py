@@ -19,10 +19,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
+from proxy import slow_link
 from scenario_count import ScenarioCount
 from server_checks import SECRET, TEST_SETTINGS, ServerWatch
 from waiting import HANG
@@ -91,6 +92,19 @@ def database_url(server: EmbeddedServer, server_watch: ServerWatch) -> str:
     """The URL of the database `tests`, shared by the tests of this run: use table names of your own."""
     server_watch.query("create database tests")
     return _url_of(server, "tests")
+
+
+@pytest.fixture(scope="session")
+def far_database_url(server: EmbeddedServer, database_url: str) -> Iterator[str]:
+    """The same database, 100 ms away: between a request and its answer there is time for anything."""
+    with slow_link(parse_qs(urlsplit(server.url).query)["host"][0] + "/.s.PGSQL.5432", 0.1) as port:
+        yield f"postgresql://postgres@127.0.0.1:{port}/tests"
+
+
+@pytest.fixture(params=["near", "100 ms away"])
+def near_and_far(request: pytest.FixtureRequest, database_url: str) -> str:
+    """The URL of the database `tests`, first without a network, then over the slow link: for all that is cancelled."""
+    return database_url if request.param == "near" else str(request.getfixturevalue("far_database_url"))
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import asyncdb_nb
 
 LAYERS = """
 errors frozen_clock
-ctrl_c loops standstill keepalive ping guard first_connect writes commands pooler goodbye statement_cache custody
-subpool pool
+ctrl_c loops standstill keepalive ping guard first_connect writes commands pooler shielded transfers goodbye
+statement_cache custody subpool pool
 trust passfile libpq target env_file urls identity
 search_path committing sessions
 pending async_for

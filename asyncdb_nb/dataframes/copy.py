@@ -24,6 +24,7 @@ from asyncdb_nb.dataframes.prepared import Described, describe
 from asyncdb_nb.dataframes.sql_text import inlined, query_tokens
 from asyncdb_nb.dataframes.types import ColumnType
 from asyncdb_nb.pooler import reported
+from asyncdb_nb.transfers import copy_query
 
 if TYPE_CHECKING:
     from asyncdb_nb.dataframes.decode import Batch
@@ -34,7 +35,6 @@ Give = Callable[[Part], Awaitable[None]]
 
 _CHUNK = 2 * 2**20  # bytes that are decoded at a time: what numpy works on stays near the processor's cache
 _FIRST_OWN_OID = 16_384  # of types that are not PostgreSQL's own
-_QUIET = 0.05  # seconds without data, after which the server is busy with something else than sending
 
 
 async def command(
@@ -103,7 +103,6 @@ class Receiver:
         self._waiting = self._received = 0  # bytes
         self._thread: ThreadPoolExecutor | None = None
         self._working: asyncio.Future[Part | None] | None = None
-        self._taking = self._stopped = False
 
     async def run(self, connection: Any, query: str, give: Give, timeout: Any = None) -> int:
         """Copy a query from a free connection.
@@ -123,7 +122,7 @@ class Receiver:
         """
         self._give = give
         try:
-            status = await self._copied(connection, query, timeout)
+            status = await copy_query(connection, query, self._take, timeout)
             rows = int(status.rpartition(" ")[2])
             await self._hand_on()
             await give(await self._beside(self._last, rows))
@@ -134,44 +133,17 @@ class Receiver:
                 self._thread.shutdown(wait=False, cancel_futures=True)
         return rows
 
-    async def _copied(self, connection: Any, query: str, timeout: Any) -> str:
-        """Run COPY, and cancel it only where asyncpg can take that.
-
-        While data is coming in, a cancelled `copy_from_query` loses the connection: asyncpg hands the data to a waiter
-        that was cancelled just before. Between two parts, or when the server sends nothing, it ends well.
-        """
-        copying = asyncio.ensure_future(
-            connection.copy_from_query(query, output=self._take, format="binary", timeout=timeout)
-        )
-        try:
-            return await asyncio.shield(copying)
-        except asyncio.CancelledError:
-            self._stopped = True
-            try:
-                if not self._taking:
-                    await asyncio.wait([copying], timeout=_QUIET)
-            finally:
-                copying.cancel()
-            await asyncio.wait([copying])
-            if not copying.cancelled():
-                copying.exception()  # which is `_take`'s
-            raise
-
     async def _take(self, data: bytes) -> None:
-        if self._stopped:
-            raise _StoppedError
         self._parts.append(data)
         self._waiting += len(data)
         self._received += len(data)
         if self._waiting < _CHUNK:
             return
-        self._taking = True
         await self._hand_on()
         self._thread = self._thread or ThreadPoolExecutor(1, "asyncdb_nb-decode")
         parts, self._parts, self._waiting = self._parts, [], 0
         self._working = asyncio.get_running_loop().run_in_executor(self._thread, self._next, parts)
         self._seen(self._decoder.rows, self._received)
-        self._taking = False
 
     async def _hand_on(self) -> None:
         """Wait for the part that is being decoded, so that no more than two are held, and give it out."""
@@ -192,10 +164,6 @@ class Receiver:
 
     def _last(self, rows: int) -> Part:
         return self._make(self._decoder.finish(rows, self._parts))
-
-
-class _StoppedError(Exception):
-    """COPY is to end; asyncpg cancels it on the server."""
 
 
 async def _nowhere(part: Part) -> None:

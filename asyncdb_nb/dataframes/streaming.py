@@ -8,10 +8,10 @@ cancel it, after which the transaction can only be rolled back.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Any
 
 from asyncdb_nb.dataframes.copy import Part, Receiver
+from asyncdb_nb.shielded import retrieve, wait_to_the_end
 
 
 class CopyStream:
@@ -29,6 +29,7 @@ class CopyStream:
         self._parts: asyncio.Queue[Part] = asyncio.Queue(1)
         self._patience: float | None = connection._config.command_timeout  # for a part, not for what is done with them
         self._copying = asyncio.create_task(receiver.run(connection, query, self._parts.put, NO_TIMEOUT))
+        self._copying.add_done_callback(retrieve)  # whoever stops before the end does not
 
     async def next(self) -> Part | None:
         """Wait for the next part; None at the end. Raises what ended the stream before it."""
@@ -52,5 +53,4 @@ class CopyStream:
         """Stop the server and the thread, if they have not come to the end."""
         if not self._copying.done():
             self._copying.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._copying
+        await wait_to_the_end(self._copying)

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-Pipe = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+from anyio.from_thread import start_blocking_portal
+
+ON_ITS_WAY = 64  # pieces of 64 kB at most, each way
+
+
+@contextmanager
+def slow_link(socket: str, round_trip: float) -> Iterator[int]:
+    """A port whose round trips to a server's Unix socket take so many seconds. It runs in a thread of its own."""
+    proxy = Proxy(socket)
+    proxy.delay = round_trip
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(proxy):
+        yield proxy.port
 
 
 class Proxy:
@@ -19,7 +32,9 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.delay = 0.0
-        """Seconds that each piece takes to the client."""
+        """Seconds of a round trip: half of it to the server, half of it back."""
+        self.swallows = False
+        """Whether new connections are taken, and what they send is not passed on."""
         self.corrupt_after: int | None = None
         """How many more bytes reach each client whole; what follows is turned upside down."""
 
@@ -34,6 +49,10 @@ class Proxy:
     def flow(self) -> None:
         """Let everything through again."""
         self._flowing.set()
+
+    def refuse(self) -> None:
+        """Take no new connections any more; those that there are go on."""
+        self._server.close()
 
     def cut(self) -> None:
         """Reset every connection."""
@@ -58,6 +77,9 @@ class Proxy:
         self._tasks.add(asyncio.current_task())  # type: ignore[arg-type]
         self._writers.add(writer)
         try:
+            if self.swallows:
+                await reader.read()
+                return
             up_reader, up_writer = await asyncio.open_unix_connection(self._socket)
             self._writers.add(up_writer)
             await asyncio.gather(self._pass(reader, up_writer), self._pass(up_reader, writer, to_client=True))
@@ -67,19 +89,36 @@ class Proxy:
             writer.transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, to_client: bool = False) -> None:
+        sent: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(ON_ITS_WAY)
+        await asyncio.gather(self._send(reader, sent), self._arrive(sent, writer, to_client))
+
+    async def _send(self, reader: asyncio.StreamReader, sent: asyncio.Queue[tuple[float, bytes]]) -> None:
+        data = b"?"
+        while data:
+            try:
+                data = await reader.read(65536)
+            except OSError:
+                data = b""  # one side is gone; the other is told
+            await sent.put((asyncio.get_running_loop().time() + self.delay / 2, data))
+
+    async def _arrive(
+        self, sent: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter, to_client: bool
+    ) -> None:
         left = self.corrupt_after
-        try:
-            while data := await reader.read(65536):
-                await self._flowing.wait()
-                if to_client:
-                    await asyncio.sleep(self.delay)
-                    left = self.corrupt_after if left is None else left
-                    if left is not None:
-                        data = data[:left] + bytes(byte ^ 255 for byte in data[left:])
-                        left = max(left - len(data), 0)
+        while True:
+            due, data = await sent.get()
+            await asyncio.sleep(due - asyncio.get_running_loop().time())
+            await self._flowing.wait()
+            if not data:
+                writer.close()
+                return
+            if to_client:
+                left = self.corrupt_after if left is None else left
+                if left is not None:
+                    data = data[:left] + bytes(byte ^ 255 for byte in data[left:])
+                    left = max(left - len(data), 0)
+            try:
                 writer.write(data)
                 await writer.drain()
-        except OSError:
-            pass  # one side is gone; the other is told below
-        finally:
-            writer.close()
+            except OSError:
+                pass  # the reader of this side finds out by itself

@@ -8,6 +8,7 @@ import signal
 import socket
 from typing import Any
 
+import asyncpg
 import pytest
 from proxy import Proxy
 from sqlalchemy import text
@@ -15,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from victim import Victim
 from waiting import HANG
 
-from asyncdb_nb import ConnectError, Database, keepalive, ping
+from asyncdb_nb import ConnectError, Database, goodbye, keepalive, ping, shielded, transfers
 
 
 async def ask(db: Database, statement: str = "select 1") -> Any:
@@ -232,3 +233,44 @@ async def test_a_transaction_that_the_server_gave_up_is_one_error(db: Database) 
             await session.execute(text("select 1"))
 
     assert await ask(db) == 1
+
+
+async def test_a_begin_that_took_too_long_leaves_no_transaction_in_the_pool(far: Database, proxy: Proxy) -> None:
+    """`command_timeout` raises no CancelledError, and SQLAlchemy keeps the connection."""
+    arguments = {"command_timeout": 1}
+    async with Database(far.url, pool_size=1, pool_pre_ping=False, connect_args=arguments) as db:
+        await db.frame("select 1 as one")
+        proxy.stall()
+        with pytest.raises(TimeoutError):
+            await db.frame("select 1 as one")
+        proxy.flow()
+
+        with contextlib.suppress(SQLAlchemyError):  # without a ping, the pool finds out now that it has ended
+            await ask(db)
+        async with db.session() as session:
+            assert await session.scalar(text("show transaction_read_only")) == "off"
+
+
+@pytest.mark.parametrize("how", ["refused", "swallowed"])
+@pytest.mark.parametrize("connection_class", [asyncpg.Connection, goodbye.Connection], ids=["asyncpg's", "ours"])
+async def test_a_cancel_request_that_does_not_arrive_has_asyncpgs_deadline(
+    far: Database, proxy: Proxy, how: str, connection_class: type[asyncpg.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is closed after `command_timeout`, not after the seconds that a goodbye may take."""
+    for module in (goodbye, shielded, transfers):
+        monkeypatch.setattr(module, "SECONDS", 100 * HANG)
+    url = f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres"
+    connection = await asyncpg.connect(url, command_timeout=0.5, connection_class=connection_class)
+    if how == "refused":
+        proxy.refuse()
+    else:
+        proxy.swallows = True
+
+    async with asyncio.timeout(HANG):
+        with pytest.raises(TimeoutError):
+            await connection.execute("select pg_sleep(3)")
+        with pytest.raises((TimeoutError, asyncpg.InterfaceError)):
+            await connection.execute("select 1")
+        while not connection.is_closed():
+            await asyncio.sleep(0.01)
+        await connection.close()

@@ -1,0 +1,98 @@
+"""
+Run work in tasks that only their own deadline can cancel, and that a closing loop waits for.
+
+Whoever waits for such a task can be cancelled as usual; the work goes on. `asyncio.run` cancels all tasks while the
+loop is stopped, an anyio scope cancels at every await: neither reaches these.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Coroutine
+from functools import cache
+from typing import Any, TypeVar
+
+from asyncdb_nb import loops
+
+SECONDS = 2.0  # how long a task may take when nobody waits for it any more
+
+T = TypeVar("T")
+
+_under_way: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, set[asyncio.Task[Any]]] = weakref.WeakKeyDictionary()
+
+
+def await_before_close(loop: asyncio.AbstractEventLoop) -> None:
+    """Have all shielded tasks awaited before this running loop closes, after the cleanups that are registered later."""
+    if loop not in _under_way:
+        _under_way[loop] = set()
+        loops.before_close(loop, _all_ended)
+
+
+def start(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+    """Run a coroutine in a shielded task on the running loop."""
+    loop = asyncio.get_running_loop()
+    task = _shielded(asyncio.Task)(work, loop=loop, name=f"asyncdb_nb {name}")
+    under_way = _under_way.setdefault(loop, set())
+    under_way.add(task)
+    task.add_done_callback(under_way.discard)
+    task.add_done_callback(retrieve)
+    return task  # type: ignore[no-any-return]
+
+
+async def wait_for(task: asyncio.Task[T]) -> T:
+    """Return a task's result. When this is cancelled, the task goes on."""
+    await asyncio.wait([task])
+    return task.result()
+
+
+async def wait_to_the_end(task: asyncio.Future[Any]) -> None:
+    """Wait until a task is done, however often this is cancelled meanwhile; a cancellation is raised then."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = cancelled or error
+    if cancelled is not None:
+        raise cancelled
+
+
+def limit(task: asyncio.Task[T], seconds: float = SECONDS) -> asyncio.Task[T]:
+    """Cancel a task when it is not done in so many seconds from now."""
+    timer = task.get_loop().call_later(seconds, task.cancel)
+    task.add_done_callback(lambda _: timer.cancel())
+    return task
+
+
+async def _all_ended(ending: loops.Ending) -> None:
+    under_way = _under_way.get(asyncio.get_running_loop(), set())
+    # one that is done stays there when Ctrl-C came just before its callback
+    while tasks := [task for task in under_way if not task.done()]:
+        for task in tasks:
+            limit(task)
+        await asyncio.wait(tasks)
+
+
+def retrieve(task: asyncio.Future[Any]) -> None:
+    """Ask for the result: whoever waited has it; when nobody does any more, asyncio shall not complain of that."""
+    if not task.cancelled():
+        task.exception()
+
+
+@cache
+def _shielded(base: Any) -> Any:
+    """Subclass `asyncio.Task` (which nest_asyncio replaces) so that only a timer of the running loop can cancel it.
+
+    `asyncio.timeout` and `limit` use timers. `asyncio.run` cancels all tasks while the loop is stopped, and then waits
+    for them; a task that cancels others is the current one.
+    """
+
+    class Shielded(base):  # type: ignore[misc]
+        def cancel(self, msg: Any = None) -> bool:
+            loop = asyncio._get_running_loop()
+            if loop is None or asyncio.current_task(loop) is not None:
+                return False
+            return bool(super().cancel(msg))
+
+    return Shielded

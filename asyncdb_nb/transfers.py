@@ -1,0 +1,161 @@
+"""
+Send and receive many messages in one statement so that stopping in the middle does not cost the connection.
+
+asyncpg (0.30 to 0.32) cannot be cancelled there. Whenever it has handed over a part of a COPY it forgets whom it reads
+for; cancelled just then, it tells the server nothing, and breaks at the next part: "'NoneType' object has no attribute
+'cancelled'". When what takes the parts fails after the last one, it waits for the end of a statement that has ended.
+Cancelled while `executemany` waits until it can send more, it never says that no more comes. So asyncpg sees none of
+that here: its own part runs in a shielded task. To stop, the server is asked to cancel the statement, what it still
+sends is dropped, nothing more is sent, and its answer ends the statement in the ordinary way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from typing import Any
+
+from asyncdb_nb.shielded import SECONDS, start, wait_to_the_end
+
+Sink = Callable[[bytes], Awaitable[Any]]
+Copy = Callable[[Sink], Coroutine[Any, Any, str]]
+Send = Callable[[Iterable[Any]], Coroutine[Any, Any, Any]]
+
+
+class Transfer:
+    """A statement that can be stopped.
+
+    Args:
+        connection: The asyncpg connection, of any class. After a statement that was stopped it is free, and its
+            transaction has failed; when the server did not answer in two seconds, it is closed.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._working: asyncio.Task[Any]
+        self._ending: asyncio.Task[None] | None = None
+
+    async def stop(self) -> None:
+        """Bring it to its end, in two seconds at most, however often this is cancelled meanwhile."""
+        await wait_to_the_end(self._begin_to_end())
+
+    async def _finish(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Let asyncpg work until it has finished; a cancellation of this stops it."""
+        self._working = start(work, "transfer")
+        try:
+            await asyncio.wait([self._working])
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
+
+    def _begin_to_end(self) -> asyncio.Task[None]:
+        if self._ending is None:
+            self._ending = start(self._end(), "end of a transfer")
+            asyncio.get_running_loop().call_soon(self._interrupt)
+        return self._ending
+
+    def _interrupt(self) -> None:
+        """Interrupt what holds asyncpg up, if something of ours does."""
+
+    async def _end(self) -> None:
+        if self._working.done():
+            return
+        sent = asyncio.get_running_loop().create_future()
+        self._connection._cancel_current_command(sent)
+        _, late = await asyncio.wait([self._working, sent], timeout=SECONDS)
+        if late:
+            getattr(self._connection, "abandon", self._connection.terminate)()
+
+
+class CopyOut(Transfer):
+    """A COPY from the server.
+
+    Args:
+        connection: The asyncpg connection.
+        sink: Takes the data as it comes. While it waits, the server does. It is cancelled when the COPY is stopped.
+    """
+
+    def __init__(self, connection: Any, sink: Sink) -> None:
+        super().__init__(connection)
+        self._sink = sink
+        self._in_sink = False
+        self._error: BaseException | None = None  # the sink's
+
+    async def run(self, copy: Copy, timeout: Any = None) -> str:
+        """Return the server's status, "COPY 5".
+
+        Args:
+            copy: Starts asyncpg's COPY, without a timeout of its own.
+            timeout: Seconds for all of it; None is the connection's `command_timeout`, asyncpg's `NO_TIMEOUT` is none.
+
+        Raises:
+            asyncpg.PostgresError: The server ended it.
+            TimeoutError: It took too long.
+            Exception: What the sink raised.
+        """
+        async with asyncio.timeout(self._seconds(timeout)):
+            await self._finish(copy(self._take))
+            if self._error is not None:
+                await self.stop()
+                raise self._error
+            return str(self._working.result())
+
+    async def _take(self, data: bytes) -> None:
+        if self._ending is not None:
+            return
+        self._in_sink = True
+        try:
+            await self._sink(data)
+        except BaseException as error:
+            if self._ending is None:
+                self._error = error
+                self._begin_to_end()
+        finally:
+            self._in_sink = False
+
+    def _interrupt(self) -> None:
+        if self._in_sink:
+            self._working.cancel()  # which `_take` keeps from asyncpg
+
+    def _seconds(self, timeout: Any) -> float | None:
+        from asyncpg.protocol import NO_TIMEOUT
+
+        if timeout is NO_TIMEOUT:
+            return None
+        return self._connection._config.command_timeout if timeout is None else float(timeout)
+
+
+class ExecuteMany(Transfer):
+    """A statement that is executed for each of many rows.
+
+    Args:
+        connection: The asyncpg connection.
+        rows: What is sent.
+    """
+
+    def __init__(self, connection: Any, rows: Iterable[Any]) -> None:
+        super().__init__(connection)
+        self._rows = rows
+
+    async def run(self, send: Send) -> Any:
+        """Return what `send(rows)`, asyncpg's part, returns."""
+        await self._finish(send(self._until_stopped()))
+        return self._working.result()
+
+    def _until_stopped(self) -> Iterator[Any]:
+        for row in self._rows:
+            if self._ending is not None:
+                raise asyncio.InvalidStateError("It was stopped.")  # asyncpg then ends it; nobody sees this
+            yield row
+
+
+async def copy_query(connection: Any, query: str, sink: Sink, timeout: Any = None) -> str:
+    """Copy a query's rows in binary form, as `CopyOut` does; `goodbye.Connection` does so by itself."""
+    from asyncpg.protocol import NO_TIMEOUT
+
+    def copy(output: Sink, timeout: Any = NO_TIMEOUT) -> Coroutine[Any, Any, str]:
+        return connection.copy_from_query(query, output=output, format="binary", timeout=timeout)  # type: ignore[no-any-return]
+
+    if hasattr(connection, "abandon"):
+        return await copy(sink, timeout)
+    return await CopyOut(connection, sink).run(copy, timeout)

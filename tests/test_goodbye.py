@@ -1,0 +1,276 @@
+"""asyncpg's connection as this package opens it: by itself, in asyncpg's own pool, in the middle of a statement."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from server_checks import ServerWatch
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+from waiting import HANG
+
+from asyncdb_nb import Database, goodbye, session_scope, transfers
+
+pytestmark = pytest.mark.usefixtures("clean_server")
+
+MANY_ROWS = "select g, md5(g::text) from generate_series(1, 20000) g"
+
+
+@pytest.fixture
+def database_url(near_and_far: str) -> str:
+    return near_and_far
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[goodbye.Connection]:
+    connection = await goodbye.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+async def works(connection: asyncpg.Connection) -> bool:
+    async with asyncio.timeout(HANG):
+        return bool(await connection.fetchval("select true"))
+
+
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    async with asyncio.timeout(HANG):
+        await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+
+
+async def nowhere(data: bytes) -> None:
+    await asyncio.sleep(0)
+
+
+# --- COPY and executemany ---------------------------------------------------------------------------------------------
+
+
+async def test_a_copy_cancelled_anywhere_leaves_the_connection_as_it_was(connection: goodbye.Connection) -> None:
+    """Also between two parts, where asyncpg forgets whom it reads for."""
+    chance = random.Random(25)
+    for _ in range(60):
+        copying = asyncio.create_task(connection.copy_from_query(MANY_ROWS, output=nowhere))
+        for _ in range(chance.randrange(60)):
+            await asyncio.sleep(0)
+        await asyncio.sleep(chance.choice((0, 0, chance.uniform(0, 0.01), chance.uniform(0, 0.3))))
+        await cancelled(copying)
+
+        assert await works(connection)
+
+
+async def test_a_copy_cancelled_twice_ends_before_the_next_statement(connection: goodbye.Connection) -> None:
+    copying = asyncio.create_task(connection.copy_from_query("select pg_sleep(30)", output=nowhere))
+    for _ in range(3):
+        await asyncio.sleep(0.05)
+        copying.cancel()
+    await asyncio.wait([copying], timeout=HANG)
+
+    assert copying.cancelled()
+    assert await works(connection)
+
+
+@pytest.mark.parametrize("query", ["select 1", MANY_ROWS], ids=["after the last part", "in the middle"])
+async def test_a_copy_whose_reader_fails_ends_with_that_error(connection: goodbye.Connection, query: str) -> None:
+    """A small result has come entirely when its reader fails; asyncpg would then wait for ever."""
+
+    async def fail(data: bytes) -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        await connection.copy_from_query(query, output=fail)
+
+    assert await works(connection)
+
+
+async def test_a_copy_that_takes_too_long_ends_on_the_server(
+    connection: goodbye.Connection, clean_server: ServerWatch
+) -> None:
+    with pytest.raises(TimeoutError):
+        await connection.copy_from_query("select pg_sleep(3000)", output=nowhere, timeout=0.3)
+
+    assert await works(connection)
+
+
+async def test_a_copy_goes_into_a_file(connection: goodbye.Connection, tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    status = await connection.copy_from_query("select 1", output=path)
+    with (tmp_path / "again").open("wb") as file:
+        await connection.copy_from_query("select 1", output=file)
+
+    assert status == "COPY 1"
+    assert path.read_bytes() == (tmp_path / "again").read_bytes() == b"1\n"
+
+
+async def test_closing_stops_a_copy_whose_reader_waits(connection: goodbye.Connection) -> None:
+    waiting = asyncio.Event()
+
+    async def wait(data: bytes) -> None:
+        waiting.set()
+        await asyncio.get_running_loop().create_future()
+
+    copying = asyncio.create_task(connection.copy_from_query(MANY_ROWS, output=wait))
+    await waiting.wait()
+    async with asyncio.timeout(HANG):
+        await connection.close()
+        await asyncio.wait([copying])
+
+    assert connection.is_closed()
+
+
+async def test_rows_cancelled_while_they_are_sent_leave_the_connection_as_it_was(
+    connection: goodbye.Connection,
+) -> None:
+    """asyncpg waits until it can send more; cancelled there, it would never tell the server that no more comes."""
+    await connection.execute("create temp table many (i int, t text)")
+    for seconds in (0.0, 0.02, 0.06, 0.11, 0.2):
+        rows = ((number, "x" * 1000) for number in range(50_000))
+        sending = asyncio.create_task(connection.executemany("insert into many values ($1, $2)", rows))
+        await asyncio.sleep(seconds)
+        await cancelled(sending)
+
+        assert await works(connection)
+    assert await connection.fetchval("select count(*) from many") in range(0, 250_000, 50_000)
+
+
+async def test_rows_that_the_server_refused_do_not_hold_up_the_next_statement(connection: goodbye.Connection) -> None:
+    """The source fails after the server has ended the COPY: there is nothing left to be cancelled."""
+    await connection.execute("create temp table numbers (i int primary key)")
+    refused = asyncio.Event()
+
+    async def source() -> AsyncIterator[bytes]:
+        yield b"1\n1\n" * 100_000
+        while not refused.is_set():
+            await asyncio.sleep(0.05)
+            refused.set()
+        raise OSError("the source is gone")
+
+    with suppress(OSError, asyncpg.UniqueViolationError):
+        await connection.copy_to_table("numbers", source=source())
+
+    with suppress(asyncpg.InterfaceError):  # it may be closed
+        assert await works(connection)
+
+
+@pytest.mark.parametrize("connection_class", [asyncpg.Connection, goodbye.Connection])
+async def test_frames_are_cancelled_cleanly_whatever_opened_the_connection(
+    database_url: str, connection_class: type[asyncpg.Connection]
+) -> None:
+    """A frame reads by COPY also on a connection of asyncpg's own class."""
+    engine = create_async_engine(
+        database_url.replace("postgresql://", "postgresql+asyncpg://"),
+        poolclass=NullPool,
+        connect_args={"async_creator_fn": asyncpg.connect, "connection_class": connection_class},
+    )
+    async with engine.connect() as held:
+        raw: Any = (await held.get_raw_connection()).driver_connection
+        for seconds in (0.0, 0.01, 0.05, 0.1, 0.2):
+            copying = asyncio.create_task(transfers.copy_query(raw, MANY_ROWS, nowhere))
+            await asyncio.sleep(seconds)
+            await cancelled(copying)
+
+            assert await works(raw)
+
+
+# --- what has begun ---------------------------------------------------------------------------------------------------
+
+
+async def read_a_frame(db: Database) -> None:
+    await db.frame("select 2 as a")
+
+
+async def read_only(db: Database) -> None:
+    async with db.session(readonly=True) as session:
+        await session.execute(text("select 1"))
+
+
+async def read_only_in_autocommit(db: Database) -> None:
+    async with session_scope(db.engine.execution_options(isolation_level="AUTOCOMMIT"), readonly=True) as session:
+        await session.execute(text("select 1"))
+
+
+async def savepoint(db: Database) -> None:
+    async with db.session() as session:
+        await session.execute(text("select 1"))
+        async with session.begin_nested():
+            await session.execute(text("select 2"))
+
+
+async def roll_back(db: Database) -> None:
+    async with db.session() as session:
+        await session.execute(text("select 1"))
+        await session.rollback()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(
+    ("work", "statement"),
+    [
+        (read_a_frame, "BEGIN"),
+        (read_only, "BEGIN"),
+        (read_only_in_autocommit, "BEGIN"),
+        (read_only_in_autocommit, "SELECT set_config"),
+        (savepoint, "SAVEPOINT"),
+        (savepoint, "RELEASE"),
+        (roll_back, "ROLLBACK"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+async def test_nothing_half_begun_goes_back_to_the_pool(
+    database_url: str, clean_server: ServerWatch, work: Any, statement: str, times: int
+) -> None:
+    """Scenario 43: cancelled while the answer to a statement is on its way."""
+    settings = {"server_settings": {"application_name": "half begun"}}
+    async with Database(database_url, pool_size=1, max_overflow=0, connect_args=settings) as db:
+        async with db.session() as session:
+            await session.execute(text("create unlogged table kept (i int)"))
+        task = asyncio.create_task(work(db))
+        while not task.done() and not arrived(clean_server, statement):
+            await asyncio.sleep(0)
+        for _ in range(times):
+            task.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait([task])
+
+        async with asyncio.timeout(HANG), db.session() as session:
+            await session.execute(text("insert into kept values (1)"))
+        async with db.session() as session:
+            assert await session.scalar(text("select count(*) from kept")) == 1
+            await session.execute(text("drop table kept"))
+
+
+def arrived(watch: ServerWatch, statement: str) -> bool:
+    return any(one.query.startswith(statement) for one in watch.backends("half begun"))
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_terminated_connection_is_closed_at_once(connection: goodbye.Connection) -> None:
+    connection.terminate()
+
+    assert connection.is_closed()
+    with pytest.raises(asyncpg.InterfaceError, match="connection is closed"):
+        await connection.fetchval("select 1")
+
+
+async def test_asyncpgs_pool_hands_out_no_connection_that_is_ending(database_url: str) -> None:
+    async with (
+        asyncpg.create_pool(database_url, min_size=1, max_size=1, connection_class=goodbye.Connection) as pool,
+        asyncio.timeout(HANG),
+    ):
+        for _ in range(3):
+            async with pool.acquire() as connection:
+                connection.terminate()
+            async with pool.acquire() as connection:
+                assert await connection.fetchval("select true")
