@@ -2,8 +2,8 @@
 Write the `await` that an asynchronous magic needs, into the Python that IPython made of a cell.
 
 IPython has no asynchronous magics: `df = %asql ...` becomes a call, and the call of a magic that returns a coroutine
-shows the coroutine. With `await` before it, it runs on the cell's own loop and can be stopped. Where Python cannot
-await (in a `def`, under `%%time` or `%%capture`, after `%autoawait False`), the call is handed to `asyncdb_nb.run` instead.
+shows the coroutine. With `await` before it, it runs on the cell's own loop and can be stopped. Where nothing can be
+awaited (in a `def`, under `%%time` or `%%capture`, after `%autoawait False`), `asyncdb_nb.run` gets the call instead.
 """
 
 from __future__ import annotations
