@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from asyncdb_nb.errors import ServerError as ServerError
     from asyncdb_nb.errors import SessionEndedError as SessionEndedError
     from asyncdb_nb.errors import TooManyRowsError as TooManyRowsError
+    from asyncdb_nb.errors import UnknownOptionError as UnknownOptionError
     from asyncdb_nb.errors import UnknownTableError as UnknownTableError
     from asyncdb_nb.errors import WrongLoopError as WrongLoopError
     from asyncdb_nb.pool import LoopBoundPool as LoopBoundPool
@@ -89,6 +90,7 @@ _HOMES = {
     "ServerError": "errors",
     "SessionEndedError": "errors",
     "TooManyRowsError": "errors",
+    "UnknownOptionError": "errors",
     "UnknownTableError": "errors",
     "WrongLoopError": "errors",
     "batches": "dataframes",

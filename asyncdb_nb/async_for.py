@@ -45,6 +45,14 @@ class AsyncFor(AsyncIterator[T]):
     def __repr__(self) -> str:
         return f"These are read in parts. Type: async for part in {self._call}:"
 
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(f"There is no {name!r} of all parts. {self!r}")
+
+    def __getitem__(self, key: Any) -> NoReturn:
+        raise TypeError(f"There is no {key!r} of all parts. {self!r}")
+
     def __await__(self) -> NoReturn:
         raise TypeError(f"There is not one result to await. {self!r}")
 

@@ -52,7 +52,13 @@ select a.attname as "column",
        not a.attnotnull as nullable,
        pg_catalog.pg_get_expr(d.adbin, d.adrelid) as "default",
        (select pg_catalog.string_agg(
-                   case when k.contype {EQ} 'p' then 'primary key' when k.contype {EQ} 'u' then 'unique'
+                   case when pg_catalog.cardinality(k.conkey) {GT} 1
+                        then pg_catalog.concat(
+                                 case when k.contype {EQ} 'p' then 'primary key' when k.contype {EQ} 'u' then 'unique'
+                                      else 'foreign key' end,
+                                 pg_catalog.substr(pg_catalog.pg_get_constraintdef(k.oid),
+                                                   case when k.contype {EQ} 'u' then 7 else 12 end))
+                        when k.contype {EQ} 'p' then 'primary key' when k.contype {EQ} 'u' then 'unique'
                         else pg_catalog.concat('references ', k.confrelid::pg_catalog.regclass) end,
                    ', ' order by k.contype desc)
         from pg_catalog.pg_constraint as k
@@ -62,9 +68,14 @@ from pg_catalog.pg_attribute as a left join pg_catalog.pg_attrdef as d
 where a.attrelid {EQ} cast(:oid as pg_catalog.oid) and a.attnum {GT} 0 and not a.attisdropped
 order by a.attnum
 """
-"""column, type (text), nullable (bool), default, key (text or NULL); one row a column, in the table's order."""
+"""column, type (text), nullable (bool), default, key (text or NULL); one row a column, in the table's order.
 
+A key of several columns is written with them, as SQL has it: `unique (a, b)`.
+"""
+
+_OWN = ("pg_", "information_schema")
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
+_IN_SQL = re.compile(r'(?:"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>[^\s".]+))(?:\.|\Z)')
 
 
 async def find_table(session: AsyncSession, name: str) -> int:
@@ -83,7 +94,7 @@ async def find_table(session: AsyncSession, name: str) -> int:
         by_name.setdefault(f"{each.schema}.{each.table}", each.oid)
         if each.visible:
             by_name.setdefault(each.table, each.oid)
-    for spelling in (name, name.replace('"', ""), name.lower()):
+    for spelling in (name, ".".join(_parts(name))):
         if spelling in by_name:
             return by_name[spelling]
     raise UnknownTableError(name, _near(name, relations))
@@ -111,8 +122,14 @@ async def _relations(session: AsyncSession) -> list[_Relation]:
 
 
 def _near(name: str, relations: list[_Relation]) -> list[str]:
-    """Choose by the table's own name, and by the schema among those of one name; else by both together."""
-    schema, _, table = name.lower().replace('"', "").rpartition(".")
+    """Choose by the table's own name, and by the schema among those of one name; else by both together.
+
+    PostgreSQL's own tables are meant by who names one of theirs, or their schema.
+    """
+    *schemas, table = (part.lower() for part in _parts(name))
+    schema = ".".join(schemas)
+    if not f"{schema}.{table}".lstrip(".").startswith(_OWN):
+        relations = [each for each in relations if not each.schema.startswith(_OWN)]
     by_table: dict[str, list[_Relation]] = {}
     for each in relations:
         by_table.setdefault(each.table.lower(), []).append(each)
@@ -125,6 +142,14 @@ def _near(name: str, relations: list[_Relation]) -> list[str]:
 
 def _by_schema(schema: str, relations: list[_Relation]) -> list[_Relation]:
     return sorted(relations, key=lambda each: -SequenceMatcher(None, schema, each.schema.lower()).ratio())
+
+
+def _parts(name: str) -> list[str]:
+    """Read a name as SQL does: `schema.table`, in lower case where it is not quoted."""
+    found = list(_IN_SQL.finditer(name))
+    if "".join(part[0] for part in found) != name or not found:
+        return name.split(".")
+    return [part["plain"].lower() if part["plain"] else part["quoted"].replace('""', '"') for part in found]
 
 
 def _quoted(name: str) -> str:

@@ -146,17 +146,22 @@ class Database:
         Returns:
             A coroutine of the DataFrame. Without an `await`, its repr says what to type.
 
+        Raises:
+            UnknownOptionError: `frame` has no such option; a value for `:id` goes into `params`.
+
         Example:
             >>> await db.frame("select * from orders where status = :status", {"status": "open"})
         """
         from asyncdb_nb.dataframes import frame
 
+        reads.check_options(frame, options)
         return self._pending("frame(...)", self._read(frame, statement, params, options))
 
     def table(self, statement: Any, params: Any = None, **options: Any) -> Coroutine[Any, Any, pa.Table]:
         """Read a statement into a `pyarrow.Table`, as `frame` does into a DataFrame; see `asyncdb_nb.table`."""
         from asyncdb_nb.dataframes import table
 
+        reads.check_options(table, options)
         return self._pending("table(...)", self._read(table, statement, params, options))
 
     def frames(self, statement: Any, params: Any = None, **options: Any) -> AsyncFor[pd.DataFrame]:
@@ -178,6 +183,7 @@ class Database:
         """
         from asyncdb_nb.dataframes import frames
 
+        reads.check_options(frames, options)
         return AsyncFor(reads.parts(self._reading, frames, statement, params, options), "db.frames(...)")
 
     def batches(self, statement: Any, params: Any = None, **options: Any) -> AsyncFor[pa.RecordBatch]:
@@ -189,6 +195,7 @@ class Database:
         """
         from asyncdb_nb.dataframes import batches
 
+        reads.check_options(batches, options)
         return AsyncFor(reads.parts(self._reading, batches, statement, params, options), "db.batches(...)")
 
     def tables(self) -> Coroutine[Any, Any, pd.DataFrame]:

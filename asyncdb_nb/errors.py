@@ -15,6 +15,7 @@ Each class words its own message: what is wrong, with the value, and what to typ
     ├── ServerError             the embedded PostgreSQL cannot start or stop
     ├── FrameError              a statement or result that cannot become a frame   (also a ValueError)
     │   ├── TooManyRowsError    more rows than `max_rows`
+    │   ├── UnknownOptionError  an option that `db.frame()` does not have   (also a TypeError)
     │   └── CorruptStreamError  bytes that are not the COPY stream they should be
     ├── SchemaTakenError        a schema for workflows is someone else's
     ├── EventLogError           an event log that cannot be loaded          (also a ValueError)
@@ -117,6 +118,16 @@ class ServerError(AsyncDBError):
 
 class FrameError(AsyncDBError, ValueError):
     """A statement or a result cannot become a DataFrame."""
+
+
+class UnknownOptionError(FrameError, TypeError):
+    """`db.frame()` and its like were given an option that they do not have."""
+
+    def __init__(self, reader: str, name: str, known: list[str]) -> None:
+        super().__init__(
+            f"db.{reader}() has no option {name!r}. A value for :{name} goes into a mapping after the statement: "
+            f'`db.{reader}("...", {{"{name}": ...}})`. Its options are {", ".join(known)}.'
+        )
 
 
 class TooManyRowsError(FrameError):
@@ -338,3 +349,39 @@ class SchemaFileError(AsyncDBError, FileNotFoundError):
 
 class LeakWarning(ResourceWarning):
     """Something was left open when the loop or the process that owned it ended."""
+
+
+def with_excerpt(error: Any) -> tuple[Any, ...]:
+    """Give the `args` of an error of SQLAlchemy's with the line where the server met it, and a caret below the place.
+
+    Args:
+        error: It has the statement; asyncpg's error, which has the position, led to it.
+
+    Returns:
+        The `args` as they are where the server named no place, or they have it already.
+    """
+    before = _before(error)
+    if before is None:
+        return tuple(error.args)
+    start = before.rfind("\n") + 1
+    head = f"Line {line_of_error(error)}: "
+    line = error.statement[start:].partition("\n")[0].rstrip("\r")
+    indent = "".join("\t" if character == "\t" else " " for character in before[start:])
+    shown = f"\n{head}{line}\n{' ' * len(head)}{indent}^"
+    message, *more = error.args
+    return (message if str(message).endswith(shown) else f"{message}{shown}", *more)
+
+
+def line_of_error(error: Any) -> int | None:
+    """Say at which line of a statement, from 1, the server met an error of SQLAlchemy's; None where it named none."""
+    before = _before(error)
+    return None if before is None else before.count("\n") + 1
+
+
+def _before(error: Any) -> str | None:
+    """Give what stands in the statement before the place of the error."""
+    position = getattr(getattr(getattr(error, "orig", None), "__cause__", None), "position", None)
+    statement = getattr(error, "statement", None)
+    if not statement or not position or not 0 < int(position) <= len(statement) + 1:
+        return None
+    return str(statement[: int(position) - 1])

@@ -20,6 +20,7 @@ import asyncpg
 from asyncpg.protocol import NO_TIMEOUT
 from sqlalchemy.exc import OperationalError
 
+from asyncdb_nb import exact_dates
 from asyncdb_nb.commands import Commands
 from asyncdb_nb.keepalive import keep_alive
 from asyncdb_nb.pooler import is_pooled
@@ -42,13 +43,19 @@ async def connect(*args: Any, **options: Any) -> asyncpg.Connection:
     """
     options.setdefault("connection_class", Connection if "statement_cache_size" in options else _WaryConnection)
     await_before_close(asyncio.get_running_loop())
-    opening = start(asyncpg.connect(*args, **options), "connect")
+    opening = start(_connect(*args, **options), "connect")
     try:
         return await wait_for(opening)
     except asyncio.CancelledError:
         opening.add_done_callback(_close_again)
         limit(opening)
         raise
+
+
+async def _connect(*args: Any, **options: Any) -> asyncpg.Connection:
+    connection = await asyncpg.connect(*args, **options)
+    await exact_dates.use(connection)
+    return connection
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]

@@ -61,13 +61,16 @@ class Pending(Coroutine[Any, Any, T]):
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise AttributeError(f"There is no {name!r} yet. {self!r}")
+        raise AttributeError(f"There is no {name!r} yet. {self._instead(f'({{}}).{name}{_parentheses(name)}')}")
 
     def __getitem__(self, key: Any) -> NoReturn:
-        raise TypeError(f"There is no {key!r} yet. {self!r}")
+        raise TypeError(f"There is no {key!r} yet. {self._instead(f'({{}})[{_braced(key)}]')}")
 
     def __len__(self) -> NoReturn:
-        raise TypeError(f"There are no rows to count yet. {self!r}")
+        raise TypeError(f"There are no rows to count yet. {self._instead('len({})')}")
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(f"There is nothing to go through yet. {self!r}")
 
     async def __aenter__(self) -> NoReturn:
         raise TypeError(f"There is nothing to enter yet. {self!r}")
@@ -86,9 +89,23 @@ class Pending(Coroutine[Any, Any, T]):
             message = f"{self._call} was never awaited. {self!r}"
             warnings.warn(message, RuntimeWarning, stacklevel=2, source=self)
 
+    def _instead(self, use: str) -> str:
+        """Say what to type so that the result is used, not the call: `await` binds less than what follows the call."""
+        return f"{self!r} in parentheses: {use.format(f'await {self._call}')}"
+
     def _coroutine(self) -> Coroutine[Any, Any, T]:
         if self._closed and self._running is None:
             raise RuntimeError(f"This was closed before it was awaited. Call it again: await {self._call}")
         if self._running is None:
             self._running = self._start()
         return self._running
+
+
+def _parentheses(name: str) -> str:
+    """Say how a method of a frame is called; without pandas nothing is known of it."""
+    frame = getattr(sys.modules.get("pandas"), "DataFrame", None)
+    return "()" if callable(getattr(frame, name, None)) and not isinstance(getattr(frame, name), property) else ""
+
+
+def _braced(key: Any) -> str:
+    return repr(key).replace("{", "{{").replace("}", "}}")

@@ -15,8 +15,9 @@ An error that no attempt can mend gets a note with the tables that may have been
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -24,7 +25,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from asyncdb_nb import catalog
-from asyncdb_nb.errors import AsyncDBError, CorruptStreamError
+from asyncdb_nb.errors import AsyncDBError, CorruptStreamError, UnknownOptionError
 from asyncdb_nb.pooler import UNKNOWN_STATEMENT
 from asyncdb_nb.sessions import session_scope
 
@@ -32,6 +33,18 @@ Scope = Callable[[], session_scope]
 
 _NO_NOTICES = text("SET LOCAL client_min_messages = error")
 _UNKNOWN = re.compile(r'relation "(.+)" does not exist')  # as asyncpg passes it on from the server
+
+
+def check_options(reader: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Refuse, at the call, an option that a reader does not have; most often it is a value for a bind.
+
+    Raises:
+        UnknownOptionError: There is no such option.
+    """
+    known = [name for name, each in inspect.signature(reader).parameters.items() if each.kind is each.KEYWORD_ONLY]
+    for name in options:
+        if name not in known or name == "exclusive":
+            raise UnknownOptionError(reader.__name__, name, [each for each in known if each != "exclusive"])
 
 
 async def whole(scope: Scope, reader: Callable[..., Any], statement: Any, params: Any, options: dict[str, Any]) -> Any:

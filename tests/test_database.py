@@ -24,7 +24,14 @@ from sqlalchemy.pool import NullPool
 from asyncdb_nb.connecting import CHECK_INTERVAL, Connector, explain
 from asyncdb_nb.database import Database, connect
 from asyncdb_nb.dataframes import frame
-from asyncdb_nb.errors import ConnectError, CorruptStreamError, DatabaseClosedError, DatabaseURLError, UnknownTableError
+from asyncdb_nb.errors import (
+    ConnectError,
+    CorruptStreamError,
+    DatabaseClosedError,
+    DatabaseURLError,
+    UnknownOptionError,
+    UnknownTableError,
+)
 from asyncdb_nb.identity import application_name
 from asyncdb_nb.server import EmbeddedServer
 from asyncdb_nb.urls import resolve
@@ -635,6 +642,62 @@ async def test_describe_lists_the_columns_of_a_table(shop: Database) -> None:
     assert columns["type"].tolist() == ["bigint", "integer", "numeric(12,2)"]
     assert columns["nullable"].tolist() == [False, True, True]
     assert columns["key"].tolist()[:2] == ["primary key", "references customer"]
+
+
+async def test_describe_names_all_columns_of_a_key(shop: Database) -> None:
+    """Half of a key of two columns is neither unique nor a reference by itself."""
+    async with shop.session() as session:
+        await session.execute(text("create table pair (a int, b int, primary key (a, b))"))
+        await session.execute(
+            text(
+                'create table part (id int primary key, "A" int, b int, email text unique, unique ("A", b), '
+                'foreign key ("A", b) references pair, check ("A" < b))'
+            )
+        )
+
+    columns = (await shop.describe("part")).set_index("column")["key"]
+
+    assert columns["id"] == "primary key"
+    assert columns["email"] == "unique"
+    assert columns["b"] == 'unique ("A", b), foreign key ("A", b) REFERENCES pair(a, b)'
+    assert (await shop.describe("pair"))["key"].tolist() == ["primary key (a, b)"] * 2
+
+
+@pytest.mark.parametrize("name", ['"a""b"', 'public."a""b"', 'a"b', '"x.y"', "x.y", 'Public."x.y"'])
+async def test_describe_reads_quotes_as_sql_does(shop: Database, name: str) -> None:
+    """A doubled quote is one of the name's, and a dot inside quotes is no end of a schema."""
+    async with shop.session() as session:
+        await session.execute(text('create table "a""b" (one int)'))
+        await session.execute(text('create table "x.y" (one int)'))
+
+    assert (await shop.describe(name))["column"].tolist() == ["one"]
+
+
+async def test_a_table_of_postgresqls_own_is_proposed_only_to_who_names_one(shop: Database) -> None:
+    """`runs` is nearer to `information_schema.routines` than to anything here, and not meant."""
+    with pytest.raises(ProgrammingError) as raised:
+        await shop.frame("select * from runs")
+    assert not getattr(raised.value, "__notes__", ())
+
+    async with shop.session() as session:
+        await session.execute(text("create table old.run (id int)"))
+    with pytest.raises(ProgrammingError) as raised:
+        await shop.frame("select * from runs")
+    assert raised.value.__notes__ == ["Did you mean old.run? `await db.tables()` lists all of them."]
+
+    with pytest.raises(UnknownTableError, match=r"Did you mean information_schema\.routines"):
+        await shop.describe("information_schema.routine")
+
+
+@pytest.mark.parametrize("reader", ["frame", "table", "frames", "batches"])
+async def test_a_value_given_as_an_option_is_answered_with_where_it_goes(shop: Database, reader: str) -> None:
+    with pytest.raises(UnknownOptionError) as raised:
+        getattr(shop, reader)("select :id", id=3)
+
+    assert f"has no option 'id'. A value for :id goes into a mapping after the statement: `db.{reader}(" in str(
+        raised.value
+    )
+    assert "exclusive" not in str(raised.value)
 
 
 @pytest.mark.parametrize("name", ["customer", "CUSTOMER", "public.customer", '"Order"', "old.invoice", "big"])

@@ -10,7 +10,7 @@ import pytest
 import asyncdb_nb
 
 LAYERS = """
-errors frozen_clock
+errors frozen_clock exact_dates
 ctrl_c loops standstill keepalive ping guard first_connect writes commands pooler shielded transfers goodbye
 statement_cache custody subpool pool
 trust passfile libpq target env_file urls identity
@@ -22,10 +22,12 @@ dataframes.decode.layout dataframes.decode.chain dataframes.decode.cells datafra
 dataframes.decode.framing dataframes.decode.values dataframes.decode.text
 dataframes.decode.numeric_head dataframes.decode.numeric_text dataframes.decode.numeric
 dataframes.decode.readers dataframes.decode
-dataframes.catalog dataframes.prepared dataframes.processing dataframes.sql_types
-dataframes.python_types dataframes.entities dataframes.statements dataframes.result_types
-dataframes.advice dataframes.literals dataframes.sql_text dataframes.sizes dataframes.shape dataframes.copy
-dataframes.streaming dataframes.progress dataframes.rows dataframes.schema_changes dataframes.execute
+dataframes.datetimes dataframes.binds dataframes.catalog dataframes.prepared dataframes.processing dataframes.sql_types
+dataframes.sql_text dataframes.placeholders dataframes.python_types dataframes.entities dataframes.statements
+dataframes.result_types
+dataframes.misfits dataframes.advice dataframes.literals dataframes.sizes dataframes.shape dataframes.copy
+dataframes.streaming dataframes.progress dataframes.rows dataframes.schema_changes
+dataframes.execute
 dataframes.reading dataframes dataframes.intervals
 repository
 tls_errors connect_errors connecting catalog portrait registry reads database
@@ -39,7 +41,8 @@ workflows.questions workflows.repository workflows
 recording listening palette lanes timeline
 doctor.finding doctor.environment doctor.pooler doctor.server doctor
 unattended
-kernel.ending kernel.hints kernel.hygiene kernel.whereabouts kernel.showing kernel.interrupts kernel.tracebacks
+kernel.ending kernel.hints kernel.hygiene kernel.whereabouts kernel.showing kernel.interrupts kernel.cell_lines
+kernel.tracebacks
 kernel.awaiting kernel.completions kernel.magics kernel
 pytest_plugin.secret pytest_plugin.forks pytest_plugin.options pytest_plugin.loop_errors pytest_plugin.origin
 pytest_plugin.leak

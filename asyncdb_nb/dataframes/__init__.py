@@ -53,9 +53,10 @@ def frame(
     Args:
         session: Any AsyncSession on PostgreSQL through asyncpg. Its pending changes are flushed first, its hooks apply.
         statement: SQL text, `text(...)`, or a Core or ORM select. Text without params runs exactly as typed, colons and
-            all; with params, `:name` is a bind (and `\:` a colon). `select(Workflow)` gives one column for each mapped
-            column.
-        params: Values for the binds, by name.
+            all; with params, `:name` is a bind (and `\:` a colon), but never in a literal, a comment, a quoted name or
+            `$$`. `select(Workflow)` gives one column for each mapped column.
+        params: Values for the binds, by name. What the server expects decides: a dict or list is JSON for json and
+            jsonb, scalars of numpy and pandas are the values that they stand for, their missing values are NULL.
         dtype_backend: As in pandas: None, `"numpy_nullable"` or `"pyarrow"`. The table of types says what each means.
         numeric: `"decimal"` is exact; `"float"` reads numeric columns as float64, listed as lossy.
         max_rows: Refuse a result with more rows. Not more than one row beyond it leaves the server.
@@ -67,7 +68,8 @@ def frame(
         by column, which values are NA because the dtype cannot hold them.
 
     Raises:
-        FrameError: It is no statement, it returns no rows (then it was not run), or a `:name` has no value.
+        FrameError: It is no statement, it returns no rows (then it was not run), a `:name` has no value, or a value no
+            `:name`.
         TooManyRowsError: There are more than `max_rows` rows.
         sqlalchemy.exc.SQLAlchemyError: The server refused the statement; the transaction is as PostgreSQL leaves it.
 

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from asyncdb_nb.dataframes.catalog import column_types
+from asyncdb_nb.dataframes.binds import Parameter
 from asyncdb_nb.dataframes.columns import Column
 from asyncdb_nb.dataframes.literals import literals
 from asyncdb_nb.dataframes.prepared import Described, describe
@@ -34,7 +34,6 @@ Part = tuple[list[Column], int]  # columns, and how many rows they have
 Give = Callable[[Part], Awaitable[None]]
 
 _CHUNK = 2 * 2**20  # bytes that are decoded at a time: what numpy works on stays near the processor's cache
-_FIRST_OWN_OID = 16_384  # of types that are not PostgreSQL's own
 
 
 async def command(
@@ -43,6 +42,7 @@ async def command(
     parameters: Sequence[Any],
     prepared: Any,
     columns: Sequence[Described],
+    expected: Sequence[Parameter],
     limit: int | None,
 ) -> str | None:
     """Write a statement as COPY takes it.
@@ -50,9 +50,10 @@ async def command(
     Args:
         connection: The asyncpg connection, in a transaction.
         statement: SQL with `$1`, which the server has described in this transaction.
-        parameters: Values for its parameters, as asyncpg takes them.
+        parameters: Values for its parameters, as they would be sent.
         prepared: asyncpg's prepared statement.
         columns: What the server said of its columns.
+        expected: What it said of its parameters.
         limit: The most rows to send; None for all.
 
     Returns:
@@ -61,8 +62,7 @@ async def command(
     tokens = query_tokens(statement) if _speaks_plainly(connection, statement) and _readable(columns) else None
     if tokens is None:
         return None
-    types = prepared.get_parameters()
-    values = literals(parameters, types, await _enums(connection, types))
+    values = literals(parameters, expected, prepared.get_parameters())
     if values is None:
         return None
     text = inlined(tokens, values)
@@ -178,12 +178,6 @@ def _speaks_plainly(connection: Any, statement: str) -> bool:
         and reported(connection, "server_encoding") not in ("", "SQL_ASCII")
         and (reported(connection, "standard_conforming_strings") == "on" or "\\" not in statement)
     )
-
-
-async def _enums(connection: Any, types: Sequence[Any]) -> set[int]:
-    """Say which of the parameters' types are enums: their labels are text, which asyncpg sends as it is."""
-    own = [type_.oid for type_ in types if type_.oid >= _FIRST_OWN_OID]
-    return {type_.oid for type_ in await column_types(connection, [(oid, -1) for oid in own]) if type_.is_enum}
 
 
 def _readable(columns: Sequence[Described]) -> bool:

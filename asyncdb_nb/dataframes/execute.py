@@ -26,9 +26,10 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine.cursor import CursorFetchStrategy
 from sqlalchemy.util import await_only, greenlet_spawn
 
+from asyncdb_nb.dataframes.binds import Parameter, fitted
 from asyncdb_nb.dataframes.catalog import column_types
 from asyncdb_nb.dataframes.copy import Part, Receiver, command
-from asyncdb_nb.dataframes.prepared import Described, prepare
+from asyncdb_nb.dataframes.prepared import Columns, Described, Kept, prepare
 from asyncdb_nb.dataframes.processing import declared, processings
 from asyncdb_nb.dataframes.schema_changes import note_schema_change, schema_may_change
 from asyncdb_nb.dataframes.shape import Shape, Wishes
@@ -76,6 +77,7 @@ class Capture:
         records: The rows as asyncpg gives them.
         fetching: Whether the rows are to be taken by `fetch`.
         executions: How often a statement with this capture ran: a hook may never run it.
+        parameters: What the server says of its parameters, once it was prepared.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Capture:
         self.records: Sequence[Any] = ()
         self.fetching = False
         self.executions = 0
+        self.parameters: Sequence[Parameter] = ()
         self._limit = limit
         self._in_parts = in_parts
         self._seen = seen
@@ -144,12 +147,10 @@ class Capture:
         if self.exact and cursor.server_side:
             context.cursor_fetch_strategy = CursorFetchStrategy()  # the default one reads ahead, and rows are read here
         try:
-            prepared = await_only(self._prepare(cursor, statement, parameters, context))
-            if self.path == "rows" and self.exact:
+            prepared, parameters = await_only(self._prepare(cursor, statement, parameters or (), context))
+            if self.path == "rows":
                 with _in_place_of_cache(cursor._adapt_connection, statement, prepared):
                     self._execute(cursor, statement, parameters, context)
-            elif self.path == "rows":
-                self._execute(cursor, statement, parameters, context)
         except Exception as error:
             forget_if_unknown(context.dialect, error)
             raise
@@ -175,11 +176,11 @@ class Capture:
 
     async def _prepare(
         self, cursor: Any, statement: str, parameters: Any, context: DefaultExecutionContext
-    ) -> tuple[Any, list[Described]]:
+    ) -> tuple[tuple[Any, Columns], Sequence[Any]]:
         """Prepare a statement, and read it through COPY if that is exact.
 
         Returns:
-            asyncpg's prepared statement and its columns.
+            asyncpg's prepared statement with its columns, and the parameters to execute it with.
         """
         types = declared(context)
         adapter = cursor._adapt_connection
@@ -188,15 +189,18 @@ class Capture:
             try:
                 if not adapter._connection.is_in_transaction():
                     await adapter._start_transaction()
-                prepared, columns = await _prepared(cursor, statement, types, context, keep=not copying)
+                kept = (types.key(), types.processed) if self.exact else ("all", _all)
+                prepared, columns = await _prepared(cursor, statement, *kept, context, keep=not copying)
                 if columns is None:
                     raise FrameError(NO_ROWS)
                 steps = processings(types, [(column.name, column.type.oid) for column in columns], context.dialect)
                 loads = getattr(context.dialect, "_json_deserializer", None) or json.loads
                 self.shape = Shape(columns, steps, loads, self.shape.wishes)
+                self.parameters = columns.parameters
+                parameters = fitted(parameters, self.parameters, getattr(context.dialect, "_json_serializer", None))
                 if copying and self.shape.is_copyable():
-                    await self._copy(cursor, parameters or (), prepared)
-                return prepared, columns
+                    await self._copy(cursor, parameters, prepared)
+                return (prepared, columns), parameters
             except Exception as error:
                 cursor._handle_exception(error)
                 raise
@@ -207,7 +211,7 @@ class Capture:
 
     async def _copy(self, cursor: Any, parameters: Sequence[Any], prepared: Any) -> None:
         connection, columns = cursor._adapt_connection._connection, self.shape.columns
-        query = await command(connection, self.statement, parameters, prepared, columns, self._limit)
+        query = await command(connection, self.statement, parameters, prepared, columns, self.parameters, self._limit)
         if query is None:
             return
         _set_description(cursor, [(column.name, column.type.oid, *[None] * 5) for column in columns])
@@ -244,23 +248,27 @@ class Capture:
 
 
 async def _prepared(
-    cursor: Any, statement: str, types: Any, context: DefaultExecutionContext, *, keep: bool
-) -> tuple[Any, list[Described] | None]:
+    cursor: Any, statement: str, decoded: str, kept: Kept, context: DefaultExecutionContext, *, keep: bool
+) -> tuple[Any, Columns | None]:
     """Find a statement in the adapter's cache, or prepare it: by a name if it is to be kept there, else without one."""
     adapter, as_of = cursor._adapt_connection, cursor._invalidate_schema_cache_asof
     cache = cache_of(adapter) if keep else None
-    key = f"{statement}\n-- columns that asyncpg decodes: {types.key()}"  # the adapter has others of the same text
+    key = f"{statement}\n-- columns that asyncpg decodes: {decoded}"  # the adapter has others of the same text
     found = None if cache is None else cache.get(key)
     if cache is None or (found is not None and _may_be_outdated(found[1])) or schema_may_change(context):
         await adapter._check_type_cache_invalidation(as_of)
-        return await prepare(adapter._connection, statement, "", types.processed)
+        return await prepare(adapter._connection, statement, "", kept)
     if found is None or found[2] <= as_of:
         await adapter._check_type_cache_invalidation(as_of)
         name = adapter._prepared_statement_name_func() or f"__asyncdb_{uuid4().hex}__"
-        found = (*await prepare(adapter._connection, statement, name, types.processed), time.time())
+        found = (*await prepare(adapter._connection, statement, name, kept), time.time())
         cache[key] = found
         await close_dropped(adapter._connection)
     return found[0], found[1]
+
+
+def _all(names: Sequence[str]) -> list[bool]:
+    return [True] * len(names)
 
 
 def _may_be_outdated(columns: Sequence[Described] | None) -> bool:

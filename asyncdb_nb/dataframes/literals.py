@@ -1,5 +1,5 @@
 """
-A bind's value → an SQL literal that means exactly what asyncpg would send for it.
+A bind's value → an SQL literal that means exactly what would be sent for it.
 
 COPY takes no parameters, so a query that has some is sent with literals in their place. Only values are written here
 whose text is exact whatever the session's settings are (DateStyle, IntervalStyle, TimeZone, extra_float_digits,
@@ -12,37 +12,42 @@ from __future__ import annotations
 import datetime as dt
 import math
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
+
+from asyncdb_nb.dataframes.binds import Parameter
 
 Writer = Callable[[Any], str | None]
 
 _NULL_ITEM = "NULL"
+_FIRST_OWN_OID = 16_384  # of types that are not PostgreSQL's own
 
 
-def literals(values: Sequence[Any], types: Sequence[Any], enums: Collection[int] = ()) -> list[str] | None:
+def literals(values: Sequence[Any], parameters: Sequence[Parameter], types: Sequence[Any]) -> list[str] | None:
     """Write values as literals.
 
     Args:
-        values: As asyncpg would be given them.
-        types: The type of each parameter, as asyncpg describes it: with `oid`, `schema` and `name`.
-        enums: Oids that are known to be enums.
+        values: As they would be sent.
+        parameters: What the server says of each.
+        types: The type of each as asyncpg describes it: an enum's `schema` and `name` are taken from there.
 
     Returns:
         A literal in parentheses with its type for each; None when there is no exact one for some value, or when there
         are not as many values as parameters.
     """
-    if len(values) != len(types):
+    if len(values) != len(parameters):
         return None
-    written = [_literal(value, type_, enums) for value, type_ in zip(values, types, strict=True)]
+    written = [_literal(*each) for each in zip(values, parameters, types, strict=True)]
     return None if None in written else [text for text in written if text is not None]
 
 
-def _literal(value: Any, type_: Any, enums: Collection[int]) -> str | None:
-    name, write = _WRITERS.get(type_.oid, ("", None))
+def _literal(value: Any, parameter: Parameter, type_: Any) -> str | None:
+    name, write = _WRITERS.get(parameter.oid, ("", None))
     name = f"pg_catalog.{name}"
-    if type_.oid in enums:
+    if parameter.written and parameter.oid < _FIRST_OWN_OID:
+        name, write = f"pg_catalog.{_identifier(parameter.type.name)}", _text
+    if parameter.type.is_enum and parameter.type.oid == parameter.oid:
         name, write = f"{_identifier(type_.schema)}.{_identifier(type_.name)}", _text
     if write is None:
         return None
@@ -103,33 +108,8 @@ def _bytes(value: Any) -> str | None:
     return f"\\x{value.hex()}" if type(value) is bytes else None
 
 
-def _date(value: Any) -> str | None:
-    ends = (dt.date.min, dt.date.max)  # which asyncpg sends as infinity
-    return value.isoformat() if type(value) is dt.date and value not in ends else None
-
-
-def _timestamp(value: Any) -> str | None:
-    if type(value) is not dt.datetime or value.tzinfo is not None or value in (dt.datetime.min, dt.datetime.max):
-        return None
-    return value.isoformat(" ")
-
-
-def _timestamptz(value: Any) -> str | None:
-    if type(value) is not dt.datetime or value.utcoffset() is None:
-        return None
-    naive = value.astimezone(dt.UTC).replace(tzinfo=None) if 1 < value.year < 9999 else None
-    return None if naive is None else naive.isoformat(" ") + "+00"
-
-
 def _time(value: Any) -> str | None:
     return value.isoformat() if type(value) is dt.time and value.tzinfo is None else None
-
-
-def _interval(value: Any) -> str | None:
-    """Write days and seconds each with a sign: IntervalStyle `sql_standard` would carry the first one's over."""
-    if type(value) is not dt.timedelta:
-        return None
-    return f"{value.days:+d} days +{value.seconds}.{value.microseconds:06d} seconds"
 
 
 def _array(write: Writer) -> Writer:
@@ -161,11 +141,7 @@ _SCALARS: dict[int, tuple[str, int, Writer]] = {
     17: ("bytea", 1001, _bytes),
     114: ('"json"', 199, _text),
     3802: ("jsonb", 3807, _text),
-    1082: ("date", 1182, _date),
-    1114: ('"timestamp"', 1115, _timestamp),
-    1184: ("timestamptz", 1185, _timestamptz),
     1083: ('"time"', 1183, _time),
-    1186: ('"interval"', 1187, _interval),
 }
 _WRITERS: dict[int, tuple[str, Writer]] = {
     oid: entry

@@ -13,12 +13,13 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from asyncdb_nb.dataframes.array_text import array_items
 from asyncdb_nb.dataframes.types import ColumnType
 from asyncdb_nb.dataframes.wire import offset, snapshot_text, timetz_text
+from asyncdb_nb.exact_dates import asyncpgs_infinity
 
 Converter = Callable[[Any], Any]
 
@@ -110,19 +111,7 @@ def _money(scale: int, value: Any) -> Decimal:
 
 
 def _temporal(value: Any) -> Any:
-    return _infinities().get(id(value), value)
-
-
-@cache
-def _infinities() -> dict[int, str]:
-    """Give the ids of the objects that stand for ±infinity in asyncpg."""
-    from asyncpg.pgproto import pgproto
-
-    return {
-        id(getattr(pgproto, f"{sign}infinity_{kind}", None)): f"{'-' if sign else ''}infinity"
-        for sign in ("", "negative_")
-        for kind in ("date", "datetime")
-    }
+    return asyncpgs_infinity(value) or value
 
 
 def _timetz(value: Any) -> str:

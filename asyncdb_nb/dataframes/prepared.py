@@ -1,24 +1,26 @@
 """
-A prepared statement that tells its columns' types in full, and hands over what asyncpg would spoil as it was sent.
+A prepared statement that tells its columns' types in full, and carries what asyncpg would spoil as it is sent.
 
 PostgreSQL describes every column before the first row: its type and its modifier (the precision of a numeric). asyncpg
 receives that, uses it to choose decoders, and shows the type only. The description is the one list of seven-part tuples
 that a statement's state refers to; it is found there by its shape. A column whose decoder loses something (an
 interval's months, infinity) is described to asyncpg as bytea before it chooses, and so comes as the bytes that were
-sent; one of a type without a binary form as unknown, and so as the text that PostgreSQL writes. That is for this
-statement and column alone: no codec of the connection is touched, and parameters are encoded as ever.
+sent; one of a type without a binary form as unknown, and so as the text that PostgreSQL writes. A parameter whose
+encoder loses something (a date in the year 9999) is described as unknown as well, and so takes the text that PostgreSQL
+reads. That is for this statement alone: no codec of the connection is touched.
 
 Should an asyncpg come that keeps its description elsewhere, nothing is found: numeric columns are then without
-precision, and values are as asyncpg decodes them. A test says so.
+precision, and values are as asyncpg decodes and encodes them. A test says so.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from asyncdb_nb.dataframes.binds import Parameter, goes_as_text
 from asyncdb_nb.dataframes.catalog import column_types
 from asyncdb_nb.dataframes.types import ColumnType
 
@@ -55,7 +57,15 @@ class Described:
     kept: bool = False
 
 
-async def prepare(connection: Any, query: str, name: str, kept: Kept = _none) -> tuple[Any, list[Described] | None]:
+class Columns(list[Described]):
+    """The columns of a prepared statement, which know its parameters."""
+
+    def __init__(self, columns: Iterable[Described], parameters: Sequence[Parameter]) -> None:
+        super().__init__(columns)
+        self.parameters = parameters
+
+
+async def prepare(connection: Any, query: str, name: str, kept: Kept = _none) -> tuple[Any, Columns | None]:
     """Prepare a statement.
 
     Args:
@@ -73,19 +83,21 @@ async def prepare(connection: Any, query: str, name: str, kept: Kept = _none) ->
     state = await _parse(connection, query, name)
     statement = PreparedStatement(connection, query, state)  # at once: when it is dropped, asyncpg has it closed
     try:
-        description = _description(state)
+        description, expected = _description(state)
+        parameters = await _parameters(connection, expected, written=True)
         columns = None if description is None else await _columns(connection, description, kept)
         for position, column in enumerate(columns or ()):
             if description is not None and not column.kept:
                 description[position] = _as_sent(description[position], column)
+        expected[:] = [_UNKNOWN if parameter.written else parameter.oid for parameter in parameters]
         await _learn(connection, state._init_types())
-        _expect(state, description)
+        _expect(state, description, expected)
     except LookupError:
         return await _prepare_plainly(connection, query, name)
     state._init_codecs()
     if not name:
         state.mark_unprepared()  # what else has no name may have replaced it on the server
-    return statement, columns
+    return statement, None if columns is None else Columns(columns, parameters)
 
 
 async def describe(connection: Any, query: str) -> list[tuple[int, int]] | None:
@@ -96,7 +108,7 @@ async def describe(connection: Any, query: str) -> list[tuple[int, int]] | None:
         query: SQL, which the server accepts as one statement; else this is the server's error.
     """
     try:
-        return [(line[3], line[5]) for line in _description(await _parse(connection, query, "")) or ()]
+        return [(line[3], line[5]) for line in _description(await _parse(connection, query, ""))[0] or ()]
     except LookupError:
         return None
 
@@ -107,8 +119,8 @@ async def _parse(connection: Any, query: str, name: str) -> Any:
     return await protocol.prepare(name, query, None, record_class=protocol.get_record_class())
 
 
-def _description(state: Any) -> list[Line] | None:
-    """Find the description of a statement's columns; None when it returns no rows.
+def _description(state: Any) -> tuple[list[Line] | None, list[int]]:
+    """Find the description of a statement's columns (None when it returns no rows), and the oids of its parameters.
 
     Raises:
         LookupError: It is not where asyncpg 0.30 to 0.32 has it: a list before the list of the parameters' oids.
@@ -119,7 +131,7 @@ def _description(state: Any) -> list[Line] | None:
     lines = lists[0] if len(lists) == 2 else None
     if not all(type(line) is tuple and [type(part) for part in line] == [bytes, *[int] * 6] for line in lines or ()):
         raise LookupError("asyncpg keeps the description of columns elsewhere")
-    return lines
+    return lines, lists[-1]
 
 
 def _as_sent(line: Line, column: Described) -> Line:
@@ -137,10 +149,17 @@ async def _learn(connection: Any, oids: Collection[int]) -> None:
         connection._protocol.get_settings().register_data_types(types)
 
 
-def _expect(state: Any, description: Sequence[Line] | None) -> None:
+def _expect(state: Any, description: Sequence[Line] | None, expected: Sequence[int]) -> None:
     """See that asyncpg goes by a description that was changed."""
     if [attribute.type.oid for attribute in state._get_attributes()] != [line[3] for line in description or ()]:
         raise LookupError("asyncpg keeps the description of columns elsewhere")
+    if [type_.oid for type_ in state._get_parameters()] != list(expected):
+        raise LookupError("asyncpg keeps the description of parameters elsewhere")
+
+
+async def _parameters(connection: Any, oids: Sequence[int], *, written: bool) -> list[Parameter]:
+    types = await column_types(connection, [(oid, -1) for oid in oids])
+    return [Parameter(oid, type_, written and goes_as_text(type_)) for oid, type_ in zip(oids, types, strict=True)]
 
 
 async def _columns(connection: Any, description: Sequence[Line], kept: Kept) -> list[Described]:
@@ -152,16 +171,19 @@ async def _columns(connection: Any, description: Sequence[Line], kept: Kept) -> 
     ]
 
 
-async def _prepare_plainly(connection: Any, query: str, name: str) -> tuple[Any, list[Described] | None]:
+async def _prepare_plainly(connection: Any, query: str, name: str) -> tuple[Any, Columns | None]:
     statement = await connection.prepare(query, name=name)
     if not name:
         statement._state.mark_unprepared()
     attributes = statement.get_attributes()
     types = await column_types(connection, [(attribute.type.oid, -1) for attribute in attributes])
-    return statement, [
+    columns = [
         Described(attribute.name, type_, raw=False, line=(attribute.type.oid, -1))
         for attribute, type_ in zip(attributes, types, strict=True)
-    ] or None
+    ]
+    oids = [type_.oid for type_ in statement.get_parameters()]
+    parameters = await _parameters(connection, oids, written=False)
+    return statement, Columns(columns, parameters) if columns else None
 
 
 def _needs_bytes(type_: ColumnType) -> bool:

@@ -103,7 +103,7 @@ class Reading:
         """Read all rows, or up to `max_rows` of them."""
         try:
             await libraries.loaded()
-            with advice(self._statement, self._params):
+            with advice(self._statement, self._params, self._capture):
                 columns, count = await self._all()
         finally:
             self._progress.close()
@@ -114,7 +114,7 @@ class Reading:
     async def part(self, count: int) -> tuple[list[Column], int]:
         """Read the next `count` rows, fewer at the end."""
         await libraries.loaded()
-        with advice(self._statement, self._params):
+        with advice(self._statement, self._params, self._capture):
             columns, found = await self._some(count)
         self._rows += found
         return columns, found

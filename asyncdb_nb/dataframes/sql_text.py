@@ -1,29 +1,32 @@
-"""
-Cut SQL text into tokens as PostgreSQL does, to know which `$1` is a parameter and what kind of statement it is.
+r"""
+Cut SQL text into tokens as PostgreSQL does: what is a bind, what a parameter, and which kind of statement is it?
 
-Inside a literal, a quoted name or a comment `$1` is text, and so is `;`. The rules are those of PostgreSQL's scanner
-(src/backend/parser/scan.l). What this reading of them leaves in doubt is answered with None, never with a guess. It is
-only asked about text that the server has accepted as one statement.
+Inside a literal, a quoted name or a comment `:name` and `$1` are text, and so is `;`. The rules are those of
+PostgreSQL's scanner (src/backend/parser/scan.l); between them, those of SQLAlchemy's `text()` say what `:name` and `\:`
+are. What this reading leaves in doubt is a token of its own, the last one, never a guess.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 _LETTER = r"[A-Za-z_\x80-\U0010ffff]"
+_GAP = r"[ \t\f\v]* (?: --[^\n\r]* )? [\n\r] (?: [ \t\n\r\f\v] | --[^\n\r]* [\n\r] )*"  # a string goes on behind it
 _TOKEN = re.compile(
     rf"""
       (?P<space> [ \t\n\r\f\v]+ | --[^\n\r]* )
     | (?P<comment> /\* )
-    | (?P<escapes> [eE]'(?: [^'\\] | \\. | '' )*+' )
+    | (?P<escapes> [eE]'(?: [^'\\] | \\. | '' )*+' (?: {_GAP} '(?: [^'\\] | \\. | '' )*+' )* )
     | (?P<string> (?: [uU]& | [bBxXnN] )?'(?: [^'] | '' )*+' )
     | (?P<name> (?: [uU]& )?"(?: [^"] | "" )*+" )
     | (?P<dollars> \$(?P<tag> (?: {_LETTER} (?: {_LETTER} | [0-9] )* )? )\$ .*? \$(?P=tag)\$ )
     | (?P<parameter> \$[0-9]+ )
     | (?P<word> {_LETTER} (?: {_LETTER} | [0-9$] )* )
+    | (?P<bind> (?<! [:\w\\] ):[^\W\d]\w* )
+    | (?P<colon> \\: )
     | (?P<other> [^'"$] )
     """,
     re.VERBOSE | re.DOTALL,
@@ -51,13 +54,24 @@ class Token(NamedTuple):
 
 
 @lru_cache(64)
+def tokens_of(text: str) -> tuple[Token, ...]:
+    """Cut any text into tokens; the last one is of kind `doubt` where it is not clear how the text goes on."""
+    return tuple(_tokens(text))
+
+
+def bind_names(tokens: Iterable[Token]) -> list[str]:
+    """Name the binds of a text, each once, in their order."""
+    return list(dict.fromkeys(token.text[1:] for token in tokens if token.kind == "bind"))
+
+
+@lru_cache(64)
 def query_tokens(text: str) -> list[Token] | None:
     """Cut a query into tokens, without the semicolon at its end.
 
     Returns:
         The tokens of a SELECT, VALUES or TABLE without a CTE that changes data; None for any other, or in doubt.
     """
-    tokens = list(_tokens(text))
+    tokens = tokens_of(text)
     if not tokens or tokens[-1].kind == "doubt":
         return None
     words = [token.word for token in tokens if token.word]
@@ -91,7 +105,7 @@ def inlined(tokens: Sequence[Token], literals: Sequence[str]) -> str | None:
 
 
 def _tokens(text: str) -> Iterator[Token]:
-    position, escapes = 0, False
+    position = 0
     while position < len(text):
         found = _TOKEN.match(text, position)
         kind = found.lastgroup if found else "doubt"
@@ -100,11 +114,10 @@ def _tokens(text: str) -> Iterator[Token]:
         if kind == "comment":
             end = _comment_end(text, position)
             kind = "space" if end > 0 else "doubt"
-        if kind in ("doubt", None) or (escapes and kind == "string"):  # a string may go on in the next line
+        if kind in ("doubt", None):
             yield Token("doubt", text[position:])
             return
         yield Token(kind, text[position:end])
-        escapes = kind == "escapes" or (escapes and kind == "space")
         position = end
 
 
@@ -118,7 +131,7 @@ def _comment_end(text: str, start: int) -> int:
     return 0
 
 
-def _without_semicolon(tokens: list[Token]) -> list[Token] | None:
+def _without_semicolon(tokens: Sequence[Token]) -> list[Token] | None:
     kept = [token for token in tokens if token.text != ";"]
     first = next((position for position, token in enumerate(tokens) if token.text == ";"), len(tokens))
     return kept if all(token.kind == "space" or token.text == ";" for token in tokens[first:]) else None

@@ -23,13 +23,12 @@ from typing import Any
 
 from asyncdb_nb.dataframes.types import ColumnType, UnknownTypeError, column_type
 from asyncdb_nb.errors import FrameError
+from asyncdb_nb.exact_dates import DATE_INFINITY, DATE_NEGATIVE_INFINITY, NEGATIVE_INFINITY, POSITIVE_INFINITY
 
 Reader = Callable[[bytes], Any]
 
 EPOCH_DAYS = 10_957  # from 1970-01-01 to 2000-01-01, where PostgreSQL counts from
 EPOCH_MICROSECONDS = EPOCH_DAYS * 86_400_000_000
-POSITIVE_INFINITY, NEGATIVE_INFINITY = 2**63 - 1, -(2**63)
-DATE_INFINITY, DATE_NEGATIVE_INFINITY = 2**31 - 1, -(2**31)
 
 _INT2, _INT4, _INT8 = Struct("!h"), Struct("!i"), Struct("!q")
 _UINT4, _UINT8 = Struct("!I"), Struct("!Q")
@@ -205,7 +204,7 @@ def _date(data: bytes) -> dt.date | str:
     try:
         return _PG_EPOCH.date() + dt.timedelta(days)
     except OverflowError:
-        return _date_text(days)
+        return date_text(days)
 
 
 def _timestamp(start: dt.datetime, data: bytes) -> dt.datetime | str:
@@ -215,13 +214,18 @@ def _timestamp(start: dt.datetime, data: bytes) -> dt.datetime | str:
     try:
         return start + dt.timedelta(microseconds=microseconds)
     except OverflowError:
-        days, rest = divmod(microseconds, 86_400_000_000)
-        day, *era = _date_text(days).split(" ")
-        return " ".join([day, _time_text(rest) + ("+00" if start.tzinfo else ""), *era])
+        return timestamp_text(microseconds, "+00" if start.tzinfo else "")
 
 
-def _date_text(days: int) -> str:
-    """Write a date of any year as PostgreSQL does; the calendar repeats every 400 years, of 146097 days."""
+def timestamp_text(microseconds: int, offset: str = "") -> str:
+    """Write a time stamp of any year as PostgreSQL does, by microseconds since 2000."""
+    days, rest = divmod(microseconds, 86_400_000_000)
+    day, *era = date_text(days).split(" ")
+    return " ".join([day, _time_text(rest) + offset, *era])
+
+
+def date_text(days: int) -> str:
+    """Write a date of any year as PostgreSQL does, by days since 2000; the calendar repeats every 146097 days."""
     cycles, rest = divmod(days, 146_097)
     day = _PG_EPOCH.date() + dt.timedelta(rest)
     year = day.year + 400 * cycles

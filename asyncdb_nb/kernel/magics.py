@@ -26,6 +26,7 @@ from IPython.core.magic import no_var_expand
 
 from asyncdb_nb.bridge import run
 from asyncdb_nb.database import Database, connect
+from asyncdb_nb.dataframes.sql_text import bind_names, tokens_of
 from asyncdb_nb.doctor import Diagnosis, examine
 from asyncdb_nb.errors import DatabaseClosedError, MagicError
 from asyncdb_nb.kernel.awaiting import with_awaits
@@ -38,11 +39,6 @@ if TYPE_CHECKING:
 
 _HEAD: Any = re.compile(r"\s*(?:--db\s+(?P<db>\w+))?\s*(?:(?P<name>[^\W\d]\w*)\s*=)?\s*")
 _ASYNCHRONOUS = ("asql", "asyncdb")
-_PIECE = re.compile(
-    r"""(?P<text> '(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | /\*.*?\*/ | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
-      | (?<![:\w\\]):(?P<bind>[^\W\d]\w*)""",
-    re.VERBOSE | re.DOTALL,
-)
 
 
 class Magics:
@@ -137,8 +133,7 @@ class Magics:
 
     async def _read(self, statement: str, database: str | None, name: str | None) -> pd.DataFrame | None:
         db = await self._database(database)
-        statement, values = _binds(statement, self._shell.user_ns)
-        frame = await (db.frame(statement, values) if values else db.frame(statement))
+        frame = await db.frame(statement, _values(statement, self._shell.user_ns))
         await self._completions.learn(db)
         if name is None:
             return frame
@@ -187,18 +182,12 @@ def _named(name: str, databases: dict[str, Database]) -> Database:
     return databases[name]
 
 
-def _binds(statement: str, variables: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Find the binds of a statement outside its literals and comments, and take their values.
-
-    Returns:
-        The statement, with the colons of literals escaped if there are binds; and the values by name.
-    """
-    names = [piece["bind"] for piece in _PIECE.finditer(statement) if piece["bind"]]
+def _values(statement: str, variables: dict[str, Any]) -> dict[str, Any] | None:
+    """Take the values of a statement's binds from variables; None where it has none, and runs as it is typed."""
+    names = bind_names(tokens_of(statement))
     missing = [name for name in names if name not in variables]
     if missing:
         raise MagicError(
             f"The statement has :{missing[0]}, and there is no such variable", f"`{missing[0]} = ...` before"
         )
-    if names:
-        statement = _PIECE.sub(lambda piece: (piece["text"] or "").replace(":", r"\:") or piece[0], statement)
-    return statement, {name: variables[name] for name in names}
+    return {name: variables[name] for name in names} or None

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from asyncdb_nb.errors import AsyncDBError
+from asyncdb_nb.errors import AsyncDBError, line_of_error, with_excerpt
 from asyncdb_nb.kernel import showing
+from asyncdb_nb.kernel.cell_lines import as_in_the_cell
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -66,7 +67,7 @@ class Tracebacks:
         """Give the lines; without an offset IPython leaves out the first frame, which in a cell's error is its own."""
         with _shortened(error):
             lines = self._shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__, tb_offset)
-        return [_without_middles(line) for line in lines]
+        return [_without_middles(line) for line in as_in_the_cell(lines, line_of_error(error))]
 
 
 def _without_middles(text: str) -> str:
@@ -107,6 +108,7 @@ class _Link(NamedTuple):
     cause: BaseException | None
     context: BaseException | None
     suppresses_context: bool
+    args: tuple[Any, ...]
 
 
 @contextmanager
@@ -125,9 +127,11 @@ def _shortened(error: BaseException) -> Iterator[None]:
             link.error.__context__ = earlier.error if earlier is not None else None
             if earlier is not None and link.cause is earlier.error:
                 link.error.__cause__ = earlier.error
+            link.error.args = with_excerpt(link.error)
         yield
     finally:
         for link in chain:
+            link.error.args = link.args
             link.error.__cause__, link.error.__context__ = link.cause, link.context
             link.error.__suppress_context__ = link.suppresses_context
             link.error.__traceback__ = link.traceback
@@ -139,7 +143,7 @@ def _chain(error: BaseException | None) -> Iterator[_Link]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         cause, context, suppresses = error.__cause__, error.__context__, error.__suppress_context__
-        yield _Link(error, error.__traceback__, cause, context, suppresses)
+        yield _Link(error, error.__traceback__, cause, context, suppresses, error.args)
         error = cause if cause is not None or suppresses else context
 
 

@@ -50,7 +50,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
         ("explain select 1", "rows"),
         ("show server_version", "rows"),
         ("select '{}'::aclitem[] as a", "rows"),
-        ("select E'a'\n'b\\'c' as a", "rows"),
+        ("select E'a'\n'b\\'c' as a", "copy"),
     ],
 )
 async def test_a_query_goes_by_copy_and_other_statements_do_not(

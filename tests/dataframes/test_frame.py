@@ -134,9 +134,7 @@ async def test_odd_and_repeated_names_stay(session: AsyncSession) -> None:
     assert (await table(session, f"select {quoted}")).column_names == names
 
 
-@pytest.mark.parametrize(
-    "statement", ["create table frame_never (a int)", "insert into frame_owners values (9, 'x')", ""]
-)
+@pytest.mark.parametrize("statement", ["create table frame_never (a int)", "insert into frame_owners values (9, 'x')"])
 async def test_a_statement_without_rows_is_refused_before_it_runs(tables: AsyncSession, statement: str) -> None:
     with pytest.raises(FrameError, match=r"returns no rows.*not run.*RETURNING"):
         await frame(tables, statement)
@@ -521,6 +519,25 @@ def test_what_is_done_with_a_call_that_was_not_awaited_says_what_to_type(use: An
         (TypeError, AttributeError), match=r"Nothing was read yet\. Type: await frame\(session, \.\.\.\)"
     ):
         use(frame(AsyncSession(), "select 1"))
+
+
+@pytest.mark.parametrize(
+    ("use", "instead"),
+    [
+        (lambda call: call.head(), "(await frame(session, ...)).head()"),
+        (lambda call: call.shape, "(await frame(session, ...)).shape"),
+        (lambda call: call.cost, "(await frame(session, ...)).cost"),
+        (lambda call: call["a"], "(await frame(session, ...))['a']"),
+        (lambda call: call[{"{}"}], "(await frame(session, ...))[{'{}'}]"),
+        (len, "len(await frame(session, ...))"),
+    ],
+)
+def test_what_follows_a_call_that_is_awaited_needs_parentheses(use: Any, instead: str) -> None:
+    """`await frame(...).head()` asks the call for its head, before it is awaited."""
+    with pytest.raises((TypeError, AttributeError)) as raised:
+        use(frame(AsyncSession(), "select 1"))
+
+    assert str(raised.value).endswith(f" in parentheses: {instead}")
 
 
 def test_a_call_that_was_not_awaited_stays_a_coroutine() -> None:

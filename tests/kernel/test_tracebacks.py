@@ -43,6 +43,34 @@ def test_an_error_shows_the_users_own_lines_and_the_message(analyst: Kernel, cod
     assert len(shown.splitlines()) < 24
 
 
+STATEMENT = "select *\nfrom pg_class\nwhere relname = = 'a'\norder by 1"
+CARET = "Line 3: where relname = = 'a'\n                        ^\n"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        f"%%asql\n{STATEMENT}",
+        f'await db.frame("""{STATEMENT}""")',
+        f'async with db.session() as session:\n    await session.execute(text("""{STATEMENT}"""))',
+    ],
+    ids=["magic", "frame", "session"],
+)
+def test_a_syntax_error_shows_its_line_and_a_caret(analyst: Kernel, code: str) -> None:
+    """Also of a statement that the session executes by itself, whose error stays as it was."""
+    shown = analyst.run(code).last
+
+    assert shown.count(CARET) == 1
+    assert "run_cell_magic" not in shown
+
+
+def test_a_cell_of_sql_is_shown_as_its_lines_with_an_arrow_at_the_one_that_failed(analyst: Kernel) -> None:
+    shown = analyst.run(f"%%asql slow =\n{STATEMENT}").last
+
+    assert "\n      1 %%asql slow =\n      2 select *\n      3 from pg_class\n----> 4 where relname = = 'a'\n" in shown
+    assert "----> 1 %%asql\n      2 select 1/0" in analyst.run("%%asql\nselect 1/0").last
+
+
 def test_every_frame_of_the_users_is_shown(analyst: Kernel) -> None:
     shown = analyst.run("await report('wokflow')").last
 
