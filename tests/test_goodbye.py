@@ -56,7 +56,9 @@ async def nowhere(data: bytes) -> None:
 # --- COPY and executemany ---------------------------------------------------------------------------------------------
 
 
-async def test_a_copy_cancelled_anywhere_leaves_the_connection_as_it_was(connection: goodbye.Connection) -> None:
+async def test_scenario_51_a_copy_cancelled_anywhere_leaves_the_connection_as_it_was(
+    connection: goodbye.Connection,
+) -> None:
     """Also between two parts, where asyncpg forgets whom it reads for."""
     chance = random.Random(25)
     for _ in range(60):
@@ -226,7 +228,7 @@ async def roll_back(db: Database) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
-async def test_nothing_half_begun_goes_back_to_the_pool(
+async def test_scenario_43_nothing_half_begun_goes_back_to_the_pool(
     database_url: str, clean_server: ServerWatch, work: Any, statement: str, times: int
 ) -> None:
     """Scenario 43: cancelled while the answer to a statement is on its way."""
@@ -264,7 +266,7 @@ async def test_a_terminated_connection_is_closed_at_once(connection: goodbye.Con
         await connection.fetchval("select 1")
 
 
-async def test_asyncpgs_pool_hands_out_no_connection_that_is_ending(database_url: str) -> None:
+async def test_scenario_49_asyncpgs_pool_hands_out_no_connection_that_is_ending(database_url: str) -> None:
     async with (
         asyncpg.create_pool(database_url, min_size=1, max_size=1, connection_class=goodbye.Connection) as pool,
         asyncio.timeout(HANG),

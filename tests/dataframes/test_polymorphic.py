@@ -216,7 +216,7 @@ async def test_the_frame_of_a_class_has_the_columns_of_its_subclasses(people: As
 
 
 @pytest.mark.parametrize("way", LOADED)
-async def test_entities_have_the_columns_of_their_subclasses_however_they_were_loaded(
+async def test_scenario_57_entities_have_the_columns_of_their_subclasses_however_they_were_loaded(
     people: AsyncSession, way: str
 ) -> None:
     """From a list, a result, scalars, rows and mappings; and as a frame of the same select has them."""

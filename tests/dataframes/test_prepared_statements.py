@@ -43,7 +43,7 @@ async def sized(request: pytest.FixtureRequest, database_url: str) -> AsyncItera
         await engine.dispose()
 
 
-async def test_frames_by_copy_leave_nothing_prepared(sized: AsyncEngine) -> None:
+async def test_scenario_44_frames_by_copy_leave_nothing_prepared(sized: AsyncEngine) -> None:
     async with AsyncSession(sized) as session:
         before = await kept(session)
         for turn in range(30):

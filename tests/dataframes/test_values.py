@@ -88,7 +88,7 @@ async def two(tables: AsyncSession) -> AsyncSession:
 
 
 @pytest.mark.parametrize("name", COMPUTED)
-async def test_what_the_server_computes_is_what_a_result_gives(two: AsyncSession, name: str) -> None:
+async def test_scenario_55_what_the_server_computes_is_what_a_result_gives(two: AsyncSession, name: str) -> None:
     """As frame has it; in a result, its rows, mappings, scalars, and a column of it, also beside an entity."""
     statement = select(COMPUTED[name].label("x"))
     expected = await frame(two, statement)
@@ -160,7 +160,7 @@ insert into frame_wrong values (
 """
 
 
-async def test_a_model_that_differs_from_its_table_changes_no_value(session: AsyncSession) -> None:
+async def test_scenario_56_a_model_that_differs_from_its_table_changes_no_value(session: AsyncSession) -> None:
     """The frame of the table is the frame of the entities, and of the results."""
     await session.execute(text(WRONG))
     await session.execute(text(FILLED.replace(":", "\\:").replace(", (2)", "")))
@@ -367,7 +367,7 @@ def test_rows_of_several_results_are_refused() -> None:
         to_frame([namedtuple("One", "a")(1), namedtuple("Other", "b")(2)])
 
 
-async def test_asyncpg_records_are_rows(session: AsyncSession) -> None:
+async def test_scenario_60_asyncpg_records_are_rows(session: AsyncSession) -> None:
     """One of them, several, and none of their values changed."""
     raw = (await (await session.connection()).get_raw_connection()).driver_connection
     query = """

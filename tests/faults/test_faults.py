@@ -253,7 +253,7 @@ async def test_a_begin_that_took_too_long_leaves_no_transaction_in_the_pool(far:
 
 @pytest.mark.parametrize("how", ["refused", "swallowed"])
 @pytest.mark.parametrize("connection_class", [asyncpg.Connection, goodbye.Connection], ids=["asyncpg's", "ours"])
-async def test_a_cancel_request_that_does_not_arrive_has_asyncpgs_deadline(
+async def test_scenario_50_a_cancel_request_that_does_not_arrive_has_asyncpgs_deadline(
     far: Database, proxy: Proxy, how: str, connection_class: type[asyncpg.Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection is closed after `command_timeout`, not after the seconds that a goodbye may take."""

@@ -38,7 +38,7 @@ def run_two_clients(url: str, frames: int, **options: Any) -> list[str]:
 
 
 @pytest.mark.second_tier
-def test_two_processes_read_their_own_values(bouncer: Bouncer) -> None:
+def test_scenario_45_two_processes_read_their_own_values(bouncer: Bouncer) -> None:
     assert run_two_clients(bouncer.url, 200) == ["{'right': 200}"] * 2
 
 
@@ -63,7 +63,7 @@ def test_thousand_frames_of_each_process_are_right(bouncer: Bouncer) -> None:
     assert run_two_clients(bouncer.url, 1000) == ["{'right': 1000}"] * 2
 
 
-async def test_every_way_to_read_works(bouncer: Bouncer) -> None:
+async def test_scenario_46_every_way_to_read_works(bouncer: Bouncer) -> None:
     async with Database(bouncer.url) as db:
         assert (await db.frame(MANY)).attrs["asyncdb"]["path"] == "copy"
         assert (await db.table(MANY)).num_rows == 5000

@@ -188,7 +188,7 @@ def test_the_next_test_sees_nothing_of_it(asyncdb):
 @pytest.mark.second_tier
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("mode", ["asyncio", "session loop", "anyio"])
-def test_requests_of_a_test_share_its_transaction(run_suite: RunSuite, mode: str) -> None:
+def test_scenario_65_requests_of_a_test_share_its_transaction(run_suite: RunSuite, mode: str) -> None:
     """Through FastAPI's client with and without a loop of its own, threads, portals, frames, COPY and cancellations."""
     pytest.importorskip("fastapi")
     suite = REQUESTS.format(mark="@pytest.mark.anyio" if mode == "anyio" else "")

@@ -135,7 +135,7 @@ def line_of(text: str, mark: str) -> int:
     return next(number for number, line in enumerate(text.splitlines(), 1) if line.endswith(f"# {mark}"))
 
 
-def test_a_commit_elsewhere_is_refused_with_the_line_of_the_engine(
+def test_scenario_66_a_commit_elsewhere_is_refused_with_the_line_of_the_engine(
     run_suite: RunSuite, clean_server: ServerWatch
 ) -> None:
     """Before it is committed; also where the code under test catches the error, and for an engine that is not async."""

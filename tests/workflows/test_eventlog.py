@@ -378,7 +378,7 @@ async def test_the_progress_bar_counts_the_files_bytes(db: Database, write, caps
     assert capsys.readouterr().err == ""
 
 
-async def test_events_of_one_moment_are_paired_in_any_order(db: Database, write):
+async def test_scenario_72_events_of_one_moment_are_paired_in_any_order(db: Database, write):
     """A log that counts whole seconds may list the completion of a task before its start."""
     log = "case,activity,timestamp,lifecycle\n"
     log += "1,a,2024-03-01 09:00:00,complete\n1,a,2024-03-01 09:00:00,start\n"

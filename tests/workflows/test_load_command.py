@@ -64,7 +64,7 @@ FOREIGN = {
 }
 
 
-def test_what_it_proposes_loads_files_of_other_programs(
+def test_scenario_73_what_it_proposes_loads_files_of_other_programs(
     fresh_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     """One message each, with the whole command; and so can each be taken out again."""

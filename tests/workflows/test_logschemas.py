@@ -45,7 +45,7 @@ async def schemas(db: Database) -> list[str]:
         return await our_schemas(await session.connection())
 
 
-async def test_logs_beside_the_sample_change_none_of_its_figures(db: Database, log: Path):
+async def test_scenario_74_logs_beside_the_sample_change_none_of_its_figures(db: Database, log: Path):
     """Every question answers as before, by ids and all; and for each log when it is pointed at that."""
     await seed_workflows(db, runs=40, workflows=3, seed=1)
     before = await answers(db)
