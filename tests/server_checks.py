@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row
 from waiting import HANG
 
@@ -49,11 +50,13 @@ class ServerWatch:
 
     def __init__(self, server: EmbeddedServer) -> None:
         self._log = server.log
-        self._connection = psycopg.connect(
-            server.url, autocommit=True, application_name="server watch", row_factory=namedtuple_row
-        )
+        self._url = server.url
+        self._connection = self._connect()
         self._mark = 0
         self.exempt = False  # whether the test that runs keeps connections on purpose
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self._url, autocommit=True, application_name="server watch", row_factory=namedtuple_row)
 
     def close(self) -> None:
         self._connection.close()
@@ -103,5 +106,8 @@ class ServerWatch:
 
     def query(self, statement: str, *params: Any) -> list[Any]:
         """Rows (named tuples) of a statement on the watch's own connection; each runs in a transaction of its own."""
+        if self._connection.info.transaction_status == TransactionStatus.ACTIVE:  # a timeout ended a test in here
+            self._connection.close()
+            self._connection = self._connect()
         cursor = self._connection.execute(statement, params or None)
         return cursor.fetchall() if cursor.description else []

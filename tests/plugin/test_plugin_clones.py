@@ -6,6 +6,7 @@ import asyncio
 
 import psycopg
 from server_checks import ServerWatch
+from waiting import wait_until
 from sqlalchemy import URL
 
 from asyncdb_nb.bridge import run
@@ -22,11 +23,6 @@ async def names_of_tasks() -> list[str]:
     return [task.get_name() for task in asyncio.all_tasks()]
 
 
-def wait_for(watch: ServerWatch, statement: str, number: int) -> None:
-    while len(watch.query(statement)) != number:
-        pass
-
-
 def test_nothing_is_being_made_when_the_clones_are_closed(server: EmbeddedServer, clean_server: ServerWatch) -> None:
     """The copy is stopped, so that the keeper, which drops everything next, can be sure to have seen everything."""
     being_made = "select query from pg_stat_activity where state = 'active' and query like 'create database%'"
@@ -36,10 +32,10 @@ def test_nothing_is_being_made_when_the_clones_are_closed(server: EmbeddedServer
     clones = Clones(keeper, template)
     clones.take()
     made = f"select datname from pg_database where datname like 'asyncdb_test_{keeper.run_id}_main%'"
-    wait_for(clean_server, made, 1 + READY)
+    wait_until(lambda: len(clean_server.query(made)) == 1 + READY)
     with psycopg.connect(server.url, dbname=template):  # nothing can be copied from it now
         clones.take()
-        wait_for(clean_server, being_made, 1)
+        wait_until(lambda: clean_server.query(being_made))
 
         clones.close()
 

@@ -251,7 +251,7 @@ async def test_questions_answer_for_an_event_log_of_completions_only(db: Databas
     await load_event_log(db, path)
 
     async with db.session(readonly=True) as session:
-        repository = WorkflowRepository(session)
+        repository = WorkflowRepository(session, schema="log")
         for question in QUESTIONS:
             await getattr(repository, question)()
         lost = await repository.time_lost()
