@@ -65,7 +65,7 @@ async def test_every_type_is_what_its_bytes_are_one_by_one(session: AsyncSession
 
 async def test_types_without_a_binary_form_are_refused(session: AsyncSession) -> None:
     """Before a byte is read: the caller takes another way."""
-    attributes = (await prepare(await _connection(session), "select 'a'::tsvector as t, 1 as i", None))[1]
+    attributes = (await prepare(await _connection(session), "select 'a'::tsvector as t, 1 as i", ""))[1]
     assert attributes is not None
     assert [is_readable(column.type) for column in attributes] == [False, True]
 
@@ -421,7 +421,7 @@ async def _connection(session: AsyncSession) -> Any:
 async def _copied(session: AsyncSession, query: str) -> tuple[list[tuple[str, ColumnType]] | None, bytes]:
     """COPY a query; its columns are None when one of them has no binary form."""
     connection = await _connection(session)
-    described = (await prepare(connection, query, None))[1] or []
+    described = (await prepare(connection, query, ""))[1] or []
     columns = [(column.name, column.type) for column in described]
     if not all(is_readable(type_) for _, type_ in columns):
         return None, b""

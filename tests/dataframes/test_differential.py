@@ -154,7 +154,7 @@ async def _asyncpgs(session: AsyncSession, case: Case) -> dict[int, Any]:
     raw = (await (await session.connection()).get_raw_connection()).driver_connection
     names = ", ".join(f"c{position}" for position in range(len(case.columns)))
     query = f"select {', '.join(f'c{p}' for p in right)} from ({case.statement}) s({names})"
-    _, described = await prepare(raw, query, None)
+    _, described = await prepare(raw, query, "")
     records = await raw.fetch(query) if right else []
     made = [
         from_native(case.names[right[number]], _type(column.type, case), [record[number] for record in records])

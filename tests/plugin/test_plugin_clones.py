@@ -6,8 +6,8 @@ import asyncio
 
 import psycopg
 from server_checks import ServerWatch
-from waiting import wait_until
 from sqlalchemy import URL
+from waiting import wait_until
 
 from asyncdb_nb.bridge import run
 from asyncdb_nb.pytest_plugin.clones import READY, Clones
