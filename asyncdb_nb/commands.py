@@ -15,11 +15,12 @@ from typing import Any
 from asyncpg import InterfaceError, PostgresError
 
 from asyncdb_nb.errors import CommitRolledBackError
-from asyncdb_nb.writes import may_only_read, question
+from asyncdb_nb.writes import BLANK, may_only_read, question
 
 SENDING = ("bind", "bind_execute", "bind_execute_many", "copy_in", "copy_out", "execute", "query")
 MOST = 200  # how many different statements of a transaction are kept; one with more may have written
-_COMMITS = re.compile(r"\s*(?:commit|end|prepare\s+transaction)\b", re.IGNORECASE)
+LONGEST = 20_000  # characters; a longer statement is not kept either
+_COMMITS = re.compile(rf"{BLANK}(?:commit|end|prepare\s+transaction)\b", re.IGNORECASE)
 
 
 class Commands:
@@ -74,17 +75,17 @@ class Commands:
         return watched
 
     def _note(self, text: str) -> None:
-        if self._wrote or text in self._texts:
-            return
-        if len(self._texts) < MOST and may_only_read(text):
+        """Keep a text, whose meaning is asked for only when something was rolled back."""
+        if text in self._texts or (len(text) <= LONGEST and len(self._texts) < MOST):
             self._texts.add(text)
         else:
-            self.forget()
             self._wrote = True
 
     async def _may_have_written(self) -> bool:
-        if self._wrote or not self._texts:
-            return self._wrote
+        if self._wrote or not all(map(may_only_read, self._texts)):
+            return True
+        if not self._texts:
+            return False
         try:
             answer = await self._query(question(self._texts), None)
         except (PostgresError, InterfaceError, OSError):

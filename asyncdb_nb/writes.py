@@ -11,11 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+BLANK = r"(?>\s|--[^\n]*\n|/\*(?>[^*]|\*(?!/))*+\*/)*+"
+"""What may stand before a statement, spaces and comments; it never goes back, which many comments would make slow."""
+
 _START = re.compile(
-    r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*"
+    rf"(?>{BLANK}\(?)*+"
     r"(?:(?:select|values|table|with|show|declare|fetch|move|close|explain|begin|start|savepoint|release|rollback"
     r"|set|reset|lock|deallocate)\b|copy\s*\(|$)",
-    re.IGNORECASE | re.DOTALL,
+    re.IGNORECASE,
 )
 _CHANGES = re.compile(
     r"\b(?:insert|(?<!for )(?<!key )update|delete|merge|into|create|alter|drop|truncate|refresh|execute|call|prepared)"
@@ -34,14 +37,18 @@ def may_only_read(text: str) -> bool:
 def question(texts: Iterable[str]) -> str:
     """Write the query that has a row if one of these statements names what may write.
 
-    That is a volatile function, a view, a table with row security; and any operator or cast made from a volatile
-    function, for these have no name in a text. `set_config` sets what a rollback may take back.
+    That is a function, a view, a table with row security; and any operator or cast made from a function, for these have
+    no name in a text. Of functions, those that are not volatile and belong to PostgreSQL or are written in C only read;
+    others may call a volatile one, whatever they are declared as. `set_config` sets what a rollback may take back.
     """
     names = ", ".join("'" + name.replace("'", "''") + "'" for name in sorted(_names(texts)))
     named = f"OPERATOR(pg_catalog.=) ANY (ARRAY[{names}]::pg_catalog.name[])"
     return f"""
         SELECT 1 FROM pg_catalog.pg_proc AS f
-        WHERE f.provolatile OPERATOR(pg_catalog.=) 'v'::pg_catalog."char"
+        WHERE (f.provolatile OPERATOR(pg_catalog.=) 'v'::pg_catalog."char" OR f.oid OPERATOR(pg_catalog.>=) {_USERS}
+            AND (f.prokind OPERATOR(pg_catalog.=) 'a'::pg_catalog."char" OR NOT EXISTS (
+              SELECT 1 FROM pg_catalog.pg_language AS l WHERE l.oid OPERATOR(pg_catalog.=) f.prolang
+                AND l.lanname OPERATOR(pg_catalog.=) ANY (ARRAY['internal', 'c']::pg_catalog.name[]))))
           AND f.proname OPERATOR(pg_catalog.<>) 'set_config'::pg_catalog.name
           AND (f.proname {named} OR f.oid OPERATOR(pg_catalog.>=) {_USERS} AND (
             EXISTS (SELECT 1 FROM pg_catalog.pg_operator AS o WHERE o.oprcode OPERATOR(pg_catalog.=) f.oid)

@@ -39,6 +39,9 @@ TABLES = [
 OBJECTS = [
     "create function commit_writes() returns int language sql as 'insert into commit_cost values (9) returning id'",
     "create view commit_view as select commit_writes() as id",
+    "create function commit_calls() returns int stable language plpgsql as 'begin return commit_writes(); end'",
+    "create function commit_step(int, int) returns int language sql as 'select commit_writes()'",
+    "create aggregate commit_sum(int) (sfunc = commit_step, stype = int)",
     "create type commit_mood as enum ('well', 'ill')",
 ]
 
@@ -48,7 +51,7 @@ def tables(database_url: str) -> Iterator[None]:
     run(database_url, *TABLES, *OBJECTS)
     yield
     run(database_url, "drop table commit_cost, commit_other; drop view commit_view", "drop function commit_writes")
-    run(database_url, "drop type commit_mood")
+    run(database_url, "drop aggregate commit_sum(int); drop function commit_step, commit_calls; drop type commit_mood")
 
 
 def run(url: str, *statements: LiteralString) -> None:
@@ -197,12 +200,16 @@ WRITES: dict[str, Write] = {
     ),
     "a function under a quoted name": by_text('select "commit_writes"()'),
     "a function in a select": lambda session: session.scalar(select(text("commit_writes()"))),
+    "a function declared as stable that calls another": by_text("select commit_calls()"),
+    "an aggregate": by_text("select commit_sum(1)"),
     "a view": by_text("select * from commit_view"),
     "a CTE": by_text(f"with it as ({INSERT_TEXT} returning id) select * from it"),
     "a CTE of Core": lambda session: session.execute(select(INSERT.returning(Cost.id).cte())),
     "select into": by_text("select 1 as i into commit_third"),
     "explain analyze": by_text(f"explain analyze {INSERT_TEXT}"),
     "a comment": by_text(f"/* select */ {INSERT_TEXT}"),
+    "many comments": by_text(f"{'/* select */ ' * 100} {INSERT_TEXT}"),
+    "a long text": by_text(f"select '{'a' * 30_000}'"),
     "a cursor": lambda session: _declared(session),
     "frame": lambda session: frame(session, f"{INSERT_TEXT} returning id"),
     "frame of a function": lambda session: frame(session, "select commit_writes() as id"),
@@ -263,12 +270,23 @@ async def commits_by_text(session: AsyncSession) -> None:
     await session.execute(text("commit"))
 
 
+async def commits_behind_a_comment(session: AsyncSession) -> None:
+    await session.execute(text("-- by hand\n/* now */ commit"))
+
+
 async def commits_by_driver(session: AsyncSession) -> None:
     raw = (await (await session.connection()).get_raw_connection()).driver_connection
     await raw.execute("COMMIT")
 
 
-COMMITS = [commits, commits_within, commits_the_transaction, commits_by_text, commits_by_driver]
+COMMITS = [
+    commits,
+    commits_within,
+    commits_the_transaction,
+    commits_by_text,
+    commits_behind_a_comment,
+    commits_by_driver,
+]
 
 
 @pytest.mark.parametrize("commit", COMMITS)
@@ -360,6 +378,7 @@ READS: dict[str, Write] = {
     "a setting": by_text("select set_config('app.tenant', '1', true)"),
     "frame": lambda session: frame(session, "select * from commit_cost"),
     "a stream": lambda session: session.stream(text("select generate_series(1, 10)")),
+    "comments": by_text("/* of a report */ -- daily\n (select 1)"),
     "show": by_text("show timezone"),
     "a savepoint": lambda session: session.begin_nested().start(),
 }
