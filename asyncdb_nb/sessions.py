@@ -67,7 +67,7 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         ConcurrentUseError: From whatever of the session is awaited, a method of your own class too, when another task
             is using it. The waiting call first lets the running statement come to its end, so that an error of that one
             is seen first.
-        SessionEndedError: From whatever of the session is awaited, after the block.
+        SessionEndedError: From whatever of the session is awaited, and from `add`, after the block.
         CommitRolledBackError: At the end of the block, or from any other commit in it: a statement had failed, the
             block caught its error, and PostgreSQL answered COMMIT by a rollback. With several binds nothing is then
             kept of any. Not where all that came before only read, as far as the server can tell: a volatile function, a
@@ -310,6 +310,7 @@ class _Usage:
 
 
 _LETTING_GO = ("close", "aclose", "invalidate", "reset", "rollback")
+_ADDING = ("add", "add_all")  # what is given to a session after its block would never be written
 
 
 def _one_task_at_a_time(session_class: Any) -> Any:
@@ -344,6 +345,8 @@ def _exclusive(method: Callable[..., Any], *, lets_go: bool = False) -> Callable
 
     @wraps(method)
     def perhaps_exclusive(self: Any, *args: Any, **kw: Any) -> Any:
+        if method.__name__ in _ADDING and self._usage.over:
+            raise SessionEndedError
         result = method(self, *args, **kw)
         if inspect.iscoroutine(result):
             return self._usage.exclusively(result, lets_go=lets_go)

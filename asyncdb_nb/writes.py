@@ -25,6 +25,11 @@ _CHANGES = re.compile(
     r'\b|\\|u&"',
     re.IGNORECASE,
 )
+_HARMLESS = (  # volatile functions of PostgreSQL's that write nothing, but for settings, which a rollback may take back
+    *("set_config", "random", "clock_timestamp", "timeofday", "gen_random_uuid", "uuidv4", "uuidv7", "pg_sleep"),
+    *("pg_relation_size", "pg_table_size", "pg_indexes_size", "pg_total_relation_size", "pg_database_size"),
+    *("pg_is_in_recovery", "pg_blocking_pids", "currval", "lastval"),
+)
 _NAME = re.compile(r'"((?:[^"]|"")*)"|([\w$]+)')
 _USERS = "16384::pg_catalog.oid"  # the first oid that is not PostgreSQL's own (FirstNormalObjectId)
 
@@ -39,9 +44,10 @@ def question(texts: Iterable[str]) -> str:
 
     That is a function, a view, a table with row security; and any operator or cast made from a function, for these have
     no name in a text. Of functions, those that are not volatile and belong to PostgreSQL or are written in C only read;
-    others may call a volatile one, whatever they are declared as. `set_config` sets what a rollback may take back.
+    others may call a volatile one, whatever they are declared as.
     """
     names = ", ".join("'" + name.replace("'", "''") + "'" for name in sorted(_names(texts)))
+    harmless = ", ".join(f"'{name}'" for name in _HARMLESS)
     named = f"OPERATOR(pg_catalog.=) ANY (ARRAY[{names}]::pg_catalog.name[])"
     return f"""
         SELECT 1 FROM pg_catalog.pg_proc AS f
@@ -49,7 +55,8 @@ def question(texts: Iterable[str]) -> str:
             AND (f.prokind OPERATOR(pg_catalog.=) 'a'::pg_catalog."char" OR NOT EXISTS (
               SELECT 1 FROM pg_catalog.pg_language AS l WHERE l.oid OPERATOR(pg_catalog.=) f.prolang
                 AND l.lanname OPERATOR(pg_catalog.=) ANY (ARRAY['internal', 'c']::pg_catalog.name[]))))
-          AND f.proname OPERATOR(pg_catalog.<>) 'set_config'::pg_catalog.name
+          AND (f.oid OPERATOR(pg_catalog.>=) {_USERS}
+            OR f.proname OPERATOR(pg_catalog.<>) ALL (ARRAY[{harmless}]::pg_catalog.name[]))
           AND (f.proname {named} OR f.oid OPERATOR(pg_catalog.>=) {_USERS} AND (
             EXISTS (SELECT 1 FROM pg_catalog.pg_operator AS o WHERE o.oprcode OPERATOR(pg_catalog.=) f.oid)
             OR EXISTS (SELECT 1 FROM pg_catalog.pg_cast AS c WHERE c.castfunc OPERATOR(pg_catalog.=) f.oid)))

@@ -41,6 +41,7 @@ OBJECTS = [
     "create view commit_view as select commit_writes() as id",
     "create function commit_calls() returns int stable language plpgsql as 'begin return commit_writes(); end'",
     "create function commit_step(int, int) returns int language sql as 'select commit_writes()'",
+    "create function set_config(int) returns int language sql as 'select commit_writes()'",
     "create aggregate commit_sum(int) (sfunc = commit_step, stype = int)",
     "create type commit_mood as enum ('well', 'ill')",
 ]
@@ -51,7 +52,8 @@ def tables(database_url: str) -> Iterator[None]:
     run(database_url, *TABLES, *OBJECTS)
     yield
     run(database_url, "drop table commit_cost, commit_other; drop view commit_view", "drop function commit_writes")
-    run(database_url, "drop aggregate commit_sum(int); drop function commit_step, commit_calls; drop type commit_mood")
+    run(database_url, "drop aggregate commit_sum(int); drop function commit_step, commit_calls, set_config(int)")
+    run(database_url, "drop type commit_mood")
 
 
 def run(url: str, *statements: LiteralString) -> None:
@@ -201,6 +203,7 @@ WRITES: dict[str, Write] = {
     "a function under a quoted name": by_text('select "commit_writes"()'),
     "a function in a select": lambda session: session.scalar(select(text("commit_writes()"))),
     "a function declared as stable that calls another": by_text("select commit_calls()"),
+    "a function under a name of PostgreSQL's": by_text("select set_config(1)"),
     "an aggregate": by_text("select commit_sum(1)"),
     "a view": by_text("select * from commit_view"),
     "a CTE": by_text(f"with it as ({INSERT_TEXT} returning id) select * from it"),
@@ -372,6 +375,9 @@ READS: dict[str, Write] = {
     "an ORM select": lambda session: session.scalars(select(Cost)),
     "functions that cannot write": by_text("select count(*), max(id), now() from commit_cost"),
     "a word in a literal": by_text("select 'INSERTED' as said"),
+    "volatile functions of PostgreSQL's": by_text(
+        "select random(), clock_timestamp(), gen_random_uuid(), pg_table_size('commit_cost')"
+    ),
     "a catalog": by_text("select * from information_schema.tables, pg_catalog.pg_stat_activity limit 1"),
     "for update": lambda session: session.scalars(select(Cost).with_for_update()),
     "an enum": by_text("select 'well'::commit_mood"),

@@ -190,6 +190,16 @@ async def test_a_transaction_is_not_ended_under_a_task_that_uses_it(engine: Asyn
                 assert await statement == 1
 
 
+async def test_what_is_added_after_the_block_is_refused(engine: AsyncEngine) -> None:
+    """It would never be written."""
+    async with session_scope(engine, sessionmaker=Own) as session:
+        await session.scalar(ONE)
+
+    for add in (session.add, session.add_all):
+        with pytest.raises(SessionEndedError):
+            add([])
+
+
 async def test_what_lets_go_is_let_through_after_the_block(engine: AsyncEngine) -> None:
     async with session_scope(engine, sessionmaker=Own) as session:
         await session.scalar(ONE)

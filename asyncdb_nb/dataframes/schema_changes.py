@@ -12,12 +12,12 @@ import re
 import weakref
 from typing import TYPE_CHECKING
 
+from asyncdb_nb.writes import BLANK
+
 if TYPE_CHECKING:
     from sqlalchemy.engine.default import DefaultExecutionContext
 
-_CHANGES = re.compile(
-    r"(\s|--[^\n]*\n|/\*.*?\*/)*(alter|call|create|deallocate|discard|do|drop|import)\b", re.IGNORECASE | re.DOTALL
-)
+_CHANGES = re.compile(rf"{BLANK}(alter|call|create|deallocate|discard|do|drop|import)\b", re.IGNORECASE)
 _CHANGED = "asyncdb_nb_schema_changed_in"
 
 

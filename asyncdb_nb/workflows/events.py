@@ -164,12 +164,14 @@ class Parser:
         if position is None or (value := fields[position].strip()) in self._missing:
             return None
         if self._reading.missing is None and maybe_missing(value):
-            raise UnreadableError(
-                f"{self._header[position]!r} is {cut(value)}, which may stand for a missing value. If it does (if it "
-                "does not, let missing be ''):",
-                {"missing": self._missing_words(value)},
-            )
+            raise self._perhaps_missing(f"{self._header[position]!r} is {cut(value)}", value)
         return value
+
+    def _perhaps_missing(self, what: str, *words: str) -> UnreadableError:
+        return UnreadableError(
+            f"{what}, which may stand for a missing value. If it does (if it does not, let missing be ''):",
+            {"missing": self._missing_words(*words)},
+        )
 
     def _said(self, fields: Sequence[str]) -> tuple[str | None, str | None]:
         """What lifecycle and status say of the task, and the word for it; None where they say nothing."""
@@ -213,18 +215,18 @@ class Parser:
         if len(present) < len(parts):
             raise UnreadableError(f"of {self._names(positions)}, one is missing.")
         value = " ".join(parts)
+        if self._reading.missing is None and self._columns.start and any(map(maybe_missing, parts)):
+            raise self._perhaps_missing(f"{self._names(positions)} is {cut(value)}", *parts)
         try:
             return self._reading.times.read(value)
         except UnreadableError as error:
             advice, options = "", error.options
             if error.reason.startswith("is not"):
-                advice, options = self._other_form(parts)
+                advice, options = self._other_form()
             raise UnreadableError(f"{self._names(positions)} {cut(value)} {error.reason}{advice}", options) from error
 
-    def _other_form(self, parts: Sequence[str]) -> tuple[str, dict[str, Any]]:
-        """Propose what may help where something is no time: a word for missing values, or another form of times."""
-        if self._reading.missing is None and self._columns.start and any(map(maybe_missing, parts)):
-            return " If it stands for a missing value:", {"missing": self._missing_words(*parts)}
+    def _other_form(self) -> tuple[str, dict[str, Any]]:
+        """Propose another form of times where something is none."""
         columns = [positions for positions in (self._columns.timestamp, self._columns.start) if positions]
         sampled = ([row[position].strip() for position in positions] for row in self._rows for positions in columns)
         forms = forms_of(" ".join(each) for each in sampled if self._missing.isdisjoint(each))

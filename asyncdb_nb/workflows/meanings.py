@@ -51,6 +51,7 @@ _LIKELY = (  # words that are proposed, and never taken, for starts, failures an
 _MAYBE_MISSING = frozenset(
     ("?", "-", "--", "n/a", "na", "nan", "nat", "none", "null", "(null)", "<na>", "#n/a", "#null!", "\\n", "nil")
 )
+_NO_TIME = re.compile(r"(0001-01-01|0000-00-00|9999-12-31|00\.00\.0000|31\.12\.9999|00000000|99991231)([ T].*)?")
 
 
 def plain(word: str) -> str:
@@ -107,8 +108,8 @@ def _likely(word: str) -> str:
 
 
 def maybe_missing(value: str) -> bool:
-    """Say whether a value is a word that often stands for a missing one."""
-    return value.lower() in _MAYBE_MISSING
+    """Say whether a value is a word, or a day, that often stands for a missing one."""
+    return value.lower() in _MAYBE_MISSING or _NO_TIME.fullmatch(value) is not None
 
 
 def missing_words(values: Iterable[str]) -> list[str]:

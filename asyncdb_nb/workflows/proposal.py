@@ -32,7 +32,9 @@ _STATUS = re.compile("status|state$|conclusion|result|outcome", re.IGNORECASE)
 _START = re.compile("start|begin|begun|began|anfang|début|debut|inici|inizio", re.IGNORECASE)
 _END = re.compile("end|complet|finish|done|stop|close|resolve|fertig|fin$|hasta", re.IGNORECASE)
 _TIMELIKE = re.compile(
-    r"time|date|stamp|zeit|uhr|datum|tag|fecha|hora|heure|epoch|when|(_|\b)(at|ts|dt)$", re.IGNORECASE
+    r"time|date|stamp|zeit|uhr|datum|tag|fecha|hora|heure|epoch|when|(_|\b)(at|ts|dt)$"
+    r"|^[A-Z]{2,}(DAT|DT|ZET|TM)$",  # SAP's ERDAT, CPUDT, ERZET, CPUTM
+    re.IGNORECASE,
 )
 _MOST = 40  # columns that are considered
 _CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp][Mm])?|\d{6}")
@@ -69,6 +71,8 @@ class _Column:
         if role == "case" and _STATUS.search(self.name):
             return 0
         by_name = next((3 * (len(words) - n) for n, word in enumerate(words) if re.search(word, self.name.lower())), 0)
+        if role == "activity" and re.search(_NUMBERED, self.name.lower()):
+            by_name -= 4  # `job_id` counts less than the `name` beside it
         return by_name + 3 * (1 < len(set(self.values)) < len(self.values))
 
 
@@ -118,7 +122,7 @@ def propose(
     }
     free = [column for column in columns.values() if column.name not in taken]
     times = _times(free)
-    chosen = _ends(times, named)
+    chosen = _ends(times, named, {name: len(set(column.values)) for name, column in columns.items()})
     rest = [column for column in free if not any(column.name in names for names in times)]
     if named.get("status") is None and (statuses := [column for column in rest if column.has_statuses]):
         rest.remove(statuses[0])
@@ -169,11 +173,18 @@ def _times(columns: Sequence[_Column]) -> list[list[str]]:
     return [[date.name, clock.name] for date, clock in zip(dates, clocks, strict=False)]
 
 
-def _ends(times: list[list[str]], named: Mapping[str, Names | None]) -> dict[str, list[str]]:
-    """Choose the columns of the completion, and of the start."""
+def _ends(
+    times: list[list[str]], named: Mapping[str, Names | None], distinct: Mapping[str, int]
+) -> dict[str, list[str]]:
+    """Choose the columns of the completion, and of the start.
+
+    Where nothing began, the time of the event differs most: `closed_at` may be the case's, the same in all its rows.
+    """
     starts = [names for names in times if _START.search(names[0])]
     others = [names for names in times if names not in starts] or starts
     ends = [names for names in others if _END.search(names[0])] or others[-1:]
+    if not starts and not named.get("start"):
+        ends = sorted(others, key=lambda names: (max(map(distinct.get, names)), names in ends))[-1:]
     chosen = {}
     if ends and named.get("timestamp") is None:
         chosen["timestamp"] = ends[0]

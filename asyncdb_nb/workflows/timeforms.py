@@ -24,6 +24,7 @@ _DATES = (
     (r"[A-Za-z]{3} \d{1,2}(,?) \d{4}", ("%b %d{0} %Y",)),
     (r"[A-Za-z]{4,} \d{1,2}(,?) \d{4}", ("%B %d{0} %Y",)),
     (r"[A-Z][a-z]{2}, \d{1,2} [A-Za-z]{3} \d{4}", ("%a, %d %b %Y",)),
+    (r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}", ("%a %b %d %H:%M:%S %Y",)),  # C's ctime
 )
 _TIME = re.compile(
     r"(?P<between> |T|, |:)(?P<hour>\d{1,2})(?::\d\d(?P<seconds>:\d\d)?|(?P<compact>\d{4}))"

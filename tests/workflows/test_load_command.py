@@ -9,6 +9,7 @@ import pytest
 
 from asyncdb_nb.cli import main
 from asyncdb_nb.command_line import command, shown
+from asyncdb_nb.workflows.proposal import propose
 
 LOG = "case;what;time\n1;a;2024-03-01\n1;b;2024-03-02\n"
 
@@ -50,6 +51,23 @@ FOREIGN = {
         "number,incident_state,sys_updated_at,assigned_to\n"
         "INC1,New,29/2/2016 01:23,?\nINC1,Active,29/2/2016 08:53,Resolver 1\nINC2,New,1/3/2016 09:00,?\n",
     ),
+    "sap's names.csv": (
+        "1 case, 2 tasks",
+        "MANDT;VBELN;AKTIVITAET;ERDAT;ERZET;ERNAM\n"
+        "100;4711;Anlegen;20240301;093000;A\n100;4711;Buchen;20240301;240000;B\n",
+    ),
+    "whole service now.csv": (
+        "2 cases, 3 tasks",
+        "number,incident_state,sys_updated_at,opened_at,closed_at\n"
+        "INC1,New,29/2/2016 01:23,29/2/2016 01:16,5/3/2016 12:00\n"
+        "INC1,Active,29/2/2016 08:53,29/2/2016 01:16,5/3/2016 12:00\nINC2,New,1/3/2016 09:00,29/2/2016 04:40,?\n",
+    ),
+    "no end.csv": (
+        "1 case, 3 tasks",
+        "Case,Task,Begin,End\n1,a,2024-03-01T10:00,2024-03-01T11:00\n1,b,2024-03-01T11:00,0001-01-01T00:00\n"
+        "1,c,2024-03-01T11:00,9999-12-31T23:59\n",
+    ),
+    "ctime.csv": ("1 case, 1 task", "case,activity,timestamp\n1,a,Fri Mar  1 10:00:00 2024\n"),
     "epoch.csv": ("1 case, 2 tasks", "id,event,ts\n1,a,1711123456789\n1,b,1711123466789\n"),
     "mac.csv": ("1 case, 2 tasks", "Ticket;Schritt;Zeit\r1;open;06.05.2024 09:30\r1;close;13.05.2024 10:00\r"),
     "us.csv": (
@@ -80,6 +98,15 @@ def test_scenario_73_what_it_proposes_loads_files_of_other_programs(
         out = capsys.readouterr().out
         assert out.startswith(f"{Path(name).stem}: {FOREIGN[name][0]}, ")
         assert main(shlex.split(out.partition("again: ")[2])[1:]) == 0
+
+
+def test_an_activity_is_what_has_a_name_rather_than_a_number():
+    """As in the jobs of GitHub Actions."""
+    header = ["run_id", "job_id", "name", "conclusion", "started_at", "completed_at"]
+    times = ["2024-03-01T10:00:00Z", "2024-03-01T10:01:00Z"]
+    rows = [[run, job, name, "failure", *times] for run, job, name in (("1", "7", "build"), ("2", "8", "build"))]
+
+    assert propose(header, rows, {}).options["activity"] == "name"
 
 
 def test_bad_rows_are_set_aside_as_it_says(
