@@ -37,7 +37,8 @@ def find_entry(passfile: Path, parameters: dict[str, str], *, named: bool = Fals
     Args:
         passfile: The password file; it need not exist.
         parameters: Connection parameters under libpq's names, with `dbname` and `user`.
-        named: Whether only entries count that name the host, instead of `*`.
+        named: Whether only entries count that name the host, instead of `*`; of several hosts, each has to have one,
+            with the same password, which all of them would receive.
 
     Returns:
         The entry, or None. A file that others could read, or that is someone else's, has none; a warning says so.
@@ -46,14 +47,20 @@ def find_entry(passfile: Path, parameters: dict[str, str], *, named: bool = Fals
         return None
     hosts = parameters.get("host", "").split(",")
     ports = parameters.get("port", "").split(",")
+    found = []
     for index, host in enumerate(hosts):
         port = ports[min(index, len(ports) - 1)] or "5432"
         wanted = (_shown_as(host), port, parameters["dbname"], parameters["user"])
-        for entry in _entries(passfile):
-            matches = all(field in ("*", value) for field, value in zip(entry, wanted, strict=False))
-            if matches and not (named and entry.host == "*"):
-                return entry
-    return None
+        found.append(next((entry for entry in _entries(passfile) if _matches(entry, wanted, named)), None))
+    if named and len({entry and entry.password for entry in found}) > 1:
+        return None
+    return next(filter(None, found), None)
+
+
+def _matches(entry: Entry, wanted: tuple[str, str, str, str], named: bool) -> bool:
+    return all(field in ("*", value) for field, value in zip(entry, wanted, strict=False)) and not (
+        named and entry.host == "*"
+    )
 
 
 def _shown_as(host: str) -> str:

@@ -245,6 +245,18 @@ def test_a_place_in_an_env_file_gets_no_password_of_a_service(place: str, projec
         resolve()
 
 
+@pytest.mark.parametrize(
+    ("others", "password"), [("", ""), ("b.invalid:*:*:u:other\n", ""), ("b.invalid:*:*:u:one\n", "one")]
+)
+@pytest.mark.usefixtures("credentials")
+def test_a_second_host_of_an_env_file_gets_no_password_of_the_first(others: str, password: str, project: Path) -> None:
+    """All hosts of a list receive one password, so it has to be the user's word for each of them."""
+    (Path(os.environ["HOME"]) / ".pgpass").write_text(f"*:*:*:*:any\na.invalid:*:*:u:one\n{others}")
+    write(project / ".env", "DATABASE_URL=postgresql://u@a.invalid,b.invalid/d")
+
+    assert found().connect_args["password"] == password
+
+
 @pytest.mark.usefixtures("credentials")
 def test_the_users_own_word_is_enough(project: Path) -> None:
     """A service that an env file names, an entry that names the host, a URL that was typed."""

@@ -184,7 +184,7 @@ def _ends(
     others = [names for names in times if names not in starts] or starts
     ends = [names for names in others if _END.search(names[0])] or others[-1:]
     if not starts and not named.get("start"):
-        ends = sorted(others, key=lambda names: (max(map(distinct.get, names)), names in ends))[-1:]
+        ends = sorted(others, key=lambda names: (max(distinct[name] for name in names), names in ends))[-1:]
     chosen = {}
     if ends and named.get("timestamp") is None:
         chosen["timestamp"] = ends[0]
