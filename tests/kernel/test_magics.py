@@ -146,7 +146,7 @@ def test_tables_and_columns_are_completed_after_the_first_use(start_kernel: Kern
 
 def complete(kernel: Kernel, code: str) -> list[str]:
     kernel.client.complete(code)
-    return kernel.client.get_shell_msg(timeout=10)["content"]["matches"]
+    return kernel.client.get_shell_msg(timeout=HANG)["content"]["matches"]
 
 
 def test_status_shows_each_database_and_its_loops(kernel: Kernel) -> None:
