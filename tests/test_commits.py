@@ -41,7 +41,7 @@ OBJECTS = [
     "create view commit_view as select commit_writes() as id",
     "create function commit_calls() returns int stable language plpgsql as 'begin return commit_writes(); end'",
     "create function commit_step(int, int) returns int language sql as 'select commit_writes()'",
-    "create function set_config(int) returns int language sql as 'select commit_writes()'",
+    "create function timeofday(int) returns int language sql as 'select commit_writes()'",
     "create aggregate commit_sum(int) (sfunc = commit_step, stype = int)",
     "create type commit_mood as enum ('well', 'ill')",
 ]
@@ -52,7 +52,7 @@ def tables(database_url: str) -> Iterator[None]:
     run(database_url, *TABLES, *OBJECTS)
     yield
     run(database_url, "drop table commit_cost, commit_other; drop view commit_view", "drop function commit_writes")
-    run(database_url, "drop aggregate commit_sum(int); drop function commit_step, commit_calls, set_config(int)")
+    run(database_url, "drop aggregate commit_sum(int); drop function commit_step, commit_calls, timeofday(int)")
     run(database_url, "drop type commit_mood")
 
 
@@ -203,7 +203,7 @@ WRITES: dict[str, Write] = {
     "a function under a quoted name": by_text('select "commit_writes"()'),
     "a function in a select": lambda session: session.scalar(select(text("commit_writes()"))),
     "a function declared as stable that calls another": by_text("select commit_calls()"),
-    "a function under a name of PostgreSQL's": by_text("select set_config(1)"),
+    "a function under a name of PostgreSQL's": by_text("select timeofday(1)"),
     "an aggregate": by_text("select commit_sum(1)"),
     "a view": by_text("select * from commit_view"),
     "a CTE": by_text(f"with it as ({INSERT_TEXT} returning id) select * from it"),

@@ -7,7 +7,7 @@ import re
 import pytest
 from kernels import Kernel, KernelMaker, asleep
 from server_checks import ServerWatch
-from waiting import wait_until
+from waiting import HANG, wait_until
 
 from asyncdb_nb.kernel.awaiting import with_awaits
 
