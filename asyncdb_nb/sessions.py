@@ -70,8 +70,8 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         SessionEndedError: From whatever of the session is awaited, and from `add`, after the block.
         CommitRolledBackError: At the end of the block, or from any other commit in it: a statement had failed, the
             block caught its error, and PostgreSQL answered COMMIT by a rollback. With several binds nothing is then
-            kept of any. Not where all that came before only read, as far as the server can tell: a volatile function, a
-            view, a table with row security may write.
+            kept of any. Not where all that came before only read, as far as the server can tell: a function of your
+            own, a view, a table with row security may write.
 
     Example:
         >>> async with session_scope(db, readonly=True, timeout=5) as session:
