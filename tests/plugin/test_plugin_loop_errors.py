@@ -40,6 +40,7 @@ def test_has_no_database():
 ADVICE = "asyncdb_nb: * of the failures above * one engine on several event loops *`pytest --asyncdb-cure`*"
 
 
+@pytest.mark.keeps_connections  # what the errors leave is not ended as ours are
 @pytest.mark.parametrize("options", [("--tb=no",), pytest.param(("-n1",), marks=pytest.mark.second_tier)], ids=" ".join)
 def test_it_is_told_once_of_the_option(run_suite: RunSuite, options: tuple[str, ...]) -> None:
     """Whatever is shown of the tracebacks, and also where workers run the tests."""
