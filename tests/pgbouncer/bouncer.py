@@ -71,7 +71,6 @@ class Bouncer:
         return (self._directory / "log").read_text()
 
     def __enter__(self) -> Self:
-        self._directory.mkdir(parents=True, exist_ok=True)
         lines = [f"{name} = {value}" for name, value in self._settings.items()]
         (self._directory / "users").write_text('"postgres" ""\n')
         (self._directory / "log").touch()
@@ -82,7 +81,8 @@ class Bouncer:
             for path in (self._directory, *self._directory.iterdir()):
                 shutil.chown(path, self._owner)
             command[1:1] = ["-u", self._owner]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with (self._directory / "log").open("a") as log:  # where it says what it cannot read
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
         self._wait_until_it_listens()
         return self
 

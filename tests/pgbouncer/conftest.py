@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -40,15 +41,15 @@ def _label(program: str) -> str:
 
 
 @pytest.fixture
-def start(database_url: str, server_watch: ServerWatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+def start(database_url: str, server_watch: ServerWatch) -> Iterator[Start]:
     """Start a PgBouncer before the tests' database: `start(program, pool_mode, **settings)`."""
     with ExitStack() as running:
 
         def start(program: str | None, pool_mode: str, **settings: Any) -> Bouncer:
             if program is None:
                 _go_without()
-            directory = _open_to_all(tmp_path_factory.mktemp("pgbouncer"))
-            return running.enter_context(Bouncer(program, directory, database_url, pool_mode, **settings))
+            directory = running.enter_context(TemporaryDirectory(prefix="pgbouncer-"))  # pytest's are for root alone
+            return running.enter_context(Bouncer(program, Path(directory), database_url, pool_mode, **settings))
 
         yield start
     assert not server_watch.wait_for_backends(0)
@@ -73,10 +74,3 @@ def _go_without() -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
-
-
-def _open_to_all(directory: Path) -> Path:
-    """Let a user who is not root get to a directory of pytest's."""
-    for path in (directory, directory.parent, directory.parent.parent):
-        path.chmod(0o711)
-    return directory
