@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -79,8 +80,11 @@ class CarriedProtocol:
 async def run_on(loop: asyncio.AbstractEventLoop, work: Callable[[], Awaitable[T]]) -> T:
     """Await `work()` on another loop that is running. A cancellation ends it there, before it is raised here."""
     tasks: list[asyncio.Task[Any]] = []
+    is_cancelled = threading.Event()
 
     async def run() -> T:
+        if is_cancelled.is_set():  # before it began
+            raise asyncio.CancelledError
         tasks.extend(filter(None, [asyncio.current_task()]))
         return await work()
 
@@ -88,6 +92,7 @@ async def run_on(loop: asyncio.AbstractEventLoop, work: Callable[[], Awaitable[T
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
+        is_cancelled.set()
         loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
         await asyncio.wait([done])
         raise

@@ -19,7 +19,7 @@ from asyncdb_nb.errors import OneConnectionError
 from asyncdb_nb.loops import describe
 from asyncdb_nb.standstill import waits_for_us
 
-TURN_SECONDS = 5.0  # how long a task waits for its turn
+TURN_SECONDS = 5.0  # how long a task waits for the end of another's turn
 BLOCKED_SECONDS = 0.05  # a loop that is in one task's step for so long waits for something else
 
 
@@ -55,9 +55,9 @@ class Turns:
         """
         me, blocked = asyncio.current_task(), None
         try:
-            async with asyncio.timeout(TURN_SECONDS):
+            async with asyncio.timeout(TURN_SECONDS) as deadline:
                 while (turn := self._take(me, blocked)) is None:
-                    blocked = await self._look()
+                    blocked = await self._look(deadline)
         except TimeoutError:
             raise OneConnectionError(self._holder()) from None
         return turn
@@ -84,9 +84,9 @@ class Turns:
             return
         here = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(TURN_SECONDS):
+            async with asyncio.timeout(TURN_SECONDS) as deadline:
                 while (turns := self._turns) and turns[-1].loop is not here and here in [turn.loop for turn in turns]:
-                    await self._look()
+                    await self._look(deadline)
         except TimeoutError:
             raise OneConnectionError(self._holder()) from None
 
@@ -102,8 +102,11 @@ class Turns:
             turn.checkouts += 1
             return turn
 
-    async def _look(self) -> Turn | None:
-        """Wait for a turn to end, for a while; return the last one if its loop was blocked all the time."""
+    async def _look(self, deadline: asyncio.Timeout) -> Turn | None:
+        """Wait for a turn to end, for a while; return the last one if its loop was blocked all the time.
+
+        Whenever the turn has passed on, the deadline is as far away again: many short turns are no reason to give up.
+        """
         left: Future[None] = Future()
         with self._lock:
             turn = self._turns[-1] if self._turns else None
@@ -116,6 +119,8 @@ class Turns:
             await asyncio.wait([waiting], timeout=BLOCKED_SECONDS)
         finally:
             waiting.cancel()
+        if turn not in self._turns[-1:]:
+            deadline.reschedule(asyncio.get_running_loop().time() + TURN_SECONDS)
         return turn if step is not None and step is _step_of(turn) else None
 
     def _holder(self) -> str:

@@ -10,6 +10,7 @@ from suites import CONFTEST, RunSuite
 
 from asyncdb_nb.errors import OneConnectionError
 from asyncdb_nb.pytest_plugin import turns
+from asyncdb_nb.pytest_plugin.carrying import run_on
 from asyncdb_nb.pytest_plugin.turns import Turns
 
 IN_NO_HURRY = """
@@ -227,6 +228,56 @@ def test_the_outer_turn_goes_on_after_the_inner_one(monkeypatch: pytest.MonkeyPa
     asyncio.run(outer())
 
     assert order == ["inner", "outer"]
+
+
+async def test_a_task_waits_as_long_as_the_turn_passes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five seconds are the time of one turn, however many come first; here the clock is put forward."""
+    monkeypatch.setattr(turns, "TURN_SECONDS", 600)
+    shared, loop, ahead = Turns(), asyncio.get_running_loop(), [0]
+    now = loop.time
+    monkeypatch.setattr(loop, "time", lambda: now() + ahead[0])
+    turn = await shared.enter()
+    waiting = asyncio.create_task(shared.enter())
+
+    for _ in range(3):
+        await _let_others_run()
+        shared.leave(turn)
+        turn = await shared.enter()
+        await _let_others_run()
+        ahead[0] += 400
+    shared.leave(turn)
+
+    assert (await waiting).task is waiting
+
+
+async def test_a_call_that_is_cancelled_before_it_begins_does_not_begin() -> None:
+    """The other loop may be at something else when a call is submitted and cancelled."""
+    home, may_go_on, begun = asyncio.new_event_loop(), threading.Event(), threading.Event()
+    thread = threading.Thread(target=home.run_forever)
+    thread.start()
+
+    async def work() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    home.call_soon_threadsafe(may_go_on.wait, 600)
+    calling = asyncio.create_task(run_on(home, work))
+    await _let_others_run()
+    calling.cancel()
+    await _let_others_run()
+    may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+
+    assert not begun.is_set()
+    home.call_soon_threadsafe(home.stop)
+    await asyncio.to_thread(thread.join)
+    home.close()
+
+
+async def _let_others_run() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 async def test_a_task_that_waits_in_vain_is_told_who_holds_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
