@@ -24,7 +24,11 @@ from asyncdb_nb.pytest_plugin.ledger import Ledger
 from asyncdb_nb.pytest_plugin.secret import without_password
 
 _WRITES = re.compile(
-    r"\s*(alter|copy|create|delete|drop|grant|insert|merge|refresh|reindex|revoke|truncate|update)\b", re.IGNORECASE
+    r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*"  # before the first word
+    r"(?:(?:alter|call|comment|copy|create|delete|do|drop|grant|import|insert|merge|reassign|refresh|reindex|revoke"
+    r"|security|truncate|update)\b"
+    r"|with\b.*\b(?:delete\s+from|insert\s+into|merge\s+into|update\b.*\bset)\b)",
+    re.IGNORECASE | re.DOTALL,
 )
 _HAS_WRITTEN = "SELECT pg_catalog.txid_current_if_assigned() IS NOT NULL"
 

@@ -36,7 +36,7 @@ def run_suite(
         *options: str,
         mode: str = "asyncio",
         quiet: bool = True,
-        seconds: float = 100,
+        seconds: float = 280,  # less than the timeout of a test
         files: dict[str, str],
         **outcomes: int,
     ) -> pytest.RunResult:

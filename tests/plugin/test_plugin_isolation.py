@@ -227,6 +227,7 @@ def test_scenario_11_code_under_test_commits_and_the_next_test_sees_nothing(
     check_commits(result)
 
 
+@pytest.mark.second_tier
 @pytest.mark.parametrize("mode", ["asyncio", "anyio"])
 def test_scenario_12_the_same_under_xdist_and_with_anyio(
     run_suite: RunSuite, clean_server: ServerWatch, mode: str
@@ -243,6 +244,7 @@ def test_scenario_12_the_same_under_xdist_and_with_anyio(
     assert clean_server.query("select datname from pg_database where datname like 'asyncdb_test_%'") == []
 
 
+@pytest.mark.second_tier
 def test_scenario_13_fifty_databases_are_dropped(run_suite: RunSuite, clean_server: ServerWatch) -> None:
     """Never "being accessed by other users", and none is left."""
     suite = """

@@ -6,6 +6,8 @@ import pytest
 from server_checks import ServerWatch
 from suites import RunSuite
 
+from asyncdb_nb.pytest_plugin import other_engines
+
 pytestmark = [pytest.mark.usefixtures("clean_server"), pytest.mark.second_tier, pytest.mark.timeout(600)]
 
 SHOP = """
@@ -129,6 +131,36 @@ def lasting():
 async def test_has_a_fixture_of_the_module_that_writes(asyncdb, lasting):
     pass
 """
+
+
+WRITING = [
+    "insert into t values (1)",
+    "/* of the\napplication */ UPDATE t set a = 1",
+    "-- of the application\n(delete from t)",
+    "with new as (insert into t values (1) returning a)\nselect a from new",
+    "WITH old AS (select 1) update t set a = 2",
+    "call post()",
+    "do $$ begin end $$",
+]
+READING = [
+    "select 1",
+    "(select 'insert into t')",
+    "with one as (select 1) select * from one for update",
+    "-- insert\nselect 1",
+    "/* update */ show all",
+    "document",
+]
+
+
+@pytest.mark.parametrize("statement", WRITING)
+def test_a_statement_that_writes_is_known_without_the_server(statement: str) -> None:
+    """Where each statement is committed at once, it has to be refused before it runs."""
+    assert other_engines._WRITES.match(statement)
+
+
+@pytest.mark.parametrize("statement", READING)
+def test_a_statement_that_reads_is_known_without_the_server(statement: str) -> None:
+    assert not other_engines._WRITES.match(statement)
 
 
 def line_of(text: str, mark: str) -> int:
