@@ -191,6 +191,7 @@ async def test_async_again():
     run_suite("--asyncdb-cure", "--asyncdb-leaks=error", files={"shared": ENGINE, "test_it": suite}, passed=4)
 
 
+@pytest.mark.keeps_connections  # the child ends by `os._exit`, and its transaction's connection with it
 def test_scenario_15_a_test_that_forks(run_suite: RunSuite) -> None:
     """Child and parent both go on: the child with connections of its own, the parent with its transaction.
 
