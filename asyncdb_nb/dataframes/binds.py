@@ -11,8 +11,9 @@ from __future__ import annotations
 import enum
 import json
 import math
+import numbers
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import PurePath
@@ -32,6 +33,7 @@ _WRITERS: dict[str, Callable[[Any], str]] = {
 }
 _HAS_NAN = frozenset({"float4", "float8", "float", "numeric", "decimal"})
 _INTEGERS = frozenset({"int2", "int4", "int8", "oid", "xid8"})
+_CHANGED = frozenset({*_WRITERS, "json", *_INTEGERS, "bit", "char"})  # kinds for which a plain value may change
 _HOLDS_OTHERS = frozenset({"array", "range", "multirange"})
 _PLAIN = frozenset({type(None), bool, int, str, bytes, Decimal, uuid.UUID})
 _ARRAYS = frozenset({"ndarray", "Series", "Index", "ChunkedArray"})
@@ -93,11 +95,15 @@ def _fitted(value: Any, column: ColumnType, written: bool, dumps: Dumps) -> Any:
     kind = column.kind
     if kind == "array":
         return _array(value, column, written, dumps)
-    if type(value) in _PLAIN and kind not in _WRITERS and kind != "json" and kind not in _INTEGERS:
+    if type(value) in _PLAIN and kind not in _CHANGED:
         return value
-    value = plain(value)
+    given, value = value, plain(value)
     if value is None or (kind not in _HAS_NAN and _is_nan(value)):
         return None
+    if kind == "numeric" and isinstance(value, float):
+        return Decimal(str(given if isinstance(given, numbers.Real) else value))  # as it prints: numpy's float32, too
+    if kind in _AS_FRAMES_SHOW and isinstance(value, str):
+        return _AS_FRAMES_SHOW[kind](value)
     if kind == "json":
         return value if isinstance(value, str | bytes) else dumps(_jsonable(value))
     if kind in _WRITERS:
@@ -109,6 +115,12 @@ def _fitted(value: Any, column: ColumnType, written: bool, dumps: Dumps) -> Any:
     if kind in _INTEGERS and isinstance(value, float | Decimal):
         return _whole(value)
     return str(value) if kind == "text" and isinstance(value, PurePath) else value
+
+
+def _bits(text: str) -> Any:
+    from asyncpg import BitString
+
+    return BitString(text)
 
 
 def _whole(value: float | Decimal) -> int:
@@ -149,8 +161,9 @@ def _jsonable(value: Any) -> Any:
 
 
 def _is_array(value: Any) -> bool:
-    """Tell an array of numpy, pandas or pyarrow."""
-    return type(value).__name__ in _ARRAYS or (hasattr(value, "__array__") and hasattr(value, "__len__"))
+    """Tell an array of numpy, pandas or pyarrow; numpy's texts look like one."""
+    is_like_one = hasattr(value, "__array__") and hasattr(value, "__len__") and not isinstance(value, str | bytes)
+    return type(value).__name__ in _ARRAYS or is_like_one
 
 
 def _inside(column: ColumnType) -> Iterable[ColumnType]:
@@ -161,7 +174,7 @@ def _array(value: Any, column: ColumnType, written: bool, dumps: Dumps) -> Any:
     value = plain(value)
     if value is None or _is_nan(value):
         return None
-    if not _is_array(value) and not (isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)):
+    if not _is_array(value) and not (isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)):
         if written:
             raise TypeError(f"a list was expected, got {type(value).__name__}")
         return value  # which asyncpg refuses
@@ -172,7 +185,7 @@ def _array(value: Any, column: ColumnType, written: bool, dumps: Dumps) -> Any:
 def _items(values: Iterable[Any], column: ColumnType, written: bool, dumps: Dumps) -> list[Any]:
     element = next(iter(_inside(column)))
     items = list(values)
-    if element.kind not in _WRITERS and element.kind != "json" and _PLAIN.issuperset(map(type, items)):
+    if element.kind not in _CHANGED and _PLAIN.issuperset(map(type, items)):
         return items
     return [
         _items(item, column, written, dumps)
@@ -220,3 +233,6 @@ def _multirange(value: Any, column: ColumnType, written: bool, dumps: Dumps) -> 
         raise TypeError(f"expected a list of Range, got {type(value).__name__}")
     ranges = [_range(each, next(iter(_inside(column))), written, dumps) for each in value]
     return "{" + ",".join(ranges) + "}" if written else ranges
+
+
+_AS_FRAMES_SHOW: dict[str, Callable[[str], Any]] = {"bit": _bits, "char": str.encode}

@@ -35,6 +35,15 @@ _UNITS: tuple[dict[str, int], ...] = (
     {"weeks": 7, "days": 1},
     {"hours": 3_600_000_000, "minutes": 60_000_000, "seconds": 1_000_000, "milliseconds": 1000, "microseconds": 1},
 )
+_OFFSETS = {  # classes of pandas that are so many of a unit
+    "DateOffset": "days",
+    "Day": "days",
+    "Hour": "hours",
+    "Minute": "minutes",
+    "Second": "seconds",
+    "Milli": "milliseconds",
+    "Micro": "microseconds",
+}
 _NAMES = frozenset(name for unit in _UNITS for name in unit)
 
 
@@ -95,8 +104,11 @@ def _parts(value: Any) -> Sequence[int]:
 
 
 def _named(value: Any) -> Mapping[str, int]:
-    """Give the parts of a pandas DateOffset, or of dateutil's relativedelta, by name."""
-    if isinstance(parts := getattr(value, "kwds", None), Mapping) and _NAMES.issuperset(parts):
+    """Give the parts of a pandas DateOffset, of its one unit, or of dateutil's relativedelta, by name."""
+    parts = getattr(value, "kwds", None)
+    if not parts and type(value).__name__ in _OFFSETS:
+        return {_OFFSETS[type(value).__name__]: 1}
+    if parts and isinstance(parts, Mapping) and _NAMES.issuperset(parts):
         return parts
     if parts is None and hasattr(value, "months"):
         return {name: getattr(value, name, 0) for name in _NAMES - {"weeks"}}

@@ -27,6 +27,8 @@ _GIVE = {
     "numeric": "a Decimal",
     "text": "a str",
     "bytea": "bytes",
+    "json": "what `json.dumps` takes, or a text of JSON",
+    "money": "a str",
     "date": "a date",
     "time": "a time",
     "timestamp": "a datetime without a time zone",

@@ -44,7 +44,7 @@ def known(result: Any) -> list[Known]:
     keys = list(result._metadata._keys)  # `keys()` leaves out an alias that has no name
     whole = _of_context(_context(result))
     if len(whole) == len(keys):
-        return [replace(column, name=key) for column, key in zip(whole, keys, strict=True)]
+        return [column if key is None else replace(column, name=key) for column, key in zip(whole, keys, strict=True)]
     by_name = {column.name: column for column in whole if [other.name for other in whole].count(column.name) == 1}
     return [replace(by_name.get(key, _UNKNOWN), name=key) for key in keys]
 
@@ -64,7 +64,9 @@ def _of_context(context: Any) -> list[Known]:
     entries = getattr(getattr(context, "compiled", None), "_result_columns", None) or ()
     if any(entity_of(line) is not None for line in lines):
         return [_beside_entities(line, entries, oids) for line in lines]
-    names = [line["name"] for line in lines] if len(lines) == len(described) else [line[0] for line in described]
+    names = [line[0] for line in described]
+    if len(lines) == len(described):  # a text() among them has no name but the server's
+        names = [name if line["name"] is None else line["name"] for line, name in zip(lines, names, strict=True)]
     if not described:  # nothing was read by the driver: SQLAlchemy had it in a cache
         return [Known(name, _type(type_, 0, plain=False)) for name, type_ in says.columns]
     return [

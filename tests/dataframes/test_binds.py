@@ -436,3 +436,47 @@ async def test_none_in_a_column_of_json_is_null_as_the_docs_write_it(session: As
     got = await frame(session, "select data is null as missing from json_of_frame order by 1")
 
     assert got["missing"].tolist() == [False, none_as_null]
+
+
+@pytest.mark.parametrize(
+    ("expression", "value", "literal"),
+    [
+        (":v::interval", pd.offsets.Hour(3), "interval '3 hours'"),
+        (":v::interval", pd.offsets.Day(2), "interval '2 days'"),
+        (":v::interval", pd.DateOffset(2), "interval '2 days'"),
+        (":v::text[]", np.array(["a", "b"]), "array['a', 'b']"),
+        (":v::text[]", [np.str_("a"), None], "array['a', null]"),
+        (":v::numeric", 1.1, "1.1"),
+        (":v::numeric", np.float32(1.1), "1.1::real::numeric"),
+        (":v::numeric[]", [1.1, None], "array[1.1, null]"),
+        (":v::bit(3)", "101", "B'101'"),
+        (':v::"char"', "a", "'a'::\"char\""),
+    ],
+)
+async def test_a_value_is_what_its_literal_is(
+    session: AsyncSession, path: str, expression: str, value: Any, literal: str
+) -> None:
+    """An offset of pandas has its length, numpy's text is no array, a float is the number that it prints."""
+    got = await frame(session, f"select ({expression})::text as given, ({literal})::text as literal", {"v": value})
+
+    assert got["given"].tolist() == got["literal"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("expression", "value", "says"),
+    [
+        (":v::interval", pd.offsets.MonthEnd(), "got MonthEnd"),
+        (":v::int[]", (number for number in (1, 2)), "a sized iterable container expected (got type 'generator')"),
+        (":v::jsonb", {"a": Decimal("1.10")}, "what `json.dumps` takes, or a text of JSON"),
+        (":v::money", Decimal("1.10"), "Give a str"),
+        (":v::bit(3)", "10x", "10x"),
+    ],
+)
+async def test_a_value_without_a_literal_is_refused(
+    session: AsyncSession, expression: str, value: Any, says: str
+) -> None:
+    """An offset without a length, what can be read once only, what JSON has no form for."""
+    with pytest.raises(DBAPIError) as raised:
+        await frame(session, f"select {expression} as a", {"v": value})
+
+    assert says in "\n".join([str(raised.value), *getattr(raised.value, "__notes__", [])])
