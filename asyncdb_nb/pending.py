@@ -15,6 +15,12 @@ from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
 
+_METHODS = frozenset(  # of a frame, that people call at once
+    {"agg", "assign", "astype", "copy", "count", "describe", "drop", "dropna", "fillna", "groupby", "head", "info"}
+    | {"max", "mean", "median", "merge", "min", "nunique", "pivot", "plot", "query", "sample", "set_index"}
+    | {"sort_values", "sum", "tail", "to_csv", "to_dict", "to_excel", "to_numpy", "to_parquet", "to_string"}
+)
+
 
 class Pending(Coroutine[Any, Any, T]):
     """A call that runs when it is awaited, once.
@@ -102,8 +108,10 @@ class Pending(Coroutine[Any, Any, T]):
 
 
 def _parentheses(name: str) -> str:
-    """Say how a method of a frame is called; without pandas nothing is known of it."""
+    """Say how a method of a frame is called; before pandas is there, of the usual ones."""
     frame = getattr(sys.modules.get("pandas"), "DataFrame", None)
+    if frame is None:
+        return "()" if name in _METHODS else ""
     return "()" if callable(getattr(frame, name, None)) and not isinstance(getattr(frame, name), property) else ""
 
 

@@ -27,6 +27,7 @@ _READ_ONLY = "25006"
 _NO_LABEL = "22P02"
 _IN_BEFORE = re.compile(r"\bin\s*\Z", re.IGNORECASE)
 _BIND = re.compile(r":([^\W\d]\w*)")
+_NUMBER = re.compile(r"\$(\d+)")
 _INVALID = re.compile(r"invalid input for query argument \$(\d+): ")  # asyncpg's own words
 _TOO_FEW = re.compile(r"the server expects \d+ arguments? for this query")
 
@@ -71,17 +72,22 @@ def _notes(
     if state == _SYNTAX_ERROR and "multiple commands" in said:
         yield "These are several statements. Give them one at a time."
     elif asyncpgs is not None and getattr(asyncpgs, "position", None):
-        yield from _at(int(asyncpgs.position) - 1, error, state, params)
+        yield from _at(int(asyncpgs.position) - 1, error, state, text, params)
 
 
 def _fitting(number: int, said: str, error: DBAPIError, text: str | None, parameters: Sequence[Parameter]) -> str:
     """Say which value does not fit, and what would."""
     sent: Any = error.params
     value = sent[number - 1] if isinstance(sent, tuple | list) and number <= len(sent) else None
-    names = [] if text is None else bind_names(tokens_of(text))
-    bind = f":{names[number - 1]}" if number <= len(names) else f"${number}"
+    bind = _bind(number, text)
     column = parameters[number - 1] if number <= len(parameters) else None
     return misfit(bind, value, said, column, alone=_stands_alone(number, error.statement or ""))
+
+
+def _bind(number: int, text: str | None) -> str:
+    """Name a parameter as the user did."""
+    names = [] if text is None else bind_names(tokens_of(text))
+    return f":{names[number - 1]}" if number <= len(names) else f"${number}"
 
 
 def _stands_alone(number: int, sent: str) -> bool:
@@ -95,7 +101,7 @@ def _members(error: DBAPIError) -> Iterator[str]:
             yield f"The value of {value} was sent. If its name is meant, give that: `value.name`, {value.name!r}."
 
 
-def _at(start: int, error: DBAPIError, state: str | None, params: Any) -> Iterator[str]:
+def _at(start: int, error: DBAPIError, state: str | None, text: str | None, params: Any) -> Iterator[str]:
     """Say what an error at a position of the statement may come from."""
     sent = error.statement or ""
     rest = sent[start:]
@@ -103,6 +109,9 @@ def _at(start: int, error: DBAPIError, state: str | None, params: Any) -> Iterat
         yield f'No value was given for :{bind[1]}. Type it after the statement: `{{"{bind[1]}": ...}}`.'
     elif params is not None and rest.startswith("$") and _IN_BEFORE.search(sent[:start]):
         yield A_LIST
+    elif params and state == _SYNTAX_ERROR and (number := _NUMBER.match(rest)):
+        named = _bind(int(number[1]), text)
+        yield f"{named} is a value, and only a name or a keyword can stand there. Those belong in the statement's text."
     elif state == _SYNTAX_ERROR:
         mark = "?" if sent[:start].rstrip().endswith("?") else rest  # it is an operator, so the error is behind it
         yield from filter(None, [instead_of_placeholder(mark)])

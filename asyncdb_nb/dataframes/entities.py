@@ -111,8 +111,8 @@ def _check_loaded(mapper: Mapper[Any], states: Sequence[Any], loaded: Iterable[s
     base = mapper.base_mapper
     missing = [key for key in unloaded if key not in base.column_attrs]
     if missing and not any(map(_defers, states)):
-        name = mapper.class_.__name__
-        subclasses = ", ".join(dict.fromkeys(state.class_.__name__ for state in states if state.mapper is not mapper))
+        name = base.class_.__name__
+        subclasses = ", ".join(dict.fromkeys(state.class_.__name__ for state in states if state.mapper is not base))
         raise FrameError(
             f"{missing[0]!r} is a column of a subclass of {name}, and is not loaded: a select of {name} leaves those "
             f"out. Load them by `select({name}).options(selectin_polymorphic({name}, [{subclasses}]))`, "

@@ -22,6 +22,7 @@ from typing import Any
 
 from asyncdb_nb.dataframes.types import ColumnType
 from asyncdb_nb.errors import FrameError
+from asyncdb_nb.exact_dates import asyncpgs_infinity
 
 IP = (ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network)
 
@@ -175,6 +176,8 @@ def _timestamp(value: Any) -> Any:
 
 
 def _timestamptz(value: Any) -> Any:
+    if asyncpgs_infinity(value):  # which has no time zone
+        return value
     return _need(isinstance(value, dt.datetime) and value.tzinfo is not None and _is_in_microseconds(value), value)
 
 

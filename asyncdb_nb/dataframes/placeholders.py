@@ -14,6 +14,7 @@ from asyncdb_nb.dataframes.sql_text import Token
 
 _POSITIONAL = re.compile(r"\$\d+|%s|\?(?=\s*(?:$|[),;]|(?:and|or|order|group|limit)\b))", re.IGNORECASE)
 _NAMED = re.compile(r"%\((?P<a>\w+)\)s|\$?\{(?P<b>\w+)\}|[$@&](?P<c>[^\W\d]\w*)")  # of Python, shells, other drivers
+_TYPED = frozenset({"date", "time", "timestamp", "timestamptz", "interval"})  # `date '...'`
 _OPENING = re.compile(r"(?:[eEnN]|[uU]&)?'")
 
 
@@ -44,27 +45,31 @@ def instead_of_placeholder(rest: str) -> str | None:
 
 
 def _quoted(name: str, tokens: Sequence[Token]) -> Iterator[str]:
-    bind = re.compile(rf"(?<![:\w\\]):{re.escape(name)}\b")
+    meant = re.compile(rf"(?<![:\w\\]):{re.escape(name)}\b|%\({re.escape(name)}\)s|\$?\{{{re.escape(name)}\}}")
     before = ""
-    for token in tokens:
-        if bind.search(token.text) and token.kind in _IN_QUOTES:
-            yield _IN_QUOTES[token.kind](name, token.text, before)
+    for position, token in enumerate(tokens):
+        if token.kind in _IN_QUOTES and (found := meant.search(token.text)):
+            after = "".join(each.word for each in tokens[position + 1 : position + 4])
+            literal = meant.sub(f":{name}", token.text)
+            yield _IN_QUOTES[token.kind](name, found[0]) + _instead_of(name, literal, token.kind, before, after)
         before = before if token.kind == "space" else token.word
 
 
-def _in_literal(name: str, literal: str, before: str) -> str:
-    """Advise the name alone, a multiple of an interval, or a concatenation."""
+def _instead_of(name: str, literal: str, kind: str, before: str, after: str) -> str:
+    """Advise the name alone, with a type, a multiple of an interval, or a concatenation."""
+    if kind not in ("string", "escapes"):
+        return ""
     opening = _OPENING.match(literal)
     inside = literal[opening.end() : -1] if opening else ""
-    said = f"In quotes, :{name} is text. "
     if inside == f":{name}":
-        return f"{said}Type it without them: `:{name}`."
-    if before == "interval" and (unit := re.fullmatch(rf":{name}\s+(\w+)", inside)):
-        return f"{said}Type `:{name} * interval '1 {unit[1]}'`."
+        return f"Type `:{name}::{before}`." if before in _TYPED else f"Type it without them: `:{name}`."
+    is_interval = before == "interval" or after == "::interval"
+    if is_interval and (unit := re.fullmatch(rf":{re.escape(name)}\s+(\w+)", inside)):
+        return f"Type `:{name} * interval '1 {unit[1]}'`."
     pieces = re.split(rf"(?<![:\w\\])(:{re.escape(name)})\b", inside)
     quote = opening[0] if opening else "'"
     written = [piece if piece == f":{name}" else f"{quote}{piece}'" for piece in pieces if piece]
-    return f"{said}Type `{' || '.join(written)}`."
+    return f"Type `{' || '.join(written)}`."
 
 
 def _placeholder(name: str, tokens: Sequence[Token]) -> str | None:
@@ -75,10 +80,10 @@ def _placeholder(name: str, tokens: Sequence[Token]) -> str | None:
     return f"Type `:{name}` in place of `{meant}`." if meant else None
 
 
-_IN_QUOTES: dict[str, Callable[[str, str, str], str]] = {
-    "string": _in_literal,
-    "escapes": _in_literal,
-    "name": lambda name, *_: f"In double quotes, :{name} is a name. Type it without them: `:{name}`.",
-    "dollars": lambda name, *_: f"Between dollar signs, :{name} is text. Type it outside of them.",
-    "space": lambda name, *_: f"In a comment, :{name} is text. Type it outside of it.",
+_IN_QUOTES: dict[str, Callable[[str, str], str]] = {
+    "string": lambda name, found: f"In quotes, {found} is text. ",
+    "escapes": lambda name, found: f"In quotes, {found} is text. ",
+    "name": lambda name, found: f"In double quotes, {found} is a name. Type it without them: `:{name}`.",
+    "dollars": lambda name, found: f"Between dollar signs, {found} is text. Type `:{name}` outside of them.",
+    "space": lambda name, found: f"In a comment, {found} is text. Type `:{name}` outside of it.",
 }

@@ -22,6 +22,7 @@ from typing import Any
 
 from asyncdb_nb.dataframes.exact import IP, scalars
 from asyncdb_nb.dataframes.types import PYTHON, ColumnType, column_type
+from asyncdb_nb.exact_dates import asyncpgs_infinity
 
 _OIDS: dict[type, int] = {
     bool: 16,
@@ -35,7 +36,7 @@ _OIDS: dict[type, int] = {
     dt.timedelta: 1186,
     dict: 3802,
 }
-_INT8, _FLOAT8 = column_type(20), column_type(701)
+_INT8, _FLOAT8, _TIMESTAMP, _TIMESTAMPTZ = map(column_type, (20, 701, 1114, 1184))
 _ARRAY = ColumnType(0, "list", "array", element=PYTHON)
 _RANGE = ColumnType(0, "range", "range", element=PYTHON)
 _DRIVERS = {  # classes of asyncpg's own
@@ -68,6 +69,8 @@ def of_annotation(annotation: Any) -> ColumnType | None:
 def of_values(values: Sequence[Any]) -> ColumnType:
     """Give the type that values have in common; dtype object where they have none."""
     found = {_of_value(value) for value in values if value is not None}
+    if found == {_TIMESTAMP, _TIMESTAMPTZ}:  # asyncpg's infinities have no time zone, whatever they are among
+        found = {_of_value(value) for value in values if value is not None and not asyncpgs_infinity(value)}
     if found == {_INT8, _FLOAT8}:
         return _FLOAT8
     if found == {_ARRAY}:

@@ -25,7 +25,7 @@ from asyncdb_nb.dataframes.result_types import Known, known
 from asyncdb_nb.dataframes.types import PYTHON, ColumnType
 from asyncdb_nb.errors import FrameError
 
-_HAVE_FIELDS = ("dataclass", "pydantic model", "attrs object")
+_HAVE_FIELDS = ("dataclass", "pydantic model", "attrs object", "msgspec struct")
 
 
 def columns(results: Any) -> tuple[list[Column], int]:
@@ -159,6 +159,8 @@ def _kind(row: Any) -> str:
         return "pydantic model"
     if hasattr(type(row), "__attrs_attrs__"):
         return "attrs object"
+    if hasattr(type(row), "__struct_fields__"):
+        return "msgspec struct"
     if type(row).__module__.startswith("asyncpg") and hasattr(row, "keys"):
         return "record"
     return "tuple" if isinstance(row, tuple | list) else "scalar"
@@ -215,8 +217,10 @@ def _of_objects(rows: Sequence[Any]) -> list[Column]:
 def _fields(kind: type) -> list[str]:
     if dataclasses.is_dataclass(kind):
         return [field.name for field in dataclasses.fields(kind)]
-    attributes = getattr(kind, "__attrs_attrs__", None)
-    return list(kind.model_fields) if attributes is None else [a.name for a in attributes]  # type: ignore[attr-defined]
+    if (attributes := getattr(kind, "__attrs_attrs__", None)) is not None:
+        return [attribute.name for attribute in attributes]
+    names: Any = getattr(kind, "__struct_fields__", None)
+    return list(kind.model_fields if names is None else names)  # type: ignore[attr-defined]
 
 
 def _hints(kind: type) -> dict[str, Any]:

@@ -108,6 +108,10 @@ INSTEAD = [
     ("select 'a' like '%:w%' as a", {"w": "a"}, "In quotes, :w is text. Type `'%' || :w || '%'`."),
     ("select 'a' like ':w%' as a", {"w": "a"}, "Type `:w || '%'`."),
     ("select interval ':d days' as a", {"d": 3}, "Type `:d * interval '1 days'`."),
+    ("select ':d days'::interval as a", {"d": 3}, "Type `:d * interval '1 days'`."),
+    ("select date ':d' as a", {"d": 3}, "Type `:d::date`."),
+    ("select '{x}' as a", {"x": 2}, "In quotes, {x} is text. Type it without them: `:x`."),
+    ("select 'a %(x)s' as a", {"x": 2}, "In quotes, %(x)s is text. Type `'a ' || :x`."),
     ("select $$:x$$ as a", {"x": 2}, "Between dollar signs, :x is text."),
     ('select 1 as ":x"', {"x": 2}, 'In double quotes, :x is a name. Type it without them: `:x`.'),
     ("select 1 -- :x", {"x": 2}, "In a comment, :x is text."),
@@ -480,3 +484,12 @@ async def test_a_value_without_a_literal_is_refused(
         await frame(session, f"select {expression} as a", {"v": value})
 
     assert says in "\n".join([str(raised.value), *getattr(raised.value, "__notes__", [])])
+
+
+async def test_a_value_in_place_of_a_name_is_called_one(session: AsyncSession) -> None:
+    with pytest.raises(DBAPIError) as raised:
+        await frame(session, "select * from :t", {"t": "pg_class"})
+
+    assert raised.value.__notes__ == [
+        ":t is a value, and only a name or a keyword can stand there. Those belong in the statement's text."
+    ]

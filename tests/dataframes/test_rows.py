@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from models import Base, Job, Level, Owner
 from pydantic import BaseModel
-from sqlalchemy import func, make_url, select, text
+from sqlalchemy import func, literal, make_url, select, text
 from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import load_only
@@ -205,3 +205,35 @@ def test_what_asyncpg_gives_in_a_form_of_its_own_is_brought_to_ours(oid: int, va
     [got] = from_native("x", column_type(oid), [value]).objects()
 
     assert repr(got) == repr(shown)
+
+
+async def test_infinity_among_moments_is_na_and_told(session: AsyncSession) -> None:
+    """asyncpg's infinity has no time zone; the column keeps its own, by the server's type and by the values."""
+    statement = text("select t from unnest(array['infinity', '2024-01-01 00:00+00']::timestamptz[]) t")
+
+    for got in (to_frame(await session.execute(statement)), to_frame((await session.execute(statement)).all())):
+        assert str(got["t"].dtype) == "datetime64[us, UTC]"
+        assert got.attrs["asyncdb"]["lossy"] == {"t": "NA for infinity (1)"}
+
+
+async def test_a_piece_of_text_in_a_select_has_the_servers_name(session: AsyncSession) -> None:
+    statement = select(text("1.5 as a"), literal(2).label("b"))
+
+    assert list(to_frame(await session.execute(statement))) == ["a", "b"]
+
+
+def test_structs_have_columns() -> None:
+    """msgspec's classes name their fields in `__struct_fields__`."""
+
+    class Struct:
+        __struct_fields__ = ("a", "b")
+        a: int
+        b: str | None
+
+        def __init__(self, a: int, b: str | None) -> None:
+            self.a, self.b = a, b
+
+    got = to_frame([Struct(1, None), Struct(2, "x")])
+
+    assert list(got) == ["a", "b"]
+    assert [str(dtype) for dtype in got.dtypes] == ["Int64", "str"]
