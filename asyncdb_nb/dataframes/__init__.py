@@ -242,8 +242,8 @@ def to_frame(results: Any, *, dtype_backend: DtypeBackend = None) -> pd.DataFram
     Args:
         results: Rows, mappings, mapped entities, asyncpg records, dataclasses, pydantic models, attrs objects,
             msgspec structs, NamedTuples, tuples or scalars: a list of one kind, one of them, or a SQLAlchemy result.
-            Mapped entities give one column for each mapped column that is loaded, those of their subclasses included, and none for
-            relationships; nothing is ever loaded for it.
+            Mapped entities give one column for each mapped column that is loaded, those of their subclasses included,
+            and none for relationships; nothing is ever loaded for it.
         dtype_backend: As in `frame`.
 
     Returns:

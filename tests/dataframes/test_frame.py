@@ -6,6 +6,7 @@ import asyncio
 import collections.abc
 import datetime as dt
 import gc
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from subprocess import CompletedProcess
@@ -559,3 +560,10 @@ def test_a_call_that_was_not_awaited_stays_a_coroutine() -> None:
 def test_arguments_of_the_wrong_kind_are_named(arguments: Any, message: str) -> None:
     with pytest.raises(FrameError, match=message):
         frame(*arguments)
+
+
+def test_a_method_has_its_parentheses_before_pandas_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pandas")
+
+    with pytest.raises(AttributeError, match=r"\(await frame\(session, \.\.\.\)\)\.head\(\)$"):
+        frame(AsyncSession(), "select 1 as a").head()  # type: ignore[attr-defined]
