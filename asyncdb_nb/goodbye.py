@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine
+import weakref
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import asyncpg
@@ -29,6 +31,8 @@ from asyncdb_nb.transfers import CopyOut, ExecuteMany, Transfer
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
+
+T = TypeVar("T", bound=Transfer)
 
 
 async def connect(*args: Any, **options: Any) -> asyncpg.Connection:
@@ -77,6 +81,8 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         self._cancel_deadline = 0.0
         self._transfer: Transfer | None = None
         self.commands = Commands(protocol)
+        # where each `executemany` comes, a prepared statement's too; the protocol does not keep a forgotten connection
+        protocol.bind_execute_many = _stoppable_execute_many(protocol.bind_execute_many, weakref.ref(self))
         super().__init__(protocol, transport, *args, **options)
         keep_alive(transport)
 
@@ -170,17 +176,15 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         if not callable(output):
             return await super()._copy_out(copy_stmt, output, timeout)  # type: ignore[no-any-return]  # which says so
         copy = super()._copy_out
-        self._transfer = transfer = CopyOut(self, output)
-        try:
+        with self._stoppable(CopyOut(self, output)) as transfer:
             return await transfer.run(lambda sink: copy(copy_stmt, sink, NO_TIMEOUT), timeout)
-        finally:
-            self._transfer = None
 
-    async def _executemany(self, query: str, args: Any, *more: Any, **options: Any) -> Any:
-        send = super()._executemany
-        self._transfer = transfer = ExecuteMany(self, args)
+    @contextmanager
+    def _stoppable(self, transfer: T) -> Iterator[T]:
+        """Let a goodbye stop a transfer."""
+        self._transfer = transfer
         try:
-            return await transfer.run(lambda rows: send(query, rows, *more, **options))
+            yield transfer
         finally:
             self._transfer = None
 
@@ -234,6 +238,15 @@ def lost_its_place(context: ExceptionContext) -> BaseException | None:
         return None
     context.is_disconnect = True
     return OperationalError(context.statement, context.parameters, error, connection_invalidated=True)
+
+
+def _stoppable_execute_many(send: Callable[..., Any], connection: weakref.ref[Connection]) -> Callable[..., Any]:
+    async def execute_many(state: Any, args: Any, *more: Any, **options: Any) -> Any:
+        held: Any = connection()  # its caller keeps it
+        with held._stoppable(ExecuteMany(held, args)) as transfer:
+            return await transfer.run(lambda rows: send(state, rows, *more, **options))
+
+    return execute_many
 
 
 def _ends_in_doubt(query: str, error: BaseException) -> bool:

@@ -196,7 +196,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.second_tier
-@pytest.mark.usefixtures("quiet", "patient")
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("mix", MIXES, ids=lambda mix: mix.__name__)
 async def test_nothing_is_left_after_cancels_over_a_slow_link(
@@ -207,7 +207,7 @@ async def test_nothing_is_left_after_cancels_over_a_slow_link(
 
 
 @pytest.mark.soak
-@pytest.mark.usefixtures("quiet", "patient")
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("mix", MIXES, ids=lambda mix: mix.__name__)

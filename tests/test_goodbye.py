@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,14 +131,17 @@ async def test_closing_stops_a_copy_whose_reader_waits(connection: goodbye.Conne
     assert connection.is_closed()
 
 
+@pytest.mark.parametrize("prepared", [False, True], ids=["statement", "prepared statement"])
 async def test_rows_cancelled_while_they_are_sent_leave_the_connection_as_it_was(
-    connection: goodbye.Connection,
+    connection: goodbye.Connection, prepared: bool
 ) -> None:
     """asyncpg waits until it can send more; cancelled there, it would never tell the server that no more comes."""
     await connection.execute("create temp table many (i int, t text)")
+    insert = "insert into many values ($1, $2)"
+    send = (await connection.prepare(insert)).executemany if prepared else partial(connection.executemany, insert)
     for seconds in (0.0, 0.02, 0.06, 0.11, 0.2):
         rows = ((number, "x" * 1000) for number in range(50_000))
-        sending = asyncio.create_task(connection.executemany("insert into many values ($1, $2)", rows))
+        sending = asyncio.create_task(send(rows))
         await asyncio.sleep(seconds)
         await cancelled(sending)
 
