@@ -26,13 +26,15 @@ from asyncdb_nb import exact_dates
 from asyncdb_nb.commands import Commands
 from asyncdb_nb.keepalive import keep_alive
 from asyncdb_nb.pooler import is_pooled
-from asyncdb_nb.shielded import SECONDS, await_before_close, limit, start, wait_for, wait_to_the_end
+from asyncdb_nb.shielded import SECONDS, await_before_close, in_time, limit, start, wait_for, wait_to_the_end
 from asyncdb_nb.transfers import CopyOut, ExecuteMany, Transfer
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
 
 T = TypeVar("T", bound=Transfer)
+
+_TERMINATE = b"X\0\0\0\4"
 
 
 async def connect(*args: Any, **options: Any) -> asyncpg.Connection:
@@ -71,14 +73,14 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         commands: What it sent in its transaction, and how the server answered COMMIT.
     """
 
-    __slots__ = ("_cancel_deadline", "_cancelling", "_goodbye", "_home", "_leaving", "_transfer", "commands")
+    __slots__ = ("_cancelled", "_cancelling", "_goodbye", "_home", "_leaving", "_transfer", "commands")
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *args: Any, **options: Any) -> None:
         self._home = asyncio.get_running_loop()
         self._leaving = False  # a goodbye is about to begin
         self._goodbye: asyncio.Task[None] | None = None
         self._cancelling: asyncio.Task[None] | None = None  # sends the last CancelRequest, and waits for its effect
-        self._cancel_deadline = 0.0
+        self._cancelled: asyncio.Future[None] | None = None  # the server has answered it
         self._transfer: Transfer | None = None
         self.commands = Commands(protocol)
         # where each `executemany` comes, a prepared statement's too; the protocol does not keep a forgotten connection
@@ -127,7 +129,9 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
             self._cleanup()  # an asyncpg pool can open another one in its place
 
     def abandon(self) -> None:
-        """Close the socket without a word, because the server answers nothing any more."""
+        """Close the socket at once, because the server answers nothing any more; Terminate is there when it does."""
+        if not self._transport.is_closing():
+            self._transport.write(_TERMINATE)
         super().terminate()
 
     async def cancel_statement(self) -> None:
@@ -149,23 +153,37 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
     async def _close_gracefully(self, seconds: float) -> None:
         if self._transfer is not None:
             await self._transfer.stop()
+        closing = start(self._close(), "close")
+        try:
+            async with in_time(seconds):
+                await asyncio.wait([closing])
+        except TimeoutError:
+            self.abandon()
+            raise
+        closing.result()
+
+    async def _close(self) -> None:
         self._leaving = False  # from here on asyncpg says that it is closed, and so it does not close twice
-        await super().close(timeout=seconds)
+        await super().close(timeout=NO_TIMEOUT)
 
     def _patience(self) -> float:
         """Give the seconds that a goodbye may take."""
         return min(self._config.command_timeout or SECONDS, SECONDS)
 
     def _cancel_has_failed(self) -> bool:
-        if self._protocol is None or not self._protocol._is_cancelling():
+        if self._cancelling is None or self._cancelled is None or self._cancelled.done():
             return False
-        return asyncio.current_task() is self._cancelling or self._home.time() >= self._cancel_deadline
+        return self._cancelling.done() or asyncio.current_task() is self._cancelling
 
     def _cancel_current_command(self, *waiters: Any) -> None:
         """Send a CancelRequest in a shielded task."""
-        self._cancel_deadline = self._home.time() + self._patience()
-        self._cancelling = limit(start(self._cancel(*waiters), "cancel request"))
+        self._cancelled = waiters[-1]
+        self._cancelling = limit(start(self._cancel(*waiters), "cancel request"), self._patience())
         self._cancellations.add(self._cancelling)
+
+    def _clean_tasks(self) -> None:
+        """Let a CancelRequest end by itself: asyncio would complain of one that is cut off while it connects."""
+        self._cancellations.clear()
 
     async def _copy_out(self, copy_stmt: str, output: Any, timeout: Any) -> str:
         if isinstance(output, str | bytes | os.PathLike):
@@ -204,9 +222,15 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         try:
             return await copying
         except BaseException:
-            settling = start(protocol._wait_for_cancellation(self._patience()), "end of a transfer")
-            await wait_to_the_end(settling)
+            await wait_to_the_end(start(self._settle(protocol), "end of a transfer"))
             raise
+
+    async def _settle(self, protocol: Any) -> None:
+        try:
+            async with in_time(self._patience()):
+                await protocol._wait_for_cancellation()
+        except TimeoutError:
+            self.abandon()
 
 
 class _WaryConnection(Connection):

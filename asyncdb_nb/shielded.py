@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any, TypeVar
 
 from asyncdb_nb import loops
 
 SECONDS = 2.0  # how long a task may take when nobody waits for it any more
+STEPS = 20  # in which they are counted
 
 T = TypeVar("T")
 
@@ -58,10 +60,47 @@ async def wait_to_the_end(task: asyncio.Future[Any]) -> None:
         raise cancelled
 
 
+class Countdown:
+    """Call a function after so many seconds in which the running loop runs.
+
+    A loop that stands still, for a long computation or on a busy machine, takes no answer; its timers come due all the
+    same. So the seconds are counted in steps: between any two the loop takes what has come.
+    """
+
+    def __init__(self, seconds: float, call: Callable[[], object]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._call = call
+        self._step = seconds / STEPS
+        self._left = STEPS
+        self._timer = self._loop.call_later(self._step, self._count)
+
+    def cancel(self) -> None:
+        """Do not call it any more."""
+        self._timer.cancel()
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left:
+            self._timer = self._loop.call_later(self._step, self._count)
+        else:
+            self._call()
+
+
+@asynccontextmanager
+async def in_time(seconds: float) -> AsyncIterator[None]:
+    """Cancel the block after so many seconds in which the loop runs; `TimeoutError` is raised then."""
+    async with asyncio.timeout(None) as timeout:
+        countdown = Countdown(seconds, lambda: timeout.reschedule(0))
+        try:
+            yield
+        finally:
+            countdown.cancel()
+
+
 def limit(task: asyncio.Task[T], seconds: float = SECONDS) -> asyncio.Task[T]:
-    """Cancel a task when it is not done in so many seconds from now."""
-    timer = task.get_loop().call_later(seconds, task.cancel)
-    task.add_done_callback(lambda _: timer.cancel())
+    """Cancel a task when it is not done in so many seconds from now, in which the loop runs."""
+    countdown = Countdown(seconds, task.cancel)
+    task.add_done_callback(lambda _: countdown.cancel())
     return task
 
 

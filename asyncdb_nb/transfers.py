@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
-from asyncdb_nb.shielded import SECONDS, start, wait_to_the_end
+from asyncdb_nb.shielded import SECONDS, in_time, start, wait_to_the_end
 
 Sink = Callable[[bytes], Awaitable[Any]]
 Copy = Callable[[Sink], Coroutine[Any, Any, str]]
@@ -62,8 +62,10 @@ class Transfer:
             return
         sent = asyncio.get_running_loop().create_future()
         self._connection._cancel_current_command(sent)
-        _, late = await asyncio.wait([self._working, sent], timeout=SECONDS)
-        if late:
+        try:
+            async with in_time(SECONDS):
+                await asyncio.wait([self._working, sent])
+        except TimeoutError:
             getattr(self._connection, "abandon", self._connection.terminate)()
 
 

@@ -17,9 +17,8 @@ from server_checks import ServerWatch
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from waiting import HANG
 
-from asyncdb_nb import Database, frame, goodbye, session_scope, shielded, transfers
+from asyncdb_nb import Database, frame, session_scope
 
 WORKERS = 25  # at a time, each with a pool of one connection, which the next unit of work needs
 LONGEST = 0.9  # seconds until a cancel: the slowest work takes about as long
@@ -184,15 +183,6 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Any:
     yield
     gc.collect()
     assert not [record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.WARNING]
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a goodbye take its time: a busy machine is no frozen server, for which it has two seconds."""
-    close = goodbye.Connection.close
-    for module in (goodbye, shielded, transfers):
-        monkeypatch.setattr(module, "SECONDS", HANG)
-    monkeypatch.setattr(goodbye.Connection, "close", lambda self, timeout=None: close(self, timeout=HANG))
 
 
 @pytest.mark.second_tier

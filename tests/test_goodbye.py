@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
@@ -16,9 +17,9 @@ from server_checks import ServerWatch
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
-from waiting import HANG
+from waiting import HANG, until
 
-from asyncdb_nb import Database, goodbye, session_scope, transfers
+from asyncdb_nb import Database, goodbye, session_scope, shielded, transfers
 
 pytestmark = pytest.mark.usefixtures("clean_server")
 
@@ -257,6 +258,40 @@ async def test_scenario_43_nothing_half_begun_goes_back_to_the_pool(
 
 def arrived(watch: ServerWatch, statement: str) -> bool:
     return any(one.query.startswith(statement) for one in watch.backends("half begun"))
+
+
+@pytest.mark.second_tier
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 20])
+async def test_a_loop_that_stands_still_after_a_cancel_costs_no_connection(
+    connection: goodbye.Connection, clean_server: ServerWatch, turns: int
+) -> None:
+    """For longer than a goodbye may take: the answer has come, but nobody could take it."""
+    sleeping = asyncio.create_task(connection.execute("select pg_sleep(600)"))
+    await until(lambda: [one for one in clean_server.backends() if "pg_sleep(600)" in one.query])
+    sleeping.cancel()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    time.sleep(1.5 * shielded.SECONDS)  # noqa: ASYNC251  the loop stands still
+    await asyncio.wait([sleeping])
+
+    assert await works(connection)
+
+
+@pytest.mark.second_tier
+async def test_a_loop_that_stands_still_in_a_goodbye_cuts_off_no_connection(
+    connection: goodbye.Connection, clean_server: ServerWatch
+) -> None:
+    sleeping = asyncio.create_task(connection.execute("select pg_sleep(600)"))
+    await until(lambda: [one for one in clean_server.backends() if "pg_sleep(600)" in one.query])
+    closing = asyncio.create_task(connection.close())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    time.sleep(1.5 * shielded.SECONDS)  # noqa: ASYNC251  the loop stands still
+    async with asyncio.timeout(HANG):
+        await closing
+
+    with pytest.raises(asyncpg.QueryCanceledError):
+        await sleeping
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------

@@ -117,8 +117,10 @@ class Proxy:
                 if left is not None:
                     data = data[:left] + bytes(byte ^ 255 for byte in data[left:])
                     left = max(left - len(data), 0)
+            if writer.is_closing():
+                continue  # the reader of this side finds out by itself
             try:
                 writer.write(data)
                 await writer.drain()
             except OSError:
-                pass  # the reader of this side finds out by itself
+                pass
