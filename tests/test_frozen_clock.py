@@ -1,0 +1,97 @@
+"""A frozen clock (freezegun, time-machine) breaks nothing: neither a first frame, nor a cancellation, nor an end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from subprocess import CompletedProcess
+
+import pytest
+
+RunScript = Callable[..., CompletedProcess[str]]
+
+FREEZERS = {
+    "freezegun": "from freezegun import freeze_time\nfrozen = freeze_time('2020-01-01')",
+    "time-machine": "import time_machine\nfrozen = time_machine.travel('2020-01-01', tick=False)",
+}
+each_freezer = pytest.mark.parametrize("freezer", FREEZERS)
+
+BEGIN = """
+import asyncio
+import os
+from asyncdb_nb import Database, run, to_frame
+
+{freezer}
+
+async def sleeping(db):
+    statement = "select from pg_stat_activity where wait_event in ('PgSleep', 'ClientWrite') and state = 'active'"
+    while not len(await db.frame(statement)):
+        await asyncio.sleep(0)
+
+async def stopped(db, work):
+    task = asyncio.create_task(work)
+    await sleeping(db)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled(), task
+
+@frozen
+def main():
+"""
+
+
+@pytest.fixture
+def run_frozen(run_script: RunScript) -> Callable[[str, str], str]:
+    def run(freezer: str, body: str) -> str:
+        code = BEGIN.format(freezer=FREEZERS[freezer]) + body.replace("\n", "\n    ") + "\nmain()\n"
+        return run_script(code).stdout
+
+    return run
+
+
+@each_freezer
+def test_scenario_54_a_first_frame(run_frozen: Callable[[str, str], str], freezer: str) -> None:
+    """pandas is imported under the frozen clock; values are the server's."""
+    body = """
+async def work():
+    async with Database(os.environ["DATABASE_URL"]) as db:
+        now = "select date '2024-02-29' as day, timestamp '2024-02-29 12:00' as t, now() > '2024-01-01' as n"
+        frame = await db.frame(now)
+        parts = [part async for part in db.frames("select g from generate_series(1, 30000) g", rows=10000)]
+        print(*frame.iloc[0], *[len(part) for part in parts])
+asyncio.run(work())"""
+
+    assert run_frozen(freezer, body) == ("2024-02-29 2024-02-29 12:00:00 True 10000 10000 10000\n")
+
+
+@pytest.mark.second_tier
+@each_freezer
+def test_scenario_54_to_frame_and_run_in_synchronous_code(run_frozen: Callable[[str, str], str], freezer: str) -> None:
+    body = """
+print(to_frame([{"n": 1}]).n.tolist())
+db = Database(os.environ["DATABASE_URL"])
+print(run(db.frame("select 2 as n")).n.tolist())
+run(db.aclose())"""
+
+    assert run_frozen(freezer, body) == "[1]\n[2]\n"
+
+
+@pytest.mark.second_tier
+@each_freezer
+@pytest.mark.parametrize(
+    "work",
+    [
+        'db.frame("select pg_sleep(600)")',
+        'db.frame("select g, repeat(md5(g::text), 30) from generate_series(1, 1000000000) g")',
+        'anext(db.frames("select pg_sleep(600)"))',
+    ],
+    ids=["frame", "copy", "frames"],
+)
+def test_scenario_54_a_cancellation(run_frozen: Callable[[str, str], str], freezer: str, work: str) -> None:
+    body = f"""
+async def work():
+    async with Database(os.environ["DATABASE_URL"]) as db:
+        await stopped(db, {work})
+        print((await db.frame("select 3 as n")).n.tolist())
+asyncio.run(work())"""
+
+    assert run_frozen(freezer, body) == "[3]\n"
