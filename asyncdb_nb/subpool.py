@@ -70,6 +70,7 @@ class SubPool(AsyncAdaptedQueuePool):
         self._records: weakref.WeakSet[Any] = weakref.WeakSet()
         self._counting = threading.Lock()  # `in_use()` is asked from any thread
         self._waiting: set[asyncio.Task[Any] | None] = set()  # that wait for a connection, or open one
+        self._checking_out: dict[asyncio.Task[Any] | None, list[Any]] = {}  # what each checkout took
         self._custody = Custody(self, loop, parent._dialect)
         self._closing: dict[int, asyncio.Task[Any] | None] = {}  # ids of connections that are being closed, and by whom
         self._registered = False  # with the loop, for as long as there is something to close
@@ -134,10 +135,33 @@ class SubPool(AsyncAdaptedQueuePool):
             self._registered = False
             self._custody.end()
 
+    def connect(self) -> PoolProxiedConnection:
+        """Check out a connection, or give its place back at once.
+
+        SQLAlchemy leaves the place to the garbage collector when it is cancelled while it discards a connection that
+        failed its ping.
+        """
+        task = current_task()
+        taken: list[Any] = []
+        outer = self._checking_out.get(task)  # whose listener checks out another one
+        self._checking_out[task] = taken
+        try:
+            return super().connect()
+        except BaseException:
+            for record in taken:
+                if record.owner is task:
+                    record.checkin()
+            raise
+        finally:
+            del self._checking_out[task]
+            if outer is not None:
+                self._checking_out[task] = outer
+
     def _do_get(self) -> ConnectionPoolEntry:
         task = current_task()
         record: Any = self._pool.get_nowait() if self._pool.qsize() else self._wait_or_connect(task)
         record.owner = task
+        self._checking_out[task].append(record)
         self._custody.give(record.dbapi_connection)
         return record  # type: ignore[no-any-return]
 

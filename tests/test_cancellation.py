@@ -148,6 +148,32 @@ async def test_scenario_19_an_anyio_scope_leaves_no_backend_behind(
     assert await one(engine) == 1
 
 
+@pytest.mark.parametrize("cancels", [1, 2])
+async def test_a_checkout_cancelled_while_it_discards_a_dead_connection_gives_its_place_back(
+    database_url: str, cancels: int
+) -> None:
+    """At once, not when the garbage collector comes."""
+    for turns in range(1, 12):
+        engine = make_engine(database_url, poolclass=LoopBoundPool, pool_size=1, max_overflow=0, pool_pre_ping=True)
+        async with engine.connect() as connection:
+            raw: Any = (await connection.get_raw_connection()).driver_connection
+        raw.abandon()
+        gc.disable()
+        try:
+            task = asyncio.create_task(one(engine))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for _ in range(cancels):
+                task.cancel()
+                await asyncio.sleep(0)
+            await asyncio.wait([task])
+
+            assert engine.pool.checkedout() == 0
+        finally:
+            gc.enable()
+            await engine.dispose()
+
+
 # --- what became of a cancelled COMMIT --------------------------------------------------------------------------------
 
 
