@@ -130,8 +130,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
 
     def abandon(self) -> None:
         """Close the socket at once, because the server answers nothing any more; Terminate is there when it does."""
-        if not self._transport.is_closing():
-            self._transport.write(_TERMINATE)
+        self._leave_terminate()
         super().terminate()
 
     async def cancel_statement(self) -> None:
@@ -153,18 +152,13 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
     async def _close_gracefully(self, seconds: float) -> None:
         if self._transfer is not None:
             await self._transfer.stop()
-        closing = start(self._close(), "close")
-        try:
-            async with in_time(seconds):
-                await asyncio.wait([closing])
-        except TimeoutError:
-            self.abandon()
-            raise
-        closing.result()
-
-    async def _close(self) -> None:
         self._leaving = False  # from here on asyncpg says that it is closed, and so it does not close twice
-        await super().close(timeout=NO_TIMEOUT)
+        async with in_time(seconds, self._leave_terminate):
+            await super().close(timeout=NO_TIMEOUT)
+
+    def _leave_terminate(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(_TERMINATE)
 
     def _patience(self) -> float:
         """Give the seconds that a goodbye may take."""

@@ -87,10 +87,15 @@ class Countdown:
 
 
 @asynccontextmanager
-async def in_time(seconds: float) -> AsyncIterator[None]:
-    """Cancel the block after so many seconds in which the loop runs; `TimeoutError` is raised then."""
+async def in_time(seconds: float, give_up: Callable[[], object] = lambda: None) -> AsyncIterator[None]:
+    """Call `give_up` and cancel the block after so many seconds in which the loop runs; then raise `TimeoutError`."""
+
+    def end() -> None:
+        give_up()
+        timeout.reschedule(0)
+
     async with asyncio.timeout(None) as timeout:
-        countdown = Countdown(seconds, lambda: timeout.reschedule(0))
+        countdown = Countdown(seconds, end)
         try:
             yield
         finally:
