@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from functools import cache
+from types import TracebackType
 from typing import Any, TypeVar
 
 from asyncdb_nb import loops
@@ -86,20 +86,30 @@ class Countdown:
             self._call()
 
 
-@asynccontextmanager
-async def in_time(seconds: float, give_up: Callable[[], object] = lambda: None) -> AsyncIterator[None]:
-    """Call `give_up` and cancel the block after so many seconds in which the loop runs; then raise `TimeoutError`."""
+class in_time:  # noqa: N801  used like the function that it replaces
+    """Call `give_up` and cancel the block after so many seconds in which the loop runs; then raise `TimeoutError`.
 
-    def end() -> None:
-        give_up()
-        timeout.reschedule(0)
+    A class: a generator that begins after `loop.shutdown_asyncgens()` makes asyncio warn.
+    """
 
-    async with asyncio.timeout(None) as timeout:
-        countdown = Countdown(seconds, end)
-        try:
-            yield
-        finally:
-            countdown.cancel()
+    def __init__(self, seconds: float, give_up: Callable[[], object] = lambda: None) -> None:
+        self._seconds = seconds
+        self._give_up = give_up
+        self._timeout = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+        self._countdown = Countdown(self._seconds, self._end)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._countdown.cancel()
+        await self._timeout.__aexit__(kind, error, traceback)
+
+    def _end(self) -> None:
+        self._give_up()
+        self._timeout.reschedule(0)
 
 
 def limit(task: asyncio.Task[T], seconds: float = SECONDS) -> asyncio.Task[T]:
