@@ -14,6 +14,13 @@ from asyncdb_nb.errors import MalformedRowError
 from asyncdb_nb.workflows.csvfile import CSVFile
 
 PLAIN = "case,activity,timestamp\n1,a,2024-03-01\n2,é,2024-03-02\n"
+
+
+def without_bytes(value: object) -> str | None:
+    """Name a case without its content, which is long, or has the time in it."""
+    return "" if isinstance(value, bytes) else None
+
+
 READ = [(2, ["1", "a", "2024-03-01"]), (3, ["2", "é", "2024-03-02"])]
 
 
@@ -92,7 +99,8 @@ def test_a_trailing_delimiter_hides_no_field(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
-    [
+    ids=without_bytes,
+    argvalues=[
         ("log.xlsx", zipped("[Content_Types].xml", "xl/workbook.xml"), r"an Excel workbook \(.xlsx\).*read_excel"),
         ("log.csv", zipped("[Content_Types].xml", "xl/workbook.xml"), r"an Excel workbook.*'log.csv'"),
         ("log.ods", zipped("mimetype", "content.xml"), "an OpenDocument spreadsheet"),
