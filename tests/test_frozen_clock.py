@@ -22,14 +22,14 @@ from asyncdb_nb import Database, run, to_frame
 
 {freezer}
 
-async def sleeping(db):
-    statement = "select from pg_stat_activity where wait_event in ('PgSleep', 'ClientWrite') and state = 'active'"
+async def sending(db):
+    statement = "select from pg_stat_activity where state = 'active' and query like 'COPY%'"
     while not len(await db.frame(statement)):
         await asyncio.sleep(0)
 
 async def stopped(db, work):
     task = asyncio.create_task(work)
-    await sleeping(db)
+    await sending(db)
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled(), task
