@@ -21,7 +21,7 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from lab_process import LabProcess
 from server_checks import ServerWatch
-from waiting import wait_until
+from waiting import HANG, wait_until
 
 from asyncdb_nb.cli import main
 from asyncdb_nb.errors import LessonsFolderError
@@ -121,7 +121,7 @@ def test_a_lesson_runs_on_this_python_and_the_embedded_server_whatever_is_set_up
                 "import sys; from asyncdb_nb import connect; db = await connect()",
                 user_expressions={"server": "'the embedded server' in repr(db)", "python": "sys.executable"},
                 reply=True,
-                timeout=60,
+                timeout=HANG,
             )["content"]
             assert told["status"] == "ok", told
             values = {name: value["data"]["text/plain"] for name, value in told["user_expressions"].items()}
@@ -167,7 +167,7 @@ def test_it_works_from_an_installed_wheel(learner: dict[str, str], tmp_path: Pat
     with LabProcess("--port", str(free_port()), env=env, cwd=tmp_path, python=python) as lab:
         kernel = open_first_lesson(lab, tmp_path)
         where = {"package": "asyncdb_nb.__file__"}
-        told = kernel.execute("import asyncdb_nb", user_expressions=where, reply=True, timeout=60)["content"]
+        told = kernel.execute("import asyncdb_nb", user_expressions=where, reply=True, timeout=HANG)["content"]
         kernel.stop_channels()
         watch = lab.watch()
         hung_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # which a process under nohup inherits
@@ -212,8 +212,17 @@ def open_first_lesson(lab: LabProcess, directory: Path) -> BlockingKernelClient:
     client = BlockingKernelClient(connection_file=str(directory / f"runtime/kernel-{kernel}.json"))
     client.load_connection_file()
     client.start_channels()
-    client.wait_for_ready(timeout=60)
+    wait_until(lambda: is_ready(client))
     return client
+
+
+def is_ready(client: BlockingKernelClient) -> bool:
+    """Whether the kernel answers; the client takes one that is busy for a second, with its imports say, for dead."""
+    try:
+        client.wait_for_ready(timeout=60)
+    except RuntimeError:
+        return False
+    return True
 
 
 def ask(lab: LabProcess, path: str, content: Any = None) -> Any:
