@@ -16,6 +16,13 @@ collect_ignore = ["old_suite"]  # material of `test_plugin_old_suite.py`
 SLOW = "Executing <"  # asyncio's debug mode says so of everything that takes 0.1 s, on a busy machine of anything
 
 
+@pytest.fixture(autouse=True)
+def _no_worker_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested is a run of its own, also where this run has workers."""
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_ADDOPTS"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def run_suite(
     pytester: pytest.Pytester, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
@@ -26,8 +33,6 @@ def run_suite(
     `run_suite(*options, mode="asyncio", files={…}, passed=…, failed=…, errors=…)`: what is not counted must not occur,
     and nothing may be written to stderr (unless `quiet=False`: pytest-timeout writes there what every thread does).
     """
-    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_ADDOPTS"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DATABASE_URL", server.url)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTHONPATH", str(pytester.path))
