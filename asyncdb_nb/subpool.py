@@ -297,9 +297,9 @@ class SubPool(AsyncAdaptedQueuePool):
             await asyncio.wait(closing, timeout=OWNER_SECONDS)
 
     async def _close_checked_out(self) -> int:
-        """Close what is still open; return how many of these connections were in use, and not already being closed."""
+        """Close what is still open; return how many of these connections were checked out."""
         opened = [record for record in self._records if record.dbapi_connection is not None]
-        leaked = [record for record in opened if id(record.dbapi_connection) not in self._closing]
+        leaked = [record for record in opened if record.in_use]
         await _each(lambda record: record.invalidate(), opened)
         return len(leaked)
 

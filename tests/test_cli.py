@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from asyncdb_nb import cli
+from asyncdb_nb import cli, command_line
 from asyncdb_nb.server import EmbeddedServer
 
 
@@ -104,7 +104,7 @@ def test_what_to_type_next_can_be_typed_here(
     monkeypatch.setattr(sys, "argv", [typed])
     monkeypatch.setenv("PATH", str(tmp_path / path))
 
-    assert cli._as_typed() == shown
+    assert command_line.as_typed() == shown
 
 
 @pytest.mark.parametrize("arguments", [[], ["server"], ["server", "explode"], ["nonsense"]], ids=" ".join)
@@ -127,4 +127,4 @@ def test_a_wrong_command_line_shows_the_usage(arguments: list[str], capsys: pyte
 )
 def test_no_password_is_printed(url: str, shown: str) -> None:
     """A password, which only Windows needs, stays out of what the command prints."""
-    assert cli._shown(url) == shown
+    assert command_line.shown(url) == shown
