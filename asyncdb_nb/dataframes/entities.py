@@ -8,10 +8,10 @@ session happens to have loaded. Relationships are no columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, and_, func, inspect
+from sqlalchemy import FromClause, Select, and_, func, inspect
 from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper, with_polymorphic
 from sqlalchemy.orm.util import AliasedInsp
 
@@ -21,6 +21,25 @@ from asyncdb_nb.errors import FrameError
 
 Named = list[tuple[Any, ColumnType | None, Sequence[Any]]]  # name, type where it is declared, values
 Owners = dict[str, list[ColumnProperty[Any]]]  # by name: what is mapped under it on one class or on several
+
+
+def builds_entities(statement: Any) -> bool:
+    """Say whether executing a statement gives mapped objects rather than columns."""
+    return any(entity_of(line) is not None for line in descriptions(statement))
+
+
+def descriptions(statement: Any) -> Sequence[Mapping[str, Any]]:
+    """Describe what a select, or a statement with RETURNING, gives, as SQLAlchemy's `column_descriptions` do."""
+    if getattr(statement, "is_dml", False):
+        return [_returned(part) for part in statement._returning]
+    return getattr(statement, "column_descriptions", None) or ()
+
+
+def _returned(part: Any) -> Mapping[str, Any]:
+    """Describe a part of RETURNING; `returning_column_descriptions` fails where that is an entity."""
+    entity = part._annotations.get("parententity") if isinstance(part, FromClause) else None
+    expression = part if entity is None else entity.entity
+    return {"name": getattr(part, "key", None), "type": getattr(part, "type", None), "expr": expression}
 
 
 def entity_of(description: Any) -> Any:

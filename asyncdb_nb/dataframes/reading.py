@@ -12,11 +12,12 @@ from asyncdb_nb.dataframes import libraries, rows
 from asyncdb_nb.dataframes.advice import advice
 from asyncdb_nb.dataframes.columns import Column, joined
 from asyncdb_nb.dataframes.copy import Part
+from asyncdb_nb.dataframes.entities import builds_entities
 from asyncdb_nb.dataframes.execute import OPTION, Capture
 from asyncdb_nb.dataframes.progress import Progress
 from asyncdb_nb.dataframes.result_types import Known, known
 from asyncdb_nb.dataframes.shape import Wishes
-from asyncdb_nb.dataframes.statements import Params, builds_entities, executable
+from asyncdb_nb.dataframes.statements import Params, executable
 from asyncdb_nb.dataframes.types import DtypeBackend, NumericAs, UnknownTypeError, check_backend
 from asyncdb_nb.errors import FrameError, TooManyRowsError
 

@@ -18,9 +18,8 @@ from sqlalchemy.orm import Mapper
 from sqlalchemy.types import NullType, TypeEngine
 
 from asyncdb_nb.dataframes import sql_types
-from asyncdb_nb.dataframes.entities import entity_of
+from asyncdb_nb.dataframes.entities import descriptions, entity_of
 from asyncdb_nb.dataframes.processing import declared, how
-from asyncdb_nb.dataframes.statements import descriptions
 from asyncdb_nb.dataframes.types import PYTHON, ColumnType, UnknownTypeError, column_type
 
 

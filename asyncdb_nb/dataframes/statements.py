@@ -12,14 +12,14 @@ applies.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Executable, FromClause, Select, TextClause, TextualSelect, text
+from sqlalchemy import Executable, Select, TextClause, TextualSelect, text
 from sqlalchemy.orm.strategy_options import _AbstractLoad
 from sqlalchemy.sql import visitors
 
-from asyncdb_nb.dataframes.entities import as_columns, entity_of
+from asyncdb_nb.dataframes.entities import as_columns, builds_entities
 from asyncdb_nb.dataframes.placeholders import instead_of_bind
 from asyncdb_nb.dataframes.sql_text import Token, bind_names, tokens_of
 from asyncdb_nb.errors import FrameError
@@ -58,25 +58,6 @@ def text_of(statement: Any) -> str | None:
     if isinstance(statement, TextClause | TextualSelect):
         return _text_of(statement)
     return statement if isinstance(statement, str) else None
-
-
-def builds_entities(statement: Any) -> bool:
-    """Say whether executing a statement gives mapped objects rather than columns."""
-    return any(entity_of(line) is not None for line in descriptions(statement))
-
-
-def descriptions(statement: Any) -> Sequence[Mapping[str, Any]]:
-    """Describe what a select, or a statement with RETURNING, gives, as SQLAlchemy's `column_descriptions` do."""
-    if getattr(statement, "is_dml", False):
-        return [_returned(part) for part in statement._returning]
-    return getattr(statement, "column_descriptions", None) or ()
-
-
-def _returned(part: Any) -> Mapping[str, Any]:
-    """Describe a part of RETURNING; `returning_column_descriptions` fails where that is an entity."""
-    entity = part._annotations.get("parententity") if isinstance(part, FromClause) else None
-    expression = part if entity is None else entity.entity
-    return {"name": getattr(part, "key", None), "type": getattr(part, "type", None), "expr": expression}
 
 
 def as_sent(statement: str) -> str:
