@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asyncdb_nb.bridge import run as run
+    from asyncdb_nb.aio.portal import run as run
     from asyncdb_nb.database import Database as Database
     from asyncdb_nb.database import connect as connect
     from asyncdb_nb.dataframes import batches as batches
@@ -97,7 +97,7 @@ _HOMES = {
     "connect": "database",
     "frame": "dataframes",
     "frames": "dataframes",
-    "run": "bridge",
+    "run": "aio.portal",
     "session_scope": "sessions",
     "table": "dataframes",
     "to_frame": "dataframes",

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy.util import greenlet_spawn
 
-from asyncdb_nb import loops
-from asyncdb_nb.loops import Ending
+from asyncdb_nb.aio import loop_cleanup
+from asyncdb_nb.aio.loop_cleanup import Ending
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -62,11 +62,11 @@ class Custody:
 
     def begin(self) -> None:
         """Have the loop call `finish` before it closes."""
-        loops.before_close(self._loop, self.finish)
+        loop_cleanup.before_close(self._loop, self.finish)
 
     def end(self) -> None:
         """Have the loop forget that."""
-        loops.forget(self._loop, self.finish)
+        loop_cleanup.forget(self._loop, self.finish)
 
     async def finish(self, ending: Ending) -> None:
         """Close what there is, because the loop is about to go."""

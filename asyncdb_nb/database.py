@@ -23,10 +23,10 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from asyncdb_nb import catalog, reads
-from asyncdb_nb.async_for import AsyncFor
+from asyncdb_nb.aio.async_for import AsyncFor
+from asyncdb_nb.aio.awaitables import Pending
 from asyncdb_nb.connecting import make_engine, without_frames
 from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError
-from asyncdb_nb.pending import Pending
 from asyncdb_nb.portrait import portrait
 from asyncdb_nb.registry import Registry
 from asyncdb_nb.sessions import SessionFactory, reading_scope, session_scope

@@ -15,9 +15,9 @@ from typing import TypeVar
 
 from sqlalchemy.util import await_only
 
+from asyncdb_nb.aio.blocked_loops import waits_for_us
+from asyncdb_nb.aio.loop_cleanup import describe, name
 from asyncdb_nb.errors import AsyncDBError
-from asyncdb_nb.loops import describe, name
-from asyncdb_nb.standstill import waits_for_us
 
 STOPPED_SECONDS = 1.0  # how long the loop of the first connect may stand still before those who wait are told
 

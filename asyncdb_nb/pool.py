@@ -4,7 +4,7 @@ Pool connections separately for every event loop, behind one engine.
     engine = create_async_engine(url, poolclass=LoopBoundPool)     # one engine, for the whole program
 
 A connection lives on the loop that opened it. This pool hands out connections of the loop that is running, never lets
-one leave its loop, and has them closed there just before the loop closes (see `loops.py`). What happens on one loop is
+one leave its loop, and has them closed there just before the loop closes (see `loop_cleanup.py`). What happens on one loop is
 in `subpool.py`; here the loops come together.
 """
 
@@ -25,7 +25,8 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
-from asyncdb_nb import loops, pooler, shielded
+from asyncdb_nb import pooler
+from asyncdb_nb.aio import loop_cleanup, shielded
 from asyncdb_nb.errors import AsyncDBError
 from asyncdb_nb.first_connect import FirstConnect
 from asyncdb_nb.guard import home_of, reraise_unwrapped
@@ -127,7 +128,7 @@ class LoopBoundPool(Pool):
 
     def status(self) -> str:
         """Describe each loop's sub-pool in SQLAlchemy's words."""
-        parts = [f"{loops.describe(subpool.loop)}: {subpool.status()}" for subpool in self._snapshot()]
+        parts = [f"{loop_cleanup.describe(subpool.loop)}: {subpool.status()}" for subpool in self._snapshot()]
         return "; ".join(parts) or "No event loop uses this pool."
 
     def size(self) -> int:
@@ -209,7 +210,7 @@ class LoopBoundPool(Pool):
                 subpool.spawn(subpool.close_idle)
         elif not loop.is_running():
             if here is None:
-                loops.drive(loop, subpool.close_idle)
+                loop_cleanup.drive(loop, subpool.close_idle)
             else:  # it cannot run beside this loop: it closes them when it runs next, or just before it closes
                 subpool.spawn(subpool.close_idle)
         else:

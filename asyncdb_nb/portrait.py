@@ -11,7 +11,7 @@ import asyncio
 from asyncio import _get_running_loop
 from typing import Any
 
-from asyncdb_nb import loops
+from asyncdb_nb.aio import loop_cleanup
 from asyncdb_nb.pool import LoopBoundPool
 from asyncdb_nb.target import EMBEDDED, Target
 
@@ -56,7 +56,7 @@ def _loops_in_words(pool: LoopBoundPool) -> list[str]:
 
 
 def _loop_in_words(loop: asyncio.AbstractEventLoop, number: int, here: bool) -> str:
-    return f"{loops.name(loop)}{', this one' if here else ''}: {number} connection{'' if number == 1 else 's'} in use"
+    return f"{loop_cleanup.name(loop)}{', this one' if here else ''}: {number} connection{'' if number == 1 else 's'} in use"
 
 
 def _under(title: str, lines: list[str]) -> list[str]:

@@ -25,9 +25,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransa
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
+from asyncdb_nb.aio.loop_cleanup import describe
 from asyncdb_nb.committing import commit, refuse_rollbacks, tells
 from asyncdb_nb.errors import AsyncDBError, ConcurrentUseError, SessionEndedError, WrongLoopError
-from asyncdb_nb.loops import describe
 
 T = TypeVar("T")
 SessionFactory = async_sessionmaker[Any] | type[AsyncSession] | type[Session]

@@ -23,12 +23,12 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool, Po
 from sqlalchemy.pool.base import _ConnectionRecord
 from sqlalchemy.util import greenlet_spawn
 
-from asyncdb_nb import loops
+from asyncdb_nb.aio import loop_cleanup
+from asyncdb_nb.aio.loop_cleanup import Ending
 from asyncdb_nb.custody import Custody
 from asyncdb_nb.errors import LeakWarning
 from asyncdb_nb.first_connect import FirstConnect
 from asyncdb_nb.guard import guard, home_of
-from asyncdb_nb.loops import Ending
 from asyncdb_nb.statement_cache import limited
 
 OWNER_SECONDS = 1.0  # how long a closing loop waits for the tasks that it cancelled
@@ -305,7 +305,7 @@ class SubPool(AsyncAdaptedQueuePool):
 
     def _warn(self, leaked: int) -> None:
         warnings.warn(
-            f"{leaked} connection(s) were still checked out when {loops.describe(self.loop)} closed, and were closed "
+            f"{leaked} connection(s) were still checked out when {loop_cleanup.describe(self.loop)} closed, and were closed "
             "with it. Close every session: `async with db.session() as session:`.",
             LeakWarning,
             stacklevel=2,
@@ -327,7 +327,7 @@ def _leave_to_parent() -> None:
     """In a forked child, take every inherited connection out of reach: its socket is the parent's."""
     for subpool in list(_living):
         records = list(subpool._records)
-        loops.never_finalize([subpool, subpool.loop, [(record, record.dbapi_connection) for record in records]])
+        loop_cleanup.never_finalize([subpool, subpool.loop, [(record, record.dbapi_connection) for record in records]])
         for record in records:
             record.dbapi_connection = None
 

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
-from asyncdb_nb.shielded import SECONDS, in_time, start, wait_to_the_end
+from asyncdb_nb.aio.shielded import SECONDS, in_time, start, wait_to_the_end
 
 Sink = Callable[[bytes], Awaitable[Any]]
 Copy = Callable[[Sink], Coroutine[Any, Any, str]]

@@ -10,21 +10,22 @@ import pytest
 from server_checks import ServerWatch
 from sqlalchemy import text
 
-from asyncdb_nb import Database, loops
+from asyncdb_nb import Database
+from asyncdb_nb.aio import loop_cleanup
 
 
 @pytest.mark.parametrize(("presses", "finished"), [(1, ["finished"]), (2, [])], ids=["once", "twice"])
 def test_ctrl_c_waits_for_a_goodbye_and_a_second_one_does_not(presses: int, finished: list[str]) -> None:
     happened = []
 
-    async def goodbye(ending: loops.Ending) -> None:
+    async def goodbye(ending: loop_cleanup.Ending) -> None:
         for _ in range(presses):
             signal.raise_signal(signal.SIGINT)
         await asyncio.sleep(0.01)
         happened.append("finished")
 
     async def register() -> None:
-        loops.before_close(asyncio.get_running_loop(), goodbye)
+        loop_cleanup.before_close(asyncio.get_running_loop(), goodbye)
 
     loop = asyncio.new_event_loop()
     loop.run_until_complete(register())

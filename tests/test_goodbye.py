@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from waiting import HANG, until
 
-from asyncdb_nb import Database, goodbye, session_scope, shielded, transfers
+from asyncdb_nb import Database, goodbye, session_scope, transfers
+from asyncdb_nb.aio import shielded
 
 pytestmark = pytest.mark.usefixtures("clean_server")
 

@@ -10,12 +10,13 @@ import pytest
 import asyncdb_nb
 
 LAYERS = """
+aio
 errors frozen_clock exact_dates
-ctrl_c loops standstill keepalive ping guard first_connect writes commands pooler shielded transfers goodbye
+aio.sigint aio.loop_cleanup aio.blocked_loops keepalive ping guard first_connect writes commands pooler aio.shielded transfers goodbye
 statement_cache custody subpool pool
 trust passfile libpq target env_file urls identity
 search_path committing sessions
-pending async_for
+aio.awaitables aio.async_for
 dataframes.types dataframes.wire dataframes.array_text dataframes.native dataframes.libraries dataframes.memory
 dataframes.exact dataframes.fitting dataframes.columns
 dataframes.decode.layout dataframes.decode.chain dataframes.decode.cells dataframes.decode.walk
@@ -31,7 +32,7 @@ dataframes.execute
 dataframes.reading dataframes dataframes.intervals
 repository
 tls_errors connect_errors connecting catalog portrait registry reads database
-bridge
+aio.portal
 server.guard server.directory server.programs server.cluster server
 workflows.models workflows.catalogue workflows.simulation workflows.bulk workflows.generator
 workflows.fileformats workflows.textfile workflows.csvfile workflows.unreadable workflows.decimals workflows.times

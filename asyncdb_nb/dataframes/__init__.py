@@ -14,7 +14,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from asyncdb_nb.async_for import AsyncFor
+from asyncdb_nb.aio.async_for import AsyncFor
+from asyncdb_nb.aio.awaitables import Pending
 from asyncdb_nb.dataframes import columns as assembly
 from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes import rows as results_
@@ -23,7 +24,6 @@ from asyncdb_nb.dataframes.reading import Reading
 from asyncdb_nb.dataframes.statements import Params
 from asyncdb_nb.dataframes.types import DtypeBackend, NumericAs, check_backend
 from asyncdb_nb.errors import FrameError
-from asyncdb_nb.pending import Pending
 
 if TYPE_CHECKING:
     import pandas as pd

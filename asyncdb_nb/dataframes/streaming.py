@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from asyncdb_nb.aio.shielded import retrieve, wait_to_the_end
 from asyncdb_nb.dataframes.copy import Part, Receiver
-from asyncdb_nb.shielded import retrieve, wait_to_the_end
 
 
 class CopyStream:

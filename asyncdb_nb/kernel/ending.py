@@ -2,7 +2,7 @@
 Close every connection when a kernel is told to end by SIGTERM, which otherwise ends a process without a word.
 
 SIGTERM comes from supervisors, and from Jupyter when a kernel does not shut down within 2.5 seconds (in asyncio debug
-mode it never does). Shutdown, restart and `exit()` need nothing of that: the exit hook of `loops.py` serves them. It
+mode it never does). Shutdown, restart and `exit()` need nothing of that: the exit hook of `loop_cleanup.py` serves them. It
 ends the cell that runs, too, whose reply the kernel then logs as an error: its sockets are closed already, and nobody
 waits for it. That is kept out of the log.
 
@@ -20,7 +20,7 @@ import threading
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from asyncdb_nb import loops
+from asyncdb_nb.aio import loop_cleanup
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -64,16 +64,16 @@ class Ending:
         if self._loop is not None and self._loop.is_running():
             self._loop.call_soon_threadsafe(self._close, self._loop)
             # a cell may hold the loop: in `run()`, whose own loop is closed here, or in something that never ends
-            threading.Thread(target=loops.finish_now, args=[self._loop], daemon=True).start()
-            last_resort = threading.Timer(loops.EXIT_SECONDS, os._exit, [128 + number])
+            threading.Thread(target=loop_cleanup.finish_now, args=[self._loop], daemon=True).start()
+            last_resort = threading.Timer(loop_cleanup.EXIT_SECONDS, os._exit, [128 + number])
             last_resort.daemon = True
             last_resort.start()
         else:  # a shutdown waits for a subshell that is held by `run()`, say
-            loops.finish_now()
+            loop_cleanup.finish_now()
             _die()
 
     def _close(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._closing = loop.create_task(loops.finish_all())
+        self._closing = loop.create_task(loop_cleanup.finish_all())
         self._closing.add_done_callback(_die)
 
 
@@ -97,7 +97,7 @@ def _is_of_interest(record: logging.LogRecord) -> bool:
 def _forgive(result: Any) -> None:
     """Let the cell of a subshell that ends with its kernel, or is being closed, count as one that did not fail."""
     loop = asyncio._get_running_loop()
-    ends = loops.exiting() or (loop is not None and loops.closing(loop))
+    ends = loop_cleanup.exiting() or (loop is not None and loop_cleanup.closing(loop))
     if result is not None and ends and not _in_main_thread():
         result.error_in_exec = None
 

@@ -18,8 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.session import SessionTransactionState
 
+from asyncdb_nb.aio.loop_cleanup import exiting
 from asyncdb_nb.errors import ConcurrentUseError
-from asyncdb_nb.loops import exiting
 from asyncdb_nb.sessions import do_first
 
 if TYPE_CHECKING:

@@ -27,10 +27,10 @@ from dataclasses import dataclass
 from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from asyncdb_nb.bridge import run
+from asyncdb_nb.aio.loop_cleanup import exiting
+from asyncdb_nb.aio.portal import run
 from asyncdb_nb.kernel import showing, whereabouts
 from asyncdb_nb.kernel.hygiene import losses
-from asyncdb_nb.loops import exiting
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from asyncdb_nb.bridge import run
+from asyncdb_nb.aio.portal import run
 from asyncdb_nb.pytest_plugin.keeper import Keeper
 
 READY = 2  # databases made in advance

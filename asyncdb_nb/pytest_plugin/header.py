@@ -65,7 +65,7 @@ def _server(item: Any) -> str:
     fixture = item._fixtureinfo.name2fixturedefs.get("asyncdb_url", [None])[-1]
     if fixture is not None and fixture.func.__module__ != f"{__package__}.fixtures":
         return f"the server that the fixture asyncdb_url of {fixture.baseid or 'a plugin'} names"
-    from asyncdb_nb.bridge import run
+    from asyncdb_nb.aio.portal import run
     from asyncdb_nb.database import Database
     from asyncdb_nb.errors import AsyncDBError
 

@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from asyncdb_nb.bridge import run
+from asyncdb_nb.aio.portal import run
 from asyncdb_nb.database import Database
 from asyncdb_nb.errors import AsyncDBError, NoRightToCreateError
 from asyncdb_nb.search_path import EQ

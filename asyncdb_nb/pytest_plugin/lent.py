@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from asyncdb_nb import loops
+from asyncdb_nb.aio import loop_cleanup
 from asyncdb_nb.database import Database
 
 CLOSE_SECONDS = 5.0
@@ -35,17 +35,17 @@ class LentSession:
         loop = self._loop
         if loop is None or loop.is_closed():
             return
-        loops.forget(loop, self._finish)
+        loop_cleanup.forget(loop, self._finish)
         if loop.is_running():
             asyncio.run_coroutine_threadsafe(self.session.close(), loop).result(CLOSE_SECONDS)
         else:
-            loops.drive(loop, self.session.close, CLOSE_SECONDS)
+            loop_cleanup.drive(loop, self.session.close, CLOSE_SECONDS)
 
     def _begun(self, session: Any, transaction: Any, connection: Any) -> None:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop = loop
-            loops.before_close(loop, self._finish)
+            loop_cleanup.before_close(loop, self._finish)
 
-    async def _finish(self, ending: loops.Ending) -> None:
+    async def _finish(self, ending: loop_cleanup.Ending) -> None:
         await self.session.close()

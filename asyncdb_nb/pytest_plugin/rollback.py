@@ -21,10 +21,10 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import await_only
 
-from asyncdb_nb import loops
-from asyncdb_nb.bridge import Portal
+from asyncdb_nb.aio import loop_cleanup
+from asyncdb_nb.aio.loop_cleanup import Ending
+from asyncdb_nb.aio.portal import Portal
 from asyncdb_nb.database import Database
-from asyncdb_nb.loops import Ending
 from asyncdb_nb.pool import LoopBoundPool
 from asyncdb_nb.pytest_plugin.carrying import CarriedProtocol, Carrier
 from asyncdb_nb.pytest_plugin.savepoint import Savepoint, Share
@@ -90,7 +90,7 @@ class OneTransaction:
 
     def leave_to_parent(self) -> None:
         """In a forked child, begin anew; what the parent has open is out of reach."""
-        loops.never_finalize([self._portal, self._raw, self._carrier])
+        loop_cleanup.never_finalize([self._portal, self._raw, self._carrier])
         self._begin_anew()
 
     async def _connect(self, **arguments: Any) -> Share:
@@ -106,7 +106,7 @@ class OneTransaction:
         from asyncdb_nb import goodbye  # here: it imports the driver
 
         if self._raw is None:
-            loops.before_close(asyncio.get_running_loop(), self._finish)
+            loop_cleanup.before_close(asyncio.get_running_loop(), self._finish)
         self._raw = await goodbye.connect(**{**arguments, "max_cached_statement_lifetime": 0})  # no timers
         self._raw._protocol = CarriedProtocol(self._raw._protocol, self._carrier)
         self._begun = False

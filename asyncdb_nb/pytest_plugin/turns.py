@@ -15,9 +15,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from asyncdb_nb.aio.blocked_loops import waits_for_us
+from asyncdb_nb.aio.loop_cleanup import describe
 from asyncdb_nb.errors import OneConnectionError
-from asyncdb_nb.loops import describe
-from asyncdb_nb.standstill import waits_for_us
 
 TURN_SECONDS = 5.0  # how long a task waits for the end of another's turn
 BLOCKED_SECONDS = 0.05  # a loop that is in one task's step for so long waits for something else

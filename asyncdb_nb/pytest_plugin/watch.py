@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 from sqlalchemy.util import greenlet_spawn
 
-from asyncdb_nb import loops
+from asyncdb_nb.aio import loop_cleanup
 from asyncdb_nb.pytest_plugin.leak import Leak
 from asyncdb_nb.pytest_plugin.ledger import Checkout, Ledger, dialect_of
 
@@ -70,22 +70,22 @@ class Watch:
             if loop.is_running():
                 asyncio.run_coroutine_threadsafe(self._close(chosen), loop).result(SETTLE_SECONDS)
             else:
-                loops.drive(loop, lambda chosen=chosen: self._close(chosen), SETTLE_SECONDS)  # type: ignore[misc]
+                loop_cleanup.drive(loop, lambda chosen=chosen: self._close(chosen), SETTLE_SECONDS)  # type: ignore[misc]
 
     def _watch_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         if loop not in self._watched:
             self._watched.add(loop)
-            loops.before_close(loop, self._loop_ends)
+            loop_cleanup.before_close(loop, self._loop_ends)
 
     def _runner_ends(self, runner: Any) -> None:
         """Look before the runner cancels the tasks that were forgotten on it."""
         loop = runner._loop
         if loop is not None and loop in self._watched and not loop.is_closed() and not loop.is_running():
-            loops.drive(loop, self._settle_loop, SETTLE_SECONDS)
+            loop_cleanup.drive(loop, self._settle_loop, SETTLE_SECONDS)
 
-    async def _loop_ends(self, ending: loops.Ending) -> None:
+    async def _loop_ends(self, ending: loop_cleanup.Ending) -> None:
         """Look before a loop is closed by hand."""
-        if ending is loops.Ending.CLOSE:
+        if ending is loop_cleanup.Ending.CLOSE:
             await self._settle_loop()
 
     async def _settle_loop(self) -> None:

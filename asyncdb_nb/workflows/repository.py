@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import select
 
-from asyncdb_nb.pending import Pending
+from asyncdb_nb.aio.awaitables import Pending
 from asyncdb_nb.repository import Repository
 from asyncdb_nb.search_path import builtin_names
 from asyncdb_nb.workflows import questions

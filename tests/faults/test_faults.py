@@ -16,7 +16,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from victim import Victim
 from waiting import HANG
 
-from asyncdb_nb import ConnectError, Database, goodbye, keepalive, ping, shielded, transfers
+from asyncdb_nb import ConnectError, Database, goodbye, keepalive, ping, transfers
+from asyncdb_nb.aio import shielded
 
 
 async def ask(db: Database, statement: str = "select 1") -> Any:

@@ -9,7 +9,7 @@ from server_checks import ServerWatch
 from sqlalchemy import URL
 from waiting import wait_until
 
-from asyncdb_nb.bridge import run
+from asyncdb_nb.aio.portal import run
 from asyncdb_nb.pytest_plugin.clones import READY, Clones
 from asyncdb_nb.pytest_plugin.keeper import Keeper
 from asyncdb_nb.server import EmbeddedServer

@@ -14,7 +14,7 @@ from functools import cache
 from types import TracebackType
 from typing import Any, TypeVar
 
-from asyncdb_nb import loops
+from asyncdb_nb.aio import loop_cleanup
 
 SECONDS = 2.0  # how long a task may take when nobody waits for it any more
 STEPS = 20  # in which they are counted
@@ -28,7 +28,7 @@ def await_before_close(loop: asyncio.AbstractEventLoop) -> None:
     """Have all shielded tasks awaited before this running loop closes, after the cleanups that are registered later."""
     if loop not in _under_way:
         _under_way[loop] = set()
-        loops.before_close(loop, _all_ended)
+        loop_cleanup.before_close(loop, _all_ended)
 
 
 def start(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
@@ -119,7 +119,7 @@ def limit(task: asyncio.Task[T], seconds: float = SECONDS) -> asyncio.Task[T]:
     return task
 
 
-async def _all_ended(ending: loops.Ending) -> None:
+async def _all_ended(ending: loop_cleanup.Ending) -> None:
     under_way = _under_way.get(asyncio.get_running_loop(), set())
     # one that is done stays there when Ctrl-C came just before its callback
     while tasks := [task for task in under_way if not task.done()]:

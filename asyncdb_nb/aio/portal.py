@@ -19,9 +19,9 @@ from collections.abc import Coroutine
 from concurrent.futures import Future, wait
 from typing import Any, Generic, TypeVar
 
+from asyncdb_nb.aio.blocked_loops import until_done
+from asyncdb_nb.aio.loop_cleanup import never_finalize
 from asyncdb_nb.errors import NestedLoopError, NotACoroutineError
-from asyncdb_nb.loops import never_finalize
-from asyncdb_nb.standstill import until_done
 
 T = TypeVar("T")
 

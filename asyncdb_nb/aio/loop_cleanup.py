@@ -30,7 +30,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from enum import Enum
 from typing import Any, Protocol
 
-from asyncdb_nb import ctrl_c
+from asyncdb_nb.aio import sigint
 
 EXIT_SECONDS = 2.0  # jupyter_client sends SIGTERM 2.5 s after it has asked a kernel to shut down
 STOPPED_SECONDS = 0.1  # after which a loop of another thread will not go on
@@ -124,7 +124,7 @@ def drive(
                     raise
 
     if asyncio._get_running_loop() is None:
-        with ctrl_c.waiting():
+        with sigint.waiting():
             go()
         return
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -250,7 +250,7 @@ class _Watch:
 
     def _run_before_close(self, loop: asyncio.AbstractEventLoop) -> None:
         self.closing = True
-        if not ctrl_c.came():
+        if not sigint.came():
             drive(loop, lambda: self.run(Ending.CLOSE))
             return
         with contextlib.suppress(TimeoutError):  # a callback that Ctrl-C tore apart may be waited for in vain

@@ -1,0 +1,1 @@
+"""Event loops: cleanup before a loop closes, `run()` from synchronous code, awaitables, Ctrl-C."""
