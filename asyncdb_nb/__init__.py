@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from asyncdb_nb.dataframes import table as table
     from asyncdb_nb.dataframes import to_frame as to_frame
     from asyncdb_nb.dataframes.intervals import to_timedelta as to_timedelta
+    from asyncdb_nb.engine.pool import LoopBoundPool as LoopBoundPool
     from asyncdb_nb.errors import AsyncDBError as AsyncDBError
     from asyncdb_nb.errors import CommitRolledBackError as CommitRolledBackError
     from asyncdb_nb.errors import ConcurrentUseError as ConcurrentUseError
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from asyncdb_nb.errors import UnknownOptionError as UnknownOptionError
     from asyncdb_nb.errors import UnknownTableError as UnknownTableError
     from asyncdb_nb.errors import WrongLoopError as WrongLoopError
-    from asyncdb_nb.pool import LoopBoundPool as LoopBoundPool
     from asyncdb_nb.repository import Repository as Repository
     from asyncdb_nb.sessions import session_scope as session_scope
     from asyncdb_nb.timeline import trace as trace
@@ -71,7 +71,7 @@ _HOMES = {
     "FrameError": "errors",
     "LeakWarning": "errors",
     "LessonsFolderError": "errors",
-    "LoopBoundPool": "pool",
+    "LoopBoundPool": "engine.pool",
     "MagicError": "errors",
     "MalformedRowError": "errors",
     "MissingExtraError": "errors",

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from asyncdb_nb.engine.search_path import EQ, GE, GT, MATCHES, NE
 from asyncdb_nb.errors import UnknownTableError
-from asyncdb_nb.search_path import EQ, GE, GT, MATCHES, NE
 
 # ruff: noqa: S608  the statements are put together from constants
 

@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 from asyncdb_nb.errors import CommitRolledBackError
 
 if TYPE_CHECKING:
-    from asyncdb_nb.commands import Commands
+    from asyncdb_nb.engine.rollback_detection import Commands
 
 BY_ITSELF_SECONDS = 0.2  # how long a cancelled COMMIT may still take before the server is asked to cancel it
 ANSWER_SECONDS = 2.0  # how long the server's answer to that is waited for

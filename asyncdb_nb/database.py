@@ -25,13 +25,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from asyncdb_nb import catalog, reads
 from asyncdb_nb.aio.async_for import AsyncFor
 from asyncdb_nb.aio.awaitables import Pending
-from asyncdb_nb.connecting import make_engine, without_frames
+from asyncdb_nb.engine.connector import make_engine, without_frames
+from asyncdb_nb.engine.conninfo.parameters import EMBEDDED, EXAMPLE, Target
+from asyncdb_nb.engine.conninfo.parse import complete, parse, resolve
 from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError
 from asyncdb_nb.portrait import portrait
 from asyncdb_nb.registry import Registry
 from asyncdb_nb.sessions import SessionFactory, reading_scope, session_scope
-from asyncdb_nb.target import EMBEDDED, EXAMPLE, Target
-from asyncdb_nb.urls import complete, parse, resolve
 
 if TYPE_CHECKING:
     import pandas as pd

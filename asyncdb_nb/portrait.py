@@ -12,8 +12,8 @@ from asyncio import _get_running_loop
 from typing import Any
 
 from asyncdb_nb.aio import loop_cleanup
-from asyncdb_nb.pool import LoopBoundPool
-from asyncdb_nb.target import EMBEDDED, Target
+from asyncdb_nb.engine.conninfo.parameters import EMBEDDED, Target
+from asyncdb_nb.engine.pool import LoopBoundPool
 
 
 def portrait(where: Target, options: dict[str, Any], pool: Any, closed: bool) -> str:

@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 from waiting import HANG
 
-from asyncdb_nb import Database, LoopBoundPool, committing, goodbye, session_scope
+from asyncdb_nb import Database, LoopBoundPool, committing, session_scope
+from asyncdb_nb.engine import asyncpg_connection
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -268,7 +269,9 @@ def test_a_connect_cancelled_as_the_last_act_of_a_loop_says_goodbye(
 ENGINES: dict[str, Callable[[str], AsyncEngine]] = {
     "Database": lambda url: Database(url).engine,
     "LoopBoundPool": lambda url: make_engine(url, poolclass=LoopBoundPool),
-    "NullPool": lambda url: make_engine(url, poolclass=NullPool, connect_args={"async_creator_fn": goodbye.connect}),
+    "NullPool": lambda url: make_engine(
+        url, poolclass=NullPool, connect_args={"async_creator_fn": asyncpg_connection.connect}
+    ),
 }
 
 

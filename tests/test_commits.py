@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.util import greenlet_spawn
 
-from asyncdb_nb import CommitRolledBackError, LoopBoundPool, Repository, commands, committing, frame, session_scope
+from asyncdb_nb import CommitRolledBackError, LoopBoundPool, Repository, committing, frame, session_scope
+from asyncdb_nb.engine import rollback_detection
 
 Write = Callable[[AsyncSession], Any]
 
@@ -408,7 +409,7 @@ async def test_a_statement_that_failed_alone_is_no_second_error(engine: AsyncEng
 
 async def test_many_different_reads_are_taken_for_writes(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is remembered of a transaction is bounded; doubt is an error."""
-    monkeypatch.setattr(commands, "MOST", 3)
+    monkeypatch.setattr(rollback_detection, "MOST", 3)
     with pytest.raises(CommitRolledBackError):
         async with session_scope(engine) as session:
             for number in range(4):

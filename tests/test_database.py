@@ -21,9 +21,11 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, ORMExecuteState, Session, mapped_column, with_loader_criteria
 from sqlalchemy.pool import NullPool
 
-from asyncdb_nb.connecting import CHECK_INTERVAL, Connector, explain
 from asyncdb_nb.database import Database, connect
 from asyncdb_nb.dataframes import frame
+from asyncdb_nb.engine.application_name import application_name
+from asyncdb_nb.engine.connector import CHECK_INTERVAL, Connector, explain
+from asyncdb_nb.engine.conninfo.parse import resolve
 from asyncdb_nb.errors import (
     ConnectError,
     CorruptStreamError,
@@ -32,9 +34,7 @@ from asyncdb_nb.errors import (
     UnknownOptionError,
     UnknownTableError,
 )
-from asyncdb_nb.identity import application_name
 from asyncdb_nb.server import EmbeddedServer
-from asyncdb_nb.urls import resolve
 
 
 @pytest.fixture

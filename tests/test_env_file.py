@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from asyncdb_nb.database import Database
+from asyncdb_nb.engine.conninfo.parameters import Target
+from asyncdb_nb.engine.conninfo.parse import resolve
 from asyncdb_nb.errors import DatabaseURLError
-from asyncdb_nb.target import Target
-from asyncdb_nb.urls import resolve
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="these tests are about Unix permissions")
 as_root = pytest.mark.skipif(sys.platform != "win32" and os.geteuid() != 0, reason="only root can give files away")

@@ -19,8 +19,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from waiting import HANG, until
 
-from asyncdb_nb import Database, goodbye, session_scope, transfers
+from asyncdb_nb import Database, session_scope
 from asyncdb_nb.aio import shielded
+from asyncdb_nb.engine import asyncpg_connection, copy_transfers
 
 pytestmark = pytest.mark.usefixtures("clean_server")
 
@@ -33,8 +34,8 @@ def database_url(near_and_far: str) -> str:
 
 
 @pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[goodbye.Connection]:
-    connection = await goodbye.connect(database_url)
+async def connection(database_url: str) -> AsyncIterator[asyncpg_connection.Connection]:
+    connection = await asyncpg_connection.connect(database_url)
     yield connection
     await connection.close()
 
@@ -60,7 +61,7 @@ async def nowhere(data: bytes) -> None:
 
 
 async def test_scenario_51_a_copy_cancelled_anywhere_leaves_the_connection_as_it_was(
-    connection: goodbye.Connection,
+    connection: asyncpg_connection.Connection,
 ) -> None:
     """Also between two parts, where asyncpg forgets whom it reads for."""
     chance = random.Random(25)
@@ -74,7 +75,7 @@ async def test_scenario_51_a_copy_cancelled_anywhere_leaves_the_connection_as_it
         assert await works(connection)
 
 
-async def test_a_copy_cancelled_twice_ends_before_the_next_statement(connection: goodbye.Connection) -> None:
+async def test_a_copy_cancelled_twice_ends_before_the_next_statement(connection: asyncpg_connection.Connection) -> None:
     copying = asyncio.create_task(connection.copy_from_query("select pg_sleep(30)", output=nowhere))
     for _ in range(3):
         await asyncio.sleep(0.05)
@@ -86,7 +87,9 @@ async def test_a_copy_cancelled_twice_ends_before_the_next_statement(connection:
 
 
 @pytest.mark.parametrize("query", ["select 1", MANY_ROWS], ids=["after the last part", "in the middle"])
-async def test_a_copy_whose_reader_fails_ends_with_that_error(connection: goodbye.Connection, query: str) -> None:
+async def test_a_copy_whose_reader_fails_ends_with_that_error(
+    connection: asyncpg_connection.Connection, query: str
+) -> None:
     """A small result has come entirely when its reader fails; asyncpg would then wait for ever."""
 
     async def fail(data: bytes) -> None:
@@ -99,7 +102,7 @@ async def test_a_copy_whose_reader_fails_ends_with_that_error(connection: goodby
 
 
 async def test_a_copy_that_takes_too_long_ends_on_the_server(
-    connection: goodbye.Connection, clean_server: ServerWatch
+    connection: asyncpg_connection.Connection, clean_server: ServerWatch
 ) -> None:
     with pytest.raises(TimeoutError):
         await connection.copy_from_query("select pg_sleep(3000)", output=nowhere, timeout=0.3)
@@ -107,7 +110,7 @@ async def test_a_copy_that_takes_too_long_ends_on_the_server(
     assert await works(connection)
 
 
-async def test_a_copy_goes_into_a_file(connection: goodbye.Connection, tmp_path: Path) -> None:
+async def test_a_copy_goes_into_a_file(connection: asyncpg_connection.Connection, tmp_path: Path) -> None:
     path = tmp_path / "rows"
     status = await connection.copy_from_query("select 1", output=path)
     with (tmp_path / "again").open("wb") as file:
@@ -117,7 +120,7 @@ async def test_a_copy_goes_into_a_file(connection: goodbye.Connection, tmp_path:
     assert path.read_bytes() == (tmp_path / "again").read_bytes() == b"1\n"
 
 
-async def test_closing_stops_a_copy_whose_reader_waits(connection: goodbye.Connection) -> None:
+async def test_closing_stops_a_copy_whose_reader_waits(connection: asyncpg_connection.Connection) -> None:
     waiting = asyncio.Event()
 
     async def wait(data: bytes) -> None:
@@ -135,7 +138,7 @@ async def test_closing_stops_a_copy_whose_reader_waits(connection: goodbye.Conne
 
 @pytest.mark.parametrize("prepared", [False, True], ids=["statement", "prepared statement"])
 async def test_rows_cancelled_while_they_are_sent_leave_the_connection_as_it_was(
-    connection: goodbye.Connection, prepared: bool
+    connection: asyncpg_connection.Connection, prepared: bool
 ) -> None:
     """asyncpg waits until it can send more; cancelled there, it would never tell the server that no more comes."""
     await connection.execute("create temp table many (i int, t text)")
@@ -151,7 +154,9 @@ async def test_rows_cancelled_while_they_are_sent_leave_the_connection_as_it_was
     assert await connection.fetchval("select count(*) from many") in range(0, 250_000, 50_000)
 
 
-async def test_rows_that_the_server_refused_do_not_hold_up_the_next_statement(connection: goodbye.Connection) -> None:
+async def test_rows_that_the_server_refused_do_not_hold_up_the_next_statement(
+    connection: asyncpg_connection.Connection,
+) -> None:
     """The source fails after the server has ended the COPY: there is nothing left to be cancelled."""
     await connection.execute("create temp table numbers (i int primary key)")
     refused = asyncio.Event()
@@ -170,7 +175,7 @@ async def test_rows_that_the_server_refused_do_not_hold_up_the_next_statement(co
         assert await works(connection)
 
 
-@pytest.mark.parametrize("connection_class", [asyncpg.Connection, goodbye.Connection])
+@pytest.mark.parametrize("connection_class", [asyncpg.Connection, asyncpg_connection.Connection])
 async def test_frames_are_cancelled_cleanly_whatever_opened_the_connection(
     database_url: str, connection_class: type[asyncpg.Connection]
 ) -> None:
@@ -183,7 +188,7 @@ async def test_frames_are_cancelled_cleanly_whatever_opened_the_connection(
     async with engine.connect() as held:
         raw: Any = (await held.get_raw_connection()).driver_connection
         for seconds in (0.0, 0.01, 0.05, 0.1, 0.2):
-            copying = asyncio.create_task(transfers.copy_query(raw, MANY_ROWS, nowhere))
+            copying = asyncio.create_task(copy_transfers.copy_query(raw, MANY_ROWS, nowhere))
             await asyncio.sleep(seconds)
             await cancelled(copying)
 
@@ -264,7 +269,7 @@ def arrived(watch: ServerWatch, statement: str) -> bool:
 @pytest.mark.second_tier
 @pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 20])
 async def test_a_loop_that_stands_still_after_a_cancel_costs_no_connection(
-    connection: goodbye.Connection, clean_server: ServerWatch, turns: int
+    connection: asyncpg_connection.Connection, clean_server: ServerWatch, turns: int
 ) -> None:
     """For longer than a goodbye may take: the answer has come, but nobody could take it."""
     sleeping = asyncio.create_task(connection.execute("select pg_sleep(600)"))
@@ -280,7 +285,7 @@ async def test_a_loop_that_stands_still_after_a_cancel_costs_no_connection(
 
 @pytest.mark.second_tier
 async def test_a_loop_that_stands_still_in_a_goodbye_cuts_off_no_connection(
-    connection: goodbye.Connection, clean_server: ServerWatch
+    connection: asyncpg_connection.Connection, clean_server: ServerWatch
 ) -> None:
     sleeping = asyncio.create_task(connection.execute("select pg_sleep(600)"))
     await until(lambda: [one for one in clean_server.backends() if "pg_sleep(600)" in one.query])
@@ -298,7 +303,7 @@ async def test_a_loop_that_stands_still_in_a_goodbye_cuts_off_no_connection(
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_terminated_connection_is_closed_at_once(connection: goodbye.Connection) -> None:
+async def test_a_terminated_connection_is_closed_at_once(connection: asyncpg_connection.Connection) -> None:
     connection.terminate()
 
     assert connection.is_closed()
@@ -308,7 +313,9 @@ async def test_a_terminated_connection_is_closed_at_once(connection: goodbye.Con
 
 async def test_scenario_49_asyncpgs_pool_hands_out_no_connection_that_is_ending(database_url: str) -> None:
     async with (
-        asyncpg.create_pool(database_url, min_size=1, max_size=1, connection_class=goodbye.Connection) as pool,
+        asyncpg.create_pool(
+            database_url, min_size=1, max_size=1, connection_class=asyncpg_connection.Connection
+        ) as pool,
         asyncio.timeout(HANG),
     ):
         for _ in range(3):

@@ -10,12 +10,13 @@ import pytest
 import asyncdb_nb
 
 LAYERS = """
+engine engine.conninfo
 aio
-errors frozen_clock exact_dates
-aio.sigint aio.loop_cleanup aio.blocked_loops keepalive ping guard first_connect writes commands pooler aio.shielded transfers goodbye
-statement_cache custody subpool pool
-trust passfile libpq target env_file urls identity
-search_path committing sessions
+errors engine.frozen_clock engine.exact_dates
+aio.sigint aio.loop_cleanup aio.blocked_loops engine.keepalive engine.pre_ping engine.loop_affinity engine.first_connect engine.write_detection engine.rollback_detection engine.pooler aio.shielded engine.copy_transfers engine.asyncpg_connection
+engine.statement_cache engine.idle_connections engine.loop_pool engine.pool
+engine.conninfo.file_trust engine.conninfo.passfile engine.conninfo.libpq_defaults engine.conninfo.parameters engine.conninfo.env_file engine.conninfo.parse engine.application_name
+engine.search_path committing sessions
 aio.awaitables aio.async_for
 dataframes.types dataframes.wire dataframes.array_text dataframes.native dataframes.libraries dataframes.memory
 dataframes.exact dataframes.fitting dataframes.columns
@@ -31,7 +32,7 @@ dataframes.streaming dataframes.progress dataframes.rows dataframes.schema_chang
 dataframes.execute
 dataframes.reading dataframes dataframes.intervals
 repository
-tls_errors connect_errors connecting catalog portrait registry reads database
+engine.tls_errors engine.connect_errors engine.connector catalog portrait registry reads database
 aio.portal
 server.guard server.directory server.programs server.cluster server
 workflows.models workflows.catalogue workflows.simulation workflows.bulk workflows.generator

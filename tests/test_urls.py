@@ -1,4 +1,4 @@
-"""Every spelling of a PostgreSQL URL: `asyncdb_nb.urls` with `asyncdb_nb.libpq`."""
+"""Every spelling of a PostgreSQL URL: `asyncdb_nb.engine.conninfo.parse` with `asyncdb_nb.engine.conninfo.libpq_defaults`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from asyncdb_nb.engine.conninfo.parameters import Target
+from asyncdb_nb.engine.conninfo.parse import resolve
 from asyncdb_nb.errors import DatabaseURLError
-from asyncdb_nb.target import Target
-from asyncdb_nb.urls import resolve
 
 SECRET = "hunter2"
 ME = getpass.getuser()

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from asyncdb_nb.dataframes.types import CatalogType, ColumnType, UnknownTypeError, column_type
-from asyncdb_nb.search_path import EQ, GT
+from asyncdb_nb.engine.search_path import EQ, GT
 
 # ruff: noqa: S608  the statements are put together from constants
 

@@ -23,8 +23,8 @@ from asyncdb_nb.dataframes.literals import literals
 from asyncdb_nb.dataframes.prepared import Described, describe
 from asyncdb_nb.dataframes.sql_text import inlined, query_tokens
 from asyncdb_nb.dataframes.types import ColumnType
-from asyncdb_nb.pooler import reported
-from asyncdb_nb.transfers import copy_query
+from asyncdb_nb.engine.copy_transfers import copy_query
+from asyncdb_nb.engine.pooler import reported
 
 if TYPE_CHECKING:
     from asyncdb_nb.dataframes.decode import Batch

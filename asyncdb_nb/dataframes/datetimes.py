@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asyncdb_nb.dataframes.wire import date_text, timestamp_text
-from asyncdb_nb.exact_dates import (
+from asyncdb_nb.engine.exact_dates import (
     DATE_INFINITY,
     DATE_NEGATIVE_INFINITY,
     NANOSECONDS,

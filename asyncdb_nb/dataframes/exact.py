@@ -21,8 +21,8 @@ from decimal import Decimal
 from typing import Any
 
 from asyncdb_nb.dataframes.types import ColumnType
+from asyncdb_nb.engine.exact_dates import asyncpgs_infinity
 from asyncdb_nb.errors import FrameError
-from asyncdb_nb.exact_dates import asyncpgs_infinity
 
 IP = (ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network)
 

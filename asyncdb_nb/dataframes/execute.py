@@ -37,9 +37,9 @@ from asyncdb_nb.dataframes.sizes import FEW, gave_few, remember
 from asyncdb_nb.dataframes.sql_text import query_tokens
 from asyncdb_nb.dataframes.statements import as_sent
 from asyncdb_nb.dataframes.streaming import CopyStream
+from asyncdb_nb.engine.pooler import forget_if_unknown
+from asyncdb_nb.engine.statement_cache import cache_of, close_dropped
 from asyncdb_nb.errors import CorruptStreamError, FrameError
-from asyncdb_nb.pooler import forget_if_unknown
-from asyncdb_nb.statement_cache import cache_of, close_dropped
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.default import DefaultExecutionContext

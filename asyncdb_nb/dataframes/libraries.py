@@ -12,7 +12,7 @@ import asyncio
 import threading
 from concurrent.futures import Future
 
-from asyncdb_nb.frozen_clock import import_extension
+from asyncdb_nb.engine.frozen_clock import import_extension
 
 _NAMES = ("numpy", "pandas", "pyarrow", "pyarrow.compute", "asyncdb_nb.dataframes.decode")
 

@@ -19,7 +19,7 @@ from typing import Any
 from asyncdb_nb.dataframes.array_text import array_items
 from asyncdb_nb.dataframes.types import ColumnType
 from asyncdb_nb.dataframes.wire import offset, snapshot_text, timetz_text
-from asyncdb_nb.exact_dates import asyncpgs_infinity
+from asyncdb_nb.engine.exact_dates import asyncpgs_infinity
 
 Converter = Callable[[Any], Any]
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from asyncdb_nb.dataframes.exact import IP, scalars
 from asyncdb_nb.dataframes.types import PYTHON, ColumnType, column_type
-from asyncdb_nb.exact_dates import asyncpgs_infinity
+from asyncdb_nb.engine.exact_dates import asyncpgs_infinity
 
 _OIDS: dict[type, int] = {
     bool: 16,

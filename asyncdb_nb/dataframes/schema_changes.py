@@ -12,7 +12,7 @@ import re
 import weakref
 from typing import TYPE_CHECKING
 
-from asyncdb_nb.writes import BLANK
+from asyncdb_nb.engine.write_detection import BLANK
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.default import DefaultExecutionContext

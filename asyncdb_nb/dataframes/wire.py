@@ -22,8 +22,8 @@ from struct import Struct
 from typing import Any
 
 from asyncdb_nb.dataframes.types import ColumnType, UnknownTypeError, column_type
+from asyncdb_nb.engine.exact_dates import DATE_INFINITY, DATE_NEGATIVE_INFINITY, NEGATIVE_INFINITY, POSITIVE_INFINITY
 from asyncdb_nb.errors import FrameError
-from asyncdb_nb.exact_dates import DATE_INFINITY, DATE_NEGATIVE_INFINITY, NEGATIVE_INFINITY, POSITIVE_INFINITY
 
 Reader = Callable[[bytes], Any]
 

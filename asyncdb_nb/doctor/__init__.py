@@ -17,8 +17,8 @@ from asyncdb_nb.database import Database
 from asyncdb_nb.doctor.environment import look_at_loop, look_at_versions
 from asyncdb_nb.doctor.finding import Finding, Level
 from asyncdb_nb.doctor.server import look_at_server
+from asyncdb_nb.engine.conninfo.parse import resolve
 from asyncdb_nb.errors import AsyncDBError
-from asyncdb_nb.urls import resolve
 
 __all__ = ["Diagnosis", "Finding", "Level", "examine"]
 

@@ -16,8 +16,8 @@ from sqlalchemy import text
 
 from asyncdb_nb.database import Database
 from asyncdb_nb.doctor.finding import Finding, Level
-from asyncdb_nb.pooler import MOVED, UNKNOWN_STATEMENT, is_pooled
-from asyncdb_nb.statement_cache import cache_of
+from asyncdb_nb.engine.pooler import MOVED, UNKNOWN_STATEMENT, is_pooled
+from asyncdb_nb.engine.statement_cache import cache_of
 
 SECONDS = 5.0  # for server connections to be free
 OTHERS = 4  # connections; a pooler in session mode does not mind them

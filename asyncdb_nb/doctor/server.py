@@ -15,8 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from asyncdb_nb.database import Database
 from asyncdb_nb.doctor.finding import Finding, Level
 from asyncdb_nb.doctor.pooler import look_at_pooler
+from asyncdb_nb.engine.search_path import EQ, IS_LIKE, MINUS, NE
 from asyncdb_nb.errors import AsyncDBError
-from asyncdb_nb.search_path import EQ, IS_LIKE, MINUS, NE
 
 LONG_SECONDS = 60  # from when on an open transaction that does nothing is wrong
 SHOWN = 10  # connections that are told one by one

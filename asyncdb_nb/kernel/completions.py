@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from asyncdb_nb.search_path import EQ, GT, MATCHES
+from asyncdb_nb.engine.search_path import EQ, GT, MATCHES
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

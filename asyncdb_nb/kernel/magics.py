@@ -28,10 +28,10 @@ from asyncdb_nb.aio.portal import run
 from asyncdb_nb.database import Database, connect
 from asyncdb_nb.dataframes.sql_text import bind_names, tokens_of
 from asyncdb_nb.doctor import Diagnosis, examine
+from asyncdb_nb.engine.pool import LoopBoundPool
 from asyncdb_nb.errors import DatabaseClosedError, MagicError
 from asyncdb_nb.kernel.awaiting import with_awaits
 from asyncdb_nb.kernel.completions import Completions
-from asyncdb_nb.pool import LoopBoundPool
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import engine
 
-from asyncdb_nb.pool import LoopBoundPool
+from asyncdb_nb.engine.pool import LoopBoundPool
 from asyncdb_nb.pytest_plugin import origin
 from asyncdb_nb.pytest_plugin.secret import without_password
 

@@ -22,8 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncdb_nb.aio.portal import run
 from asyncdb_nb.database import Database
+from asyncdb_nb.engine.search_path import EQ
 from asyncdb_nb.errors import AsyncDBError, NoRightToCreateError
-from asyncdb_nb.search_path import EQ
 
 PREFIX = "asyncdb_test_"
 OURS = {"server_settings": {"application_name": "asyncdb_nb: pytest"}}  # how the server tells us from the tests

@@ -20,11 +20,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import Pool
 
-from asyncdb_nb.pool import LoopBoundPool
+from asyncdb_nb.engine.loop_pool import SubPool
+from asyncdb_nb.engine.pool import LoopBoundPool
 from asyncdb_nb.pytest_plugin import engine_origins, origin
 from asyncdb_nb.pytest_plugin.lent import LENT
 from asyncdb_nb.pytest_plugin.origin import Origin
-from asyncdb_nb.subpool import SubPool
 
 
 @dataclass(eq=False)

@@ -25,7 +25,7 @@ from asyncdb_nb.aio import loop_cleanup
 from asyncdb_nb.aio.loop_cleanup import Ending
 from asyncdb_nb.aio.portal import Portal
 from asyncdb_nb.database import Database
-from asyncdb_nb.pool import LoopBoundPool
+from asyncdb_nb.engine.pool import LoopBoundPool
 from asyncdb_nb.pytest_plugin.carrying import CarriedProtocol, Carrier
 from asyncdb_nb.pytest_plugin.savepoint import Savepoint, Share
 from asyncdb_nb.pytest_plugin.turns import Turn, Turns
@@ -103,11 +103,11 @@ class OneTransaction:
     async def _open(self, arguments: dict[str, Any]) -> None:
         if self._raw is not None and not self._raw.is_closed():
             return
-        from asyncdb_nb import goodbye  # here: it imports the driver
+        from asyncdb_nb.engine import asyncpg_connection  # here: it imports the driver
 
         if self._raw is None:
             loop_cleanup.before_close(asyncio.get_running_loop(), self._finish)
-        self._raw = await goodbye.connect(**{**arguments, "max_cached_statement_lifetime": 0})  # no timers
+        self._raw = await asyncpg_connection.connect(**{**arguments, "max_cached_statement_lifetime": 0})  # no timers
         self._raw._protocol = CarriedProtocol(self._raw._protocol, self._carrier)
         self._begun = False
         await self._make_ready()

@@ -19,8 +19,8 @@ class SecretURL(str):
     __slots__ = ()
 
     def __repr__(self) -> str:
+        from asyncdb_nb.engine.conninfo.parse import resolve
         from asyncdb_nb.errors import DatabaseURLError
-        from asyncdb_nb.urls import resolve
 
         try:
             target = resolve(self)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from asyncdb_nb.database import Database
+from asyncdb_nb.engine.search_path import EQ, IS_NOT_LIKE, NE
 from asyncdb_nb.errors import SeededTemplateError
-from asyncdb_nb.search_path import EQ, IS_NOT_LIKE, NE
 
 KEPT = ("alembic_version",)  # what the schema needs to know about itself
 LOCK_SECONDS = 2  # how long a table may be held by a connection that the test forgot

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from asyncdb_nb.engine.conninfo.file_trust import another_owner
 from asyncdb_nb.errors import ServerError
-from asyncdb_nb.trust import another_owner
 
 CHOOSE = "Type in a shell: export ASYNCDB_NB_HOME=DIRECTORY, with one of your own that can be written to"
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -43,8 +43,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.schema import CreateSchema, DropSchema
 from sqlalchemy.types import BigInteger, Double
 
+from asyncdb_nb.engine.search_path import EQ, builtin_names
 from asyncdb_nb.errors import SchemaTakenError
-from asyncdb_nb.search_path import EQ, builtin_names
 
 SCHEMA = "workflows"
 

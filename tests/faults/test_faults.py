@@ -16,8 +16,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from victim import Victim
 from waiting import HANG
 
-from asyncdb_nb import ConnectError, Database, goodbye, keepalive, ping, transfers
+from asyncdb_nb import ConnectError, Database
 from asyncdb_nb.aio import shielded
+from asyncdb_nb.engine import asyncpg_connection, copy_transfers, keepalive, pre_ping
 
 
 async def ask(db: Database, statement: str = "select 1") -> Any:
@@ -139,7 +140,7 @@ async def test_scenario_42d_closing_does_not_wait_for_a_frozen_server(victim: Vi
 async def test_a_frozen_backend_is_given_up_by_the_ping(
     db: Database, victim: Victim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ping, "SECONDS", 0.3)
+    monkeypatch.setattr(pre_ping, "SECONDS", 0.3)
     await warm(db, 1)
     frozen = victim.freeze()
 
@@ -151,7 +152,7 @@ async def test_a_frozen_backend_is_given_up_by_the_ping(
 async def test_a_half_open_connection_is_given_up_and_the_next_call_works(
     far: Database, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ping, "SECONDS", 0.3)
+    monkeypatch.setattr(pre_ping, "SECONDS", 0.3)
     await warm(far)
     proxy.stall()
 
@@ -246,19 +247,21 @@ async def test_a_begin_that_took_too_long_leaves_no_transaction_in_the_pool(far:
             await db.frame("select 1 as one")
         proxy.flow()
 
-        with contextlib.suppress(SQLAlchemyError):  # without a ping, the pool finds out now that it has ended
+        with contextlib.suppress(SQLAlchemyError):  # without a pre_ping, the pool finds out now that it has ended
             await ask(db)
         async with db.session() as session:
             assert await session.scalar(text("show transaction_read_only")) == "off"
 
 
 @pytest.mark.parametrize("how", ["refused", "swallowed"])
-@pytest.mark.parametrize("connection_class", [asyncpg.Connection, goodbye.Connection], ids=["asyncpg's", "ours"])
+@pytest.mark.parametrize(
+    "connection_class", [asyncpg.Connection, asyncpg_connection.Connection], ids=["asyncpg's", "ours"]
+)
 async def test_scenario_50_a_cancel_request_that_does_not_arrive_has_asyncpgs_deadline(
     far: Database, proxy: Proxy, how: str, connection_class: type[asyncpg.Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection is closed after `command_timeout`, not after the seconds that a goodbye may take."""
-    for module in (goodbye, shielded, transfers):
+    for module in (asyncpg_connection, shielded, copy_transfers):
         monkeypatch.setattr(module, "SECONDS", 100 * HANG)
     url = f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres"
     connection = await asyncpg.connect(url, command_timeout=0.5, connection_class=connection_class)

@@ -15,7 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from victim import Victim
 
-from asyncdb_nb import ConnectError, Database, committing, ping
+from asyncdb_nb import ConnectError, Database, committing
+from asyncdb_nb.engine import pre_ping
 
 SECONDS = float(os.environ.get("ASYNCDB_SOAK_SECONDS", "600"))
 LONGEST = 10.0  # seconds that one insert may take, whatever happens meanwhile
@@ -26,7 +27,7 @@ LONGEST = 10.0  # seconds that one insert may take, whatever happens meanwhile
 async def test_load_under_random_faults(
     far: Database, proxy: Proxy, victim: Victim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ping, "SECONDS", 2.0)
+    monkeypatch.setattr(pre_ping, "SECONDS", 2.0)
     victim.query("drop table if exists load; create table load (i bigint primary key)")
     load = Load(far)
     workers = [asyncio.create_task(load.insert_for_ever(number)) for number in range(3)]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from asyncdb_nb.trust import another_owner
+from asyncdb_nb.engine.conninfo.file_trust import another_owner
 
 DEFAULT_SOCKETS = ("/run/postgresql", "/var/run/postgresql", "/tmp", "/private/tmp")  # noqa: S108
 """Where a local server's socket is, if no host is named; the password file knows it as `localhost`."""

@@ -16,8 +16,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from asyncdb_nb.engine.conninfo.file_trust import distrust
 from asyncdb_nb.errors import DatabaseURLError
-from asyncdb_nb.trust import distrust
 
 _URL = re.compile(r"postgres(ql)?(\+\w+)?://", re.IGNORECASE)
 _ALIKE = re.compile(r"(\w+_)?(DATABASE|DB|POSTGRES|POSTGRESQL|PG)_?(URL|URI|DSN)", re.IGNORECASE)

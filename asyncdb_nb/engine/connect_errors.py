@@ -9,9 +9,9 @@ from __future__ import annotations
 import socket
 import ssl
 
-from asyncdb_nb.libpq import OWN_NAME
-from asyncdb_nb.target import EMBEDDED, GIVEN, Target
-from asyncdb_nb.tls_errors import ANOTHER_CERTIFICATE, explain_tls, shown_certificate
+from asyncdb_nb.engine.conninfo.libpq_defaults import OWN_NAME
+from asyncdb_nb.engine.conninfo.parameters import EMBEDDED, GIVEN, Target
+from asyncdb_nb.engine.tls_errors import ANOTHER_CERTIFICATE, explain_tls, shown_certificate
 
 LISTENER = "a do_connect listener of the engine"
 FUNCTION = "the function in connect_args['password']"

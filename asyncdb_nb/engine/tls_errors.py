@@ -11,7 +11,7 @@ import ssl
 from enum import IntEnum
 from pathlib import Path
 
-from asyncdb_nb.target import Target
+from asyncdb_nb.engine.conninfo.parameters import Target
 
 ANOTHER_CERTIFICATE = (
     "Type sslcert=FILE&sslkey=FILE with one that the server's authority has signed and that has not expired."

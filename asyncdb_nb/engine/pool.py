@@ -25,12 +25,12 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
-from asyncdb_nb import pooler
 from asyncdb_nb.aio import loop_cleanup, shielded
+from asyncdb_nb.engine import pooler
+from asyncdb_nb.engine.first_connect import FirstConnect
+from asyncdb_nb.engine.loop_affinity import home_of, reraise_unwrapped
+from asyncdb_nb.engine.loop_pool import SubPool
 from asyncdb_nb.errors import AsyncDBError
-from asyncdb_nb.first_connect import FirstConnect
-from asyncdb_nb.guard import home_of, reraise_unwrapped
-from asyncdb_nb.subpool import SubPool
 
 OTHER_LOOP_SECONDS = 5.0  # how long dispose() waits for a loop that runs in another thread
 
@@ -252,12 +252,12 @@ def _prepare(dialect: Dialect, loop: asyncio.AbstractEventLoop) -> None:
     if not event.contains(dialect, "handle_error", reraise_unwrapped):
         event.listen(dialect, "handle_error", reraise_unwrapped)
     if dialect.driver == "asyncpg":
-        from asyncdb_nb import goodbye  # here: it imports the driver
+        from asyncdb_nb.engine import asyncpg_connection  # here: it imports the driver
 
         shielded.await_before_close(loop)
-        if not event.contains(dialect, "do_connect", goodbye.by_default):
-            event.listen(dialect, "do_connect", goodbye.by_default)
-            event.listen(dialect, "handle_error", goodbye.lost_its_place)
+        if not event.contains(dialect, "do_connect", asyncpg_connection.by_default):
+            event.listen(dialect, "do_connect", asyncpg_connection.by_default)
+            event.listen(dialect, "handle_error", asyncpg_connection.lost_its_place)
             event.listen(dialect, "handle_error", pooler.explain)
 
 

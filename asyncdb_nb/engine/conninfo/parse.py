@@ -19,10 +19,16 @@ from urllib.parse import parse_qsl, unquote
 
 from sqlalchemy import URL
 
-from asyncdb_nb.env_file import find_env_file, named_otherwise, read_env_file
+from asyncdb_nb.engine.conninfo.env_file import find_env_file, named_otherwise, read_env_file
+from asyncdb_nb.engine.conninfo.libpq_defaults import (
+    VARIABLES,
+    Parameters,
+    environment_names_a_server,
+    fill_in,
+    service_names,
+)
+from asyncdb_nb.engine.conninfo.parameters import EXAMPLE, GIVEN, ODD_CHARACTERS, Target, check
 from asyncdb_nb.errors import DatabaseURLError
-from asyncdb_nb.libpq import VARIABLES, Parameters, environment_names_a_server, fill_in, service_names
-from asyncdb_nb.target import EXAMPLE, GIVEN, ODD_CHARACTERS, Target, check
 
 _DRIVERS = {"asyncpg", "psycopg", "psycopg_async", "psycopg2", "psycopg2cffi", "pg8000"}
 _IN_A_FILE = {**VARIABLES, "service": "PGSERVICE"}

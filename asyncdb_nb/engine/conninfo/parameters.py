@@ -18,9 +18,9 @@ from urllib.parse import urlencode
 
 from sqlalchemy import URL
 
+from asyncdb_nb.engine.conninfo.libpq_defaults import Parameters
+from asyncdb_nb.engine.conninfo.passfile import DEFAULT_SOCKETS
 from asyncdb_nb.errors import DatabaseURLError
-from asyncdb_nb.libpq import Parameters
-from asyncdb_nb.passfile import DEFAULT_SOCKETS
 
 EMBEDDED = "the embedded server, with the sample workflows"
 """The origin of a target that nobody named."""

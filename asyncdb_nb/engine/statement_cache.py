@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 
-from asyncdb_nb.pooler import is_pooled
+from asyncdb_nb.engine.pooler import is_pooled
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -53,7 +53,7 @@ async def close_dropped(connection: Any) -> None:
 def _is_named(adapter: Any) -> bool:
     if adapter._prepared_statement_name_func != adapter._default_name_func:
         return True
-    from asyncdb_nb.goodbye import Connection  # here: it imports the driver
+    from asyncdb_nb.engine.asyncpg_connection import Connection  # here: it imports the driver
 
     connection = adapter.driver_connection
     size_is_meant = isinstance(connection, Connection) or not is_pooled(connection)

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine.interfaces import AdaptedConnection
 
 from asyncdb_nb.aio.loop_cleanup import describe, never_finalize
+from asyncdb_nb.engine.pre_ping import bounded
 from asyncdb_nb.errors import WrongLoopError
-from asyncdb_nb.ping import bounded
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext

@@ -14,8 +14,8 @@ from typing import Any
 
 from asyncpg import InterfaceError, PostgresError
 
+from asyncdb_nb.engine.write_detection import BLANK, may_only_read, question
 from asyncdb_nb.errors import CommitRolledBackError
-from asyncdb_nb.writes import BLANK, may_only_read, question
 
 SENDING = ("bind", "bind_execute", "bind_execute_many", "copy_in", "copy_out", "execute", "query")
 MOST = 200  # how many different statements of a transaction are kept; one with more may have written

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from asyncdb_nb.engine.conninfo.file_trust import distrust
+from asyncdb_nb.engine.conninfo.passfile import find_entry
 from asyncdb_nb.errors import DatabaseURLError
-from asyncdb_nb.passfile import find_entry
-from asyncdb_nb.trust import distrust
 
 Parameters = dict[str, str]
 """Connection parameters under libpq's names: `host`, `port`, `user`, `password`, `dbname`, `sslmode`, …"""

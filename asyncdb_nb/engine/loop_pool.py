@@ -25,11 +25,11 @@ from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb.aio import loop_cleanup
 from asyncdb_nb.aio.loop_cleanup import Ending
-from asyncdb_nb.custody import Custody
+from asyncdb_nb.engine.first_connect import FirstConnect
+from asyncdb_nb.engine.idle_connections import Custody
+from asyncdb_nb.engine.loop_affinity import guard, home_of
+from asyncdb_nb.engine.statement_cache import limited
 from asyncdb_nb.errors import LeakWarning
-from asyncdb_nb.first_connect import FirstConnect
-from asyncdb_nb.guard import guard, home_of
-from asyncdb_nb.statement_cache import limited
 
 OWNER_SECONDS = 1.0  # how long a closing loop waits for the tasks that it cancelled
 

@@ -22,12 +22,12 @@ import asyncpg
 from asyncpg.protocol import NO_TIMEOUT
 from sqlalchemy.exc import OperationalError
 
-from asyncdb_nb import exact_dates
 from asyncdb_nb.aio.shielded import SECONDS, await_before_close, in_time, limit, start, wait_for, wait_to_the_end
-from asyncdb_nb.commands import Commands
-from asyncdb_nb.keepalive import keep_alive
-from asyncdb_nb.pooler import is_pooled
-from asyncdb_nb.transfers import CopyOut, ExecuteMany, Transfer
+from asyncdb_nb.engine import exact_dates
+from asyncdb_nb.engine.copy_transfers import CopyOut, ExecuteMany, Transfer
+from asyncdb_nb.engine.keepalive import keep_alive
+from asyncdb_nb.engine.pooler import is_pooled
+from asyncdb_nb.engine.rollback_detection import Commands
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext

@@ -15,13 +15,13 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from asyncdb_nb import statement_cache
-from asyncdb_nb.connect_errors import ARGUMENT, FUNCTION, LISTENER, explain, refuses_password
+from asyncdb_nb.engine import statement_cache
+from asyncdb_nb.engine.application_name import application_name
+from asyncdb_nb.engine.connect_errors import ARGUMENT, FUNCTION, LISTENER, explain, refuses_password
+from asyncdb_nb.engine.conninfo.parameters import Target
+from asyncdb_nb.engine.frozen_clock import import_extension
+from asyncdb_nb.engine.pool import LoopBoundPool
 from asyncdb_nb.errors import ConnectError, DatabaseURLError
-from asyncdb_nb.frozen_clock import import_extension
-from asyncdb_nb.identity import application_name
-from asyncdb_nb.pool import LoopBoundPool
-from asyncdb_nb.target import Target
 
 CHECK_INTERVAL = "client_connection_check_interval"
 """Makes the server look, during a query, whether its client still lives; a killed kernel's query then ends at once."""
@@ -73,7 +73,7 @@ class Connector:
     Args:
         target: Where to connect; its parameters hold the password.
         arguments: For `asyncpg.connect()`, over what the target says.
-        opener: What opens a connection instead of `goodbye.connect`.
+        opener: What opens a connection instead of `asyncpg_connection.connect`.
     """
 
     def __init__(self, target: Target, arguments: dict[str, Any], opener: Opener | None = None) -> None:
@@ -153,13 +153,13 @@ class Connector:
         return await self._open_with({}, given)
 
     async def _open_with(self, settings: dict[str, str], given: dict[str, Any]) -> Any:
-        from asyncdb_nb import goodbye  # here: it imports the driver
+        from asyncdb_nb.engine import asyncpg_connection  # here: it imports the driver
 
         name = self._target.parameters.get("fallback_application_name") or application_name()
         settings = {"application_name": name, **settings, **self._settings}
         if "application_name=" in settings.get("options", ""):
             del settings["application_name"]
-        opener = self._opener or goodbye.connect
+        opener = self._opener or asyncpg_connection.connect
         return await opener(**{**self._arguments, "server_settings": settings, **given})
 
 
