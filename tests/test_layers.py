@@ -10,6 +10,7 @@ import pytest
 import asyncdb_nb
 
 LAYERS = """
+dataframes.columns dataframes.copy_binary dataframes.query dataframes.results dataframes.sql dataframes.types
 engine engine.conninfo
 aio
 errors engine.frozen_clock engine.exact_dates
@@ -18,19 +19,19 @@ engine.statement_cache engine.idle_connections engine.loop_pool engine.pool
 engine.conninfo.file_trust engine.conninfo.passfile engine.conninfo.libpq_defaults engine.conninfo.parameters engine.conninfo.env_file engine.conninfo.parse engine.application_name
 engine.search_path committing sessions
 aio.awaitables aio.async_for
-dataframes.types dataframes.wire dataframes.array_text dataframes.native dataframes.libraries dataframes.memory
-dataframes.exact dataframes.fitting dataframes.columns
-dataframes.decode.layout dataframes.decode.chain dataframes.decode.cells dataframes.decode.walk
-dataframes.decode.framing dataframes.decode.values dataframes.decode.text
-dataframes.decode.numeric_head dataframes.decode.numeric_text dataframes.decode.numeric
-dataframes.decode.readers dataframes.decode
-dataframes.datetimes dataframes.binds dataframes.catalog dataframes.prepared dataframes.processing dataframes.sql_types
-dataframes.sql_text dataframes.placeholders dataframes.python_types dataframes.entities dataframes.statements
-dataframes.result_types
-dataframes.misfits dataframes.advice dataframes.literals dataframes.sizes dataframes.shape dataframes.copy
-dataframes.streaming dataframes.progress dataframes.rows dataframes.schema_changes
-dataframes.execute
-dataframes.reading dataframes dataframes.intervals
+dataframes.types.table dataframes.types.binary dataframes.types.array_text dataframes.types.driver_values dataframes.libraries dataframes.columns.memory
+dataframes.types.exact dataframes.columns.to_arrow dataframes.columns.column
+dataframes.copy_binary.layout dataframes.copy_binary.chain dataframes.copy_binary.cells dataframes.copy_binary.candidates
+dataframes.copy_binary.row_finder dataframes.copy_binary.values dataframes.copy_binary.text
+dataframes.copy_binary.numeric_head dataframes.copy_binary.numeric_text dataframes.copy_binary.numeric
+dataframes.copy_binary.readers dataframes.copy_binary.decoder
+dataframes.sql.datetimes dataframes.sql.binds dataframes.types.catalog dataframes.query.describe dataframes.types.processing dataframes.types.declared
+dataframes.sql.tokenizer dataframes.sql.placeholders dataframes.types.python_types dataframes.results.entities dataframes.sql.statement
+dataframes.results.result_types
+dataframes.sql.misfits dataframes.query.error_notes dataframes.sql.literals dataframes.query.row_counts dataframes.query.shape dataframes.query.copy
+dataframes.query.copy_stream dataframes.query.progress dataframes.results.rows dataframes.query.schema_changes
+dataframes.query.capture
+dataframes.query.reading dataframes dataframes.intervals
 repository
 engine.tls_errors engine.connect_errors engine.connector catalog portrait registry reads database
 aio.portal

@@ -18,7 +18,7 @@ from server_checks import ServerWatch
 from sqlalchemy import text
 
 from asyncdb_nb import Database
-from asyncdb_nb.dataframes.catalog import column_types
+from asyncdb_nb.dataframes.types.catalog import column_types
 from asyncdb_nb.doctor.server import look_at_server
 from asyncdb_nb.errors import AsyncDBError
 from asyncdb_nb.kernel.completions import Completions

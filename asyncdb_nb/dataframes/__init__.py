@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from asyncdb_nb.aio.async_for import AsyncFor
 from asyncdb_nb.aio.awaitables import Pending
-from asyncdb_nb.dataframes import columns as assembly
 from asyncdb_nb.dataframes import libraries
-from asyncdb_nb.dataframes import rows as results_
-from asyncdb_nb.dataframes.columns import Column
-from asyncdb_nb.dataframes.reading import Reading
-from asyncdb_nb.dataframes.statements import Params
-from asyncdb_nb.dataframes.types import DtypeBackend, NumericAs, check_backend
+from asyncdb_nb.dataframes.columns import column as assembly
+from asyncdb_nb.dataframes.columns.column import Column
+from asyncdb_nb.dataframes.query.reading import Reading
+from asyncdb_nb.dataframes.results import rows as results_
+from asyncdb_nb.dataframes.sql.statement import Params
+from asyncdb_nb.dataframes.types.table import DtypeBackend, NumericAs, check_backend
 from asyncdb_nb.errors import FrameError
 
 if TYPE_CHECKING:

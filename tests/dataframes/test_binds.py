@@ -21,15 +21,15 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb import FrameError, frame, frames, table
-from asyncdb_nb.dataframes import execute
-from asyncdb_nb.dataframes.binds import plain
-from asyncdb_nb.dataframes.misfits import misfit
+from asyncdb_nb.dataframes.query import capture
+from asyncdb_nb.dataframes.sql.binds import plain
+from asyncdb_nb.dataframes.sql.misfits import misfit
 
 
 @pytest.fixture(params=["copy", "rows"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Either way, for statements that may take both."""
-    monkeypatch.setattr(execute, "gave_few", lambda dialect, statement: request.param == "rows")
+    monkeypatch.setattr(capture, "gave_few", lambda dialect, statement: request.param == "rows")
     return str(request.param)
 
 

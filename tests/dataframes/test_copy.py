@@ -21,7 +21,7 @@ from sqlalchemy.orm import ORMExecuteState, aliased
 from waiting import HANG
 
 from asyncdb_nb import FrameError, TooManyRowsError, frame, table
-from asyncdb_nb.dataframes import execute
+from asyncdb_nb.dataframes.query import capture
 
 MANY = "select g, g::text as t from generate_series(1, 200000) g"
 
@@ -30,7 +30,7 @@ MANY = "select g, g::text as t from generate_series(1, 200000) g"
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Either way, for statements that may take both."""
     plain = request.param == "rows"
-    monkeypatch.setattr(execute, "gave_few", lambda dialect, statement: plain)
+    monkeypatch.setattr(capture, "gave_few", lambda dialect, statement: plain)
     return request.param
 
 
@@ -216,7 +216,7 @@ async def test_enum_binds_go_by_copy(session: AsyncSession, path: str, label: st
 
 async def _either(session: AsyncSession, statement: Any, *, few: bool) -> pd.DataFrame | str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(execute, "gave_few", lambda dialect, statement: few)
+        patch.setattr(capture, "gave_few", lambda dialect, statement: few)
         try:
             async with session.begin_nested():
                 return await frame(session, statement)

@@ -20,13 +20,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from test_types import BEYOND, CASES, OWN_TYPES
 
-from asyncdb_nb.dataframes import columns as assembly
-from asyncdb_nb.dataframes.columns import Column, from_wire
-from asyncdb_nb.dataframes.decode import Batch, Decoder, chain, framing, is_readable, numeric_text, walk
-from asyncdb_nb.dataframes.decode.walk import Walk
-from asyncdb_nb.dataframes.prepared import prepare
-from asyncdb_nb.dataframes.types import ColumnType, column_type
-from asyncdb_nb.dataframes.wire import reader
+from asyncdb_nb.dataframes.columns import column as assembly
+from asyncdb_nb.dataframes.columns.column import Column, from_wire
+from asyncdb_nb.dataframes.copy_binary import candidates, chain, numeric_text, row_finder
+from asyncdb_nb.dataframes.copy_binary.candidates import Walk
+from asyncdb_nb.dataframes.copy_binary.decoder import Batch, Decoder, is_readable
+from asyncdb_nb.dataframes.query.describe import prepare
+from asyncdb_nb.dataframes.types.binary import reader
+from asyncdb_nb.dataframes.types.table import ColumnType, column_type
 from asyncdb_nb.errors import CorruptStreamError, FrameError
 
 EXAMPLES = int(os.environ.get("ASYNCDB_NB_EXAMPLES", "100"))  # 10_000 for a soak
@@ -285,12 +286,12 @@ def test_any_result_in_any_parts(
     columns = [(name, TYPES[name]) for name in names]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(framing, "_CROWDED", crowded)
-        patch.setattr(framing, "_ROWS_MIN", 1)
-        patch.setattr(framing, "_ROWS_MAX", 2)
-        patch.setattr(framing, "_SPAN_MIN", span)
-        patch.setattr(walk, "_MANY", many)
-        patch.setattr(walk, "_BLOCK", span)
+        patch.setattr(row_finder, "_CROWDED", crowded)
+        patch.setattr(row_finder, "_ROWS_MIN", 1)
+        patch.setattr(row_finder, "_ROWS_MAX", 2)
+        patch.setattr(row_finder, "_SPAN_MIN", span)
+        patch.setattr(candidates, "_MANY", many)
+        patch.setattr(candidates, "_BLOCK", span)
         patch.setattr(chain, "_FEW", few)
         patch.setattr(numeric_text, "_FEW", few)
         got = _decoded(columns, _cut(copy_stream.stream(rows), size), len(rows), arrow=arrow)
@@ -367,7 +368,7 @@ def walked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     def counted(walk: Walk, first: int, starts: Any) -> Any:
         count["candidates"] += len(starts)
-        return together(walk, first, starts)
+        return together(candidates, first, starts)
 
     monkeypatch.setattr(Walk, "together", counted)
     return count
@@ -394,7 +395,7 @@ def test_values_full_of_look_alikes_are_passed_over(value: bytes, walked: Counte
 
     assert got.columns[0].to_arrow().to_pylist() == list(range(400))
     assert got.columns[1].to_arrow().to_pylist() == [value] * 400
-    assert walked["candidates"] <= framing._SPAN_MIN + 20 * 400
+    assert walked["candidates"] <= row_finder._SPAN_MIN + 20 * 400
 
 
 def test_integers_that_equal_the_number_of_columns_are_no_rows(walked: Counter[str]) -> None:

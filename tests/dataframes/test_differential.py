@@ -17,10 +17,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb import frame, table
-from asyncdb_nb.dataframes import copy, execute
-from asyncdb_nb.dataframes.columns import from_native, to_frame
-from asyncdb_nb.dataframes.decode import numeric_text
-from asyncdb_nb.dataframes.prepared import prepare
+from asyncdb_nb.dataframes.columns.column import from_native, to_frame
+from asyncdb_nb.dataframes.copy_binary import numeric_text
+from asyncdb_nb.dataframes.query import capture, copy
+from asyncdb_nb.dataframes.query.describe import prepare
 
 # What asyncpg itself gets wrong, or gives in a form that has lost something: SQL types, literals, and how.
 ASYNCPG_ERRORS = [
@@ -138,9 +138,9 @@ async def _by_both_ways(read: Callable[[], Awaitable[Any]], piece: int) -> tuple
         patch.setattr(copy.Receiver, "_take", take_in_pieces)
         patch.setattr(copy, "_CHUNK", 1 if piece >= 1000 else 20 * piece)
         patch.setattr(numeric_text, "_FEW", 0)
-        patch.setattr(execute, "gave_few", lambda dialect, statement: False)
+        patch.setattr(capture, "gave_few", lambda dialect, statement: False)
         copied = await read()
-        patch.setattr(execute, "gave_few", lambda dialect, statement: True)
+        patch.setattr(capture, "gave_few", lambda dialect, statement: True)
         return copied, await read()
 
 

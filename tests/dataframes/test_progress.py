@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb import frame
-from asyncdb_nb.dataframes import progress
+from asyncdb_nb.dataframes.query import progress
 
 LONG = "select g, repeat('x', 500) as x from generate_series(1, 60000) g"
 

@@ -20,7 +20,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb import frame, frames, table, to_frame
-from asyncdb_nb.dataframes.entities import builds_entities
+from asyncdb_nb.dataframes.results.entities import builds_entities
 
 
 async def test_random_results_are_the_same_by_every_route(session: AsyncSession) -> None:

@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import load_only
 
 from asyncdb_nb import FrameError, to_frame
-from asyncdb_nb.dataframes.columns import from_native
-from asyncdb_nb.dataframes.types import column_type
+from asyncdb_nb.dataframes.columns.column import from_native
+from asyncdb_nb.dataframes.types.table import column_type
 
 
 @dataclasses.dataclass

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb import FrameError, frame, table
-from asyncdb_nb.dataframes.types import RULES, column_type, markdown
+from asyncdb_nb.dataframes.types.table import RULES, column_type, markdown
 
 OWN_TYPES = """
 create type mood as enum ('calm', 'tense', '');

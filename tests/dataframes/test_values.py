@@ -36,8 +36,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, selectinload
 
 from asyncdb_nb import FrameError, frame, to_frame
-from asyncdb_nb.dataframes.columns import from_native
-from asyncdb_nb.dataframes.types import PYTHON, column_type
+from asyncdb_nb.dataframes.columns.column import from_native
+from asyncdb_nb.dataframes.types.table import PYTHON, column_type
 
 D = Decimal
 UTC = dt.UTC

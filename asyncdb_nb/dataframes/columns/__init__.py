@@ -1,0 +1,1 @@
+"""One column of a frame, from values to Arrow and pandas."""

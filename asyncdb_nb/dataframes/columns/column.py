@@ -1,0 +1,262 @@
+"""
+One column of a result on its way to Arrow and to pandas.
+
+A column holds either an Arrow array of its type, or Python values where no Arrow type holds them all (arrays of any
+number of dimensions, numeric of any precision, intervals). Whichever way a result came, its columns end here, so a
+frame looks the same whatever path was taken. What the target cannot hold becomes NA, and `lossy` counts it by reason.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from asyncdb_nb.dataframes.columns.memory import give_back
+from asyncdb_nb.dataframes.columns.to_arrow import arrow, fitter, since_1970
+from asyncdb_nb.dataframes.types import binary, driver_values
+from asyncdb_nb.dataframes.types.exact import exact, unfit
+from asyncdb_nb.dataframes.types.table import ColumnType, DtypeBackend
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+# Kinds that are kept as Python values until it is known what is asked for.
+_AS_VALUES = frozenset(
+    "numeric interval array range multirange composite record floats path hstore python".split()  # noqa: SIM905
+)
+_YEARS = (
+    -719_162,
+    2_932_896,
+)  # 0001-01-01 and 9999-12-31 as days from 1970: what Python, and so a printed frame, can show
+
+
+@dataclass(slots=True)
+class Column:
+    """One column: its name, its type and its values.
+
+    Attributes:
+        name: As the server, or SQLAlchemy, names it.
+        type: What PostgreSQL says it is.
+        array: An Arrow array, chunked or not, of `type.arrow()`; or None.
+        values: Python values as `wire` reads them, when `array` is None.
+        lossy: How many values are not what they were, by what became of them.
+        loads: What parses JSON text.
+    """
+
+    name: str
+    type: ColumnType
+    array: pa.Array | pa.ChunkedArray | None = None
+    values: Sequence[Any] | None = None
+    lossy: Counter[str] = field(default_factory=Counter)
+    loads: Callable[[str], Any] = json.loads
+
+    def __len__(self) -> int:
+        return len(self.array if self.array is not None else self.values or ())
+
+    def head(self, rows: int) -> Column:
+        """Give a column of the first `rows` values; what was lossy is counted there."""
+        array = None if self.array is None else self.array.slice(0, rows)
+        values = None if self.values is None else self.values[:rows]
+        return Column(self.name, self.type, array, values, self.lossy, self.loads)
+
+    def tail(self, start: int) -> Column:
+        """Give a column of the values from `start` on."""
+        array = None if self.array is None else self.array.slice(start)
+        values = None if self.values is None else self.values[start:]
+        return Column(self.name, self.type, array, values, loads=self.loads)
+
+    def to_arrow(self) -> pa.Array | pa.ChunkedArray:
+        """Give the values as an Arrow array of `type.arrow()`."""
+        if self.array is None:
+            assert self.values is not None, "a column has an array or values"  # noqa: S101
+            self.array = arrow(self.name, self.type, self.values, fitter(self.type), self.lossy)
+        return self.array
+
+    def unpack(self, backend: DtypeBackend = None) -> None:
+        """Make Python objects now, where a frame holds Python objects."""
+        import numpy as np
+
+        if self.array is not None and self.type.dtype(backend) == np.dtype(object):
+            self.values, self.array = self.objects(), None
+
+    def pack(self) -> None:
+        """Make the Arrow array now, where its type is known, and let go of the Python objects it is made of."""
+        if self.type.kind != "python":
+            self.to_arrow()
+            self.values = None
+
+    def to_pandas(self, backend: DtypeBackend = None) -> Any:
+        """Give the values as an array or series of `type.dtype(backend)`, for one column of a frame."""
+        import numpy as np
+        import pandas as pd
+
+        dtype = self.type.dtype(backend)
+        if dtype == np.dtype(object):
+            objects = np.fromiter(self.objects(), dtype=object, count=len(self))
+            return pd.Series(objects, dtype=object, copy=False)  # a bare array of texts would become `str`
+        array = self.to_arrow()
+        if self.type.kind == "date":
+            array = self._printable_dates(array)
+        if isinstance(dtype, pd.ArrowDtype):
+            return pd.arrays.ArrowExtensionArray(array)
+        if isinstance(dtype, np.dtype):
+            values = array.to_numpy(zero_copy_only=False) if not hasattr(array, "chunks") else array.to_numpy()
+            return values if values.flags.writeable else values.copy()  # a frame can be changed; Arrow's memory not
+        made: Any = dtype.__from_arrow__(array)  # type: ignore[union-attr]  # an extension dtype by now
+        return made.copy() if isinstance(dtype, pd.DatetimeTZDtype) and not made.asi8.flags.writeable else made
+
+    def objects(self) -> Sequence[Any]:
+        """Give Python values, None for NULL."""
+        if self.values is not None:
+            return self.values
+        assert self.array is not None, "a column has an array or values"  # noqa: S101
+        readers: dict[str, Callable[[Any], Any]] = {
+            "json": self.loads,
+            "uuid": lambda data: uuid.UUID(bytes=data),
+            "numeric": Decimal,
+        }
+        read = readers.get(self.type.kind)
+        values: list[Any] = self.array.to_pylist()
+        return values if read is None else [None if value is None else read(value) for value in values]
+
+    def _printable_dates(self, array: Any) -> Any:
+        """Make dates NA that Python has no date for: a frame that holds them cannot be printed."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        days = array.cast(pa.int32())
+        bounds: dict[str, Any] = pc.min_max(days).as_py()
+        if bounds["min"] is None or (bounds["min"] >= _YEARS[0] and bounds["max"] <= _YEARS[1]):
+            return array
+        shown: Any = pc.and_(pc.greater_equal(days, _YEARS[0]), pc.less_equal(days, _YEARS[1]))
+        self.lossy["NA for a year outside 1 to 9999"] += pc.sum(pc.invert(shown)).as_py()
+        return pc.if_else(shown, array, pa.scalar(None, array.type))
+
+
+def from_wire(
+    name: str, type_: ColumnType, values: Sequence[bytes | None], loads: Callable[[str], Any] = json.loads
+) -> Column:
+    """Make a column of values in PostgreSQL's binary form."""
+    if type_.kind == "json":
+        texts = [None if value is None else binary.json_text(type_, value) for value in values]
+        return Column(name, type_, arrow(name, type_, texts, None), loads=loads)
+    if type_.kind in ("date", "timestamp", "timestamptz"):
+        lossy: Counter[str] = Counter()
+        return Column(name, type_, arrow(name, type_, values, since_1970(type_), lossy), lossy=lossy)
+    read = binary.reader(type_, loads)
+    return from_values(name, type_, [None if value is None else read(value) for value in values])
+
+
+def from_native(name: str, type_: ColumnType, values: Sequence[Any]) -> Column:
+    """Make a column of values as asyncpg, SQLAlchemy or a user gives them.
+
+    Raises:
+        FrameError: A value does not fit the type.
+    """
+    if type_.kind == "json":
+        return Column(name, type_, values=values)
+    values = exact(name, type_, values)
+    convert = driver_values.converter(type_)
+    if convert is not None:
+        converted = _converted(name, type_, convert, values)
+        column = from_values(name, type_, converted)
+        if type_.kind == "interval":
+            column.lossy["a month counted as 30 days, if there was one"] += sum(
+                isinstance(v, timedelta) for v in values
+            )
+        return column
+    return from_values(name, type_, values)
+
+
+def _converted(name: str, type_: ColumnType, convert: Callable[[Any], Any], values: Sequence[Any]) -> list[Any]:
+    converted: list[Any] = []
+    for value in values:
+        try:
+            converted.append(None if value is None else convert(value))
+        except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            raise unfit(name, type_, value) from error
+    return converted
+
+
+def from_values(name: str, type_: ColumnType, values: Sequence[Any]) -> Column:
+    """Make a column of values as `wire` reads them."""
+    if type_.kind in _AS_VALUES:
+        return Column(name, type_, values=values)
+    lossy: Counter[str] = Counter()
+    return Column(name, type_, arrow(name, type_, values, fitter(type_), lossy), lossy=lossy)
+
+
+def joined(parts: Sequence[Sequence[Column]]) -> list[Column]:
+    """Put the columns of consecutive parts of a result one after the other."""
+    return list(parts[0]) if len(parts) == 1 else [_joined(parts_) for parts_ in zip(*parts, strict=True)]
+
+
+def to_frame(columns: Sequence[Column], rows: int, backend: DtypeBackend = None) -> pd.DataFrame:
+    """Put columns of `rows` values each together to a DataFrame, which takes the values over; names may repeat."""
+    import pandas as pd
+
+    arrays = {}
+    for position, column in enumerate(columns):
+        arrays[position] = column.to_pandas(backend)
+        size = 0 if column.array is None else column.array.nbytes
+        column.array = column.values = None
+        give_back(size)
+    frame = pd.DataFrame(arrays, index=pd.RangeIndex(rows), copy=False)
+    frame.columns = _header(tuple(column.name for column in columns)).copy()
+    return frame
+
+
+@lru_cache(100)
+def _header(names: tuple[str, ...]) -> pd.Index:
+    """Make the index of column names, which takes as long as all else of a frame of few rows."""
+    import pandas as pd
+
+    return pd.Index(names)
+
+
+def to_table(columns: Sequence[Column]) -> pa.Table:
+    """Put columns together to a pyarrow.Table; names may repeat."""
+    import pyarrow as pa
+
+    return pa.Table.from_arrays([column.to_arrow() for column in columns], names=[column.name for column in columns])
+
+
+def to_batch(columns: Sequence[Column]) -> pa.RecordBatch:
+    """Put columns together to a pyarrow.RecordBatch; names may repeat."""
+    import pyarrow as pa
+
+    arrays = [column.to_arrow() for column in columns]
+    whole = [array.combine_chunks() if hasattr(array, "chunks") else array for array in arrays]
+    return pa.RecordBatch.from_arrays(whole, names=[column.name for column in columns])
+
+
+def losses(columns: Sequence[Column]) -> dict[str, str]:
+    """Say by column which values are NA because the type cannot hold them, and which are rounded."""
+    said: dict[str, str] = {}
+    for column in columns:
+        reasons = [f"{reason} ({count:,})" for reason, count in sorted(column.lossy.items()) if count]
+        if column.type.kind == "float":
+            reasons.append("numeric read as the nearest float64")
+        if reasons:
+            said[column.name] = "; ".join([*([said[column.name]] if column.name in said else []), *reasons])
+    return said
+
+
+def _joined(parts: Sequence[Column]) -> Column:
+    import pyarrow as pa
+
+    first, lossy = parts[0], sum((part.lossy for part in parts), Counter[str]())
+    arrays = [part.array for part in parts if part.array is not None]
+    if len(arrays) < len(parts):
+        values = [value for part in parts for value in part.objects()]
+        return Column(first.name, first.type, values=values, lossy=lossy, loads=first.loads)
+    chunks = [chunk for array in arrays for chunk in (array.chunks if hasattr(array, "chunks") else [array])]
+    return Column(first.name, first.type, pa.chunked_array(chunks, chunks[0].type), lossy=lossy, loads=first.loads)

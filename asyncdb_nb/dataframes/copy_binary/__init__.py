@@ -1,0 +1,1 @@
+"""Decode the binary format of COPY into columns."""

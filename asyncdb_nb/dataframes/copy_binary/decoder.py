@@ -1,0 +1,171 @@
+"""
+COPY BINARY bytes → columns of a frame, while they are still coming.
+
+Pure: no connection, no loop, no SQL. `framing` finds the rows and `readers` their values; both work on all rows of a
+part together, with numpy and pyarrow, which release the GIL for most of it, so that decoding can run in a thread beside
+receiving. The result never depends on how the stream was cut into parts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from struct import Struct
+from struct import error as StructError  # noqa: N812
+from typing import Any
+
+from asyncdb_nb.dataframes.columns.column import Column
+from asyncdb_nb.dataframes.copy_binary.layout import Field
+from asyncdb_nb.dataframes.copy_binary.readers import is_readable, read, width
+from asyncdb_nb.dataframes.copy_binary.row_finder import RowFinder
+from asyncdb_nb.dataframes.copy_binary.values import Values
+from asyncdb_nb.dataframes.types.table import ColumnType, UnknownTypeError
+from asyncdb_nb.errors import CorruptStreamError, FrameError
+
+__all__ = ["Batch", "Decoder", "is_readable"]
+
+_SIGNATURE = b"PGCOPY\n\xff\r\n\0"
+_HEADER = Struct("!11sII")  # signature, flags, length of an extension
+_LARGEST_PART = 2**31 - 1  # bytes: Arrow's offsets are of 32 bits
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive rows of a result.
+
+    Attributes:
+        columns: One for each column of the result, of `rows` values.
+        rows: How many there are.
+    """
+
+    columns: list[Column]
+    rows: int
+
+
+class Decoder:
+    """Decodes one COPY BINARY stream, given in parts of any size.
+
+    A part's bytes are not kept once their rows are decoded. One thread uses a decoder at a time.
+
+    Args:
+        columns: Name and type of each column; every type `is_readable`.
+        loads: What parses JSON text.
+        arrow: Whether Arrow arrays are wanted where there is a choice; else Python objects.
+
+    Attributes:
+        rows: How many rows were given out so far.
+
+    Example:
+        >>> decoder = Decoder([("id", column_type(20)), ("title", column_type(25))])
+        >>> batches = [batch for part in parts if (batch := decoder.feed([part]))] + [decoder.finish()]
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[tuple[str, ColumnType]],
+        loads: Callable[[str], Any] = json.loads,
+        *,
+        arrow: bool = False,
+    ) -> None:
+        unreadable = [f"{name!r} ({type_.name})" for name, type_ in columns if not is_readable(type_)]
+        if unreadable:
+            raise ValueError(f"These columns have no binary form that is read here: {', '.join(unreadable)}.")
+        self._columns = columns
+        self._loads = loads
+        self._arrow = arrow
+        self._finder = RowFinder([Field(name, width(type_)) for name, type_ in columns])
+        self._parts: list[bytes] = []  # not decoded yet
+        self._size = 0  # of them, in bytes
+        self._wanted = 0  # the size from which on to try
+        self._offset = 0  # where in the stream they begin
+        self._begun = self._ended = False
+        self.rows = 0
+
+    def feed(self, parts: Iterable[bytes]) -> Batch | None:
+        """Take the next bytes of the stream, and give the rows that are complete with them; None when there are none.
+
+        A row is held back until what follows it shows that it is one.
+
+        Args:
+            parts: Bytes in order; together a few megabytes are best, and less than 1 GiB necessary.
+
+        Raises:
+            CorruptStreamError: The bytes are not those of these columns.
+        """
+        for part in parts:
+            self._parts.append(part)
+            self._size += len(part)
+        batch = self._decode() if self._size >= self._wanted else None
+        return batch if batch is not None and batch.rows else None
+
+    def finish(self, rows: int | None = None, parts: Iterable[bytes] = ()) -> Batch:
+        """Give the last rows, which may be none: the stream is over.
+
+        Args:
+            rows: How many rows the server says there were, in all.
+            parts: The last bytes of the stream, where they were not given to `feed`.
+
+        Raises:
+            CorruptStreamError: The stream is not complete, or has another number of rows.
+        """
+        self._parts.extend(parts)
+        batch = self._decode()
+        if batch is None or not self._ended:
+            raise CorruptStreamError("it breaks off", self._offset + sum(map(len, self._parts)))
+        if rows is not None and rows != self.rows:
+            raise CorruptStreamError(f"it has {self.rows} rows and the server sent {rows}", self._offset)
+        return batch
+
+    def _decode(self) -> Batch | None:
+        """Decode the rows that are complete; None as long as the stream's header is not."""
+        data = b"".join(self._parts)
+        if len(data) > _LARGEST_PART:
+            raise ValueError(f"{len(data):,} bytes are too many to decode at a time.")
+        if self._ended and data:
+            raise CorruptStreamError("bytes follow its end", self._offset)
+        first = 0 if self._begun else _header_size(data)
+        if first is None:
+            return None
+        self._begun = True
+        found = self._finder.find(data, first, self._offset)
+        columns = [
+            self._read(name, type_, Values(data, cells))
+            for (name, type_), cells in zip(self._columns, found.cells, strict=True)
+        ]
+        self._keep(data[found.end :])
+        self._offset += found.end
+        self._ended |= found.last
+        self.rows += found.count
+        return Batch(columns, found.count)
+
+    def _read(self, name: str, type_: ColumnType, values: Values) -> Column:
+        try:
+            return read(name, type_, values, self._loads, arrow=self._arrow)
+        except (FrameError, UnknownTypeError):
+            raise
+        except (ValueError, LookupError, ArithmeticError, StructError) as error:
+            what = f"a value of column {name!r}, type {type_.name}, cannot be: {error}"
+            raise CorruptStreamError(what, self._offset + int(values.start[0])) from error
+
+    def _keep(self, rest: bytes) -> None:
+        """Keep the bytes of the row that is not complete; try again when they have grown in proportion.
+
+        Otherwise a row of a gigabyte would be looked at as often as a part of it comes.
+        """
+        self._parts = [rest]
+        self._size = len(rest)
+        self._wanted = len(rest) * 3 // 2
+
+
+def _header_size(data: bytes) -> int | None:
+    """Read the stream's header, and give its length; None when it is not complete."""
+    if data[: len(_SIGNATURE)] != _SIGNATURE[: len(data)]:
+        raise CorruptStreamError(f"it begins with {data[: len(_SIGNATURE)]!r}", 0)
+    if len(data) < _HEADER.size:
+        return None
+    _, flags, extension = _HEADER.unpack_from(data)
+    if flags >> 16:
+        raise CorruptStreamError(f"its flags are {flags:#x}, which asks for what this version cannot read", 11)
+    size: int = _HEADER.size + extension
+    return size if size <= len(data) else None

@@ -1,0 +1,1 @@
+"""Read one statement through a session, by COPY or the plain way."""

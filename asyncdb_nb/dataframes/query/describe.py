@@ -1,0 +1,194 @@
+"""
+A prepared statement that tells its columns' types in full, and carries what asyncpg would spoil as it is sent.
+
+PostgreSQL describes every column before the first row: its type and its modifier (the precision of a numeric). asyncpg
+receives that, uses it to choose decoders, and shows the type only. The description is the one list of seven-part tuples
+that a statement's state refers to; it is found there by its shape. A column whose decoder loses something (an
+interval's months, infinity) is described to asyncpg as bytea before it chooses, and so comes as the bytes that were
+sent; one of a type without a binary form as unknown, and so as the text that PostgreSQL writes. A parameter whose
+encoder loses something (a date in the year 9999) is described as unknown as well, and so takes the text that PostgreSQL
+reads. That is for this statement alone: no codec of the connection is touched.
+
+Should an asyncpg come that keeps its description elsewhere, nothing is found: numeric columns are then without
+precision, and values are as asyncpg decodes and encodes them. A test says so.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asyncdb_nb.dataframes.sql.binds import Parameter, goes_as_text
+from asyncdb_nb.dataframes.types.catalog import column_types
+from asyncdb_nb.dataframes.types.table import ColumnType
+
+Kept = Callable[[Sequence[str]], Sequence[bool]]
+Line = tuple[bytes, int, int, int, int, int, int]  # name, table, column, oid, size, typmod, format
+
+_BYTEA, _UNKNOWN = 17, 705
+_EXACT_IN_ASYNCPG = frozenset(
+    {"bool", "int2", "int4", "int8", "oid", "xid8", "float4", "float8", "numeric", "decimal", "text", "bytea"}
+)
+_TEXT_IN_BINARY = frozenset({19, 25, 1042, 1043})  # name, text, char(n), varchar: in arrays, too
+
+
+def _none(names: Sequence[str]) -> list[bool]:
+    return [False] * len(names)
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A column of a prepared statement.
+
+    Attributes:
+        name: As the server names it.
+        type: What it becomes. (The server describes a domain as its base type.)
+        raw: Whether its values come as bytes.
+        kept: Whether asyncpg decodes them because SQLAlchemy wants them so.
+        line: Its oid and typmod, as the server describes it.
+    """
+
+    name: str
+    type: ColumnType
+    raw: bool
+    line: tuple[int, int]
+    kept: bool = False
+
+
+class Columns(list[Described]):
+    """The columns of a prepared statement, which know its parameters."""
+
+    def __init__(self, columns: Iterable[Described], parameters: Sequence[Parameter]) -> None:
+        super().__init__(columns)
+        self.parameters = parameters
+
+
+async def prepare(connection: Any, query: str, name: str, kept: Kept = _none) -> tuple[Any, Columns | None]:
+    """Prepare a statement.
+
+    Args:
+        connection: An asyncpg connection that is free.
+        query: SQL, with `$1`.
+        name: A name for the statement on the server; "" for a statement that leaves nothing there and is sent again
+            when it is executed, which has to be in the same transaction.
+        kept: Says of each column, by name, whether asyncpg itself is to decode it.
+
+    Returns:
+        An asyncpg `PreparedStatement` and its columns; None when the statement returns no rows.
+    """
+    from asyncpg.prepared_stmt import PreparedStatement
+
+    state = await _parse(connection, query, name)
+    statement = PreparedStatement(connection, query, state)  # at once: when it is dropped, asyncpg has it closed
+    try:
+        description, expected = _description(state)
+        parameters = await _parameters(connection, expected, written=True)
+        columns = None if description is None else await _columns(connection, description, kept)
+        for position, column in enumerate(columns or ()):
+            if description is not None and not column.kept:
+                description[position] = _as_sent(description[position], column)
+        expected[:] = [_UNKNOWN if parameter.written else parameter.oid for parameter in parameters]
+        await _learn(connection, state._init_types())
+        _expect(state, description, expected)
+    except LookupError:
+        return await _prepare_plainly(connection, query, name)
+    state._init_codecs()
+    if not name:
+        state.mark_unprepared()  # what else has no name may have replaced it on the server
+    return statement, None if columns is None else Columns(columns, parameters)
+
+
+async def describe(connection: Any, query: str) -> list[tuple[int, int]] | None:
+    """Ask the server for the columns of a statement without parameters, as oid and typmod; None where it is not told.
+
+    Args:
+        connection: An asyncpg connection that is free.
+        query: SQL, which the server accepts as one statement; else this is the server's error.
+    """
+    try:
+        return [(line[3], line[5]) for line in _description(await _parse(connection, query, ""))[0] or ()]
+    except LookupError:
+        return None
+
+
+async def _parse(connection: Any, query: str, name: str) -> Any:
+    """Have the server parse and describe a statement; asyncpg has not looked at its types yet."""
+    protocol = connection._protocol
+    return await protocol.prepare(name, query, None, record_class=protocol.get_record_class())
+
+
+def _description(state: Any) -> tuple[list[Line] | None, list[int]]:
+    """Find the description of a statement's columns (None when it returns no rows), and the oids of its parameters.
+
+    Raises:
+        LookupError: It is not where asyncpg 0.30 to 0.32 has it: a list before the list of the parameters' oids.
+    """
+    lists = [found for found in gc.get_referents(state) if type(found) is list]
+    if not 1 <= len(lists) <= 2 or not all(type(oid) is int for oid in lists[-1]):
+        raise LookupError("asyncpg keeps the description of parameters elsewhere")
+    lines = lists[0] if len(lists) == 2 else None
+    if not all(type(line) is tuple and [type(part) for part in line] == [bytes, *[int] * 6] for line in lines or ()):
+        raise LookupError("asyncpg keeps the description of columns elsewhere")
+    return lines, lists[-1]
+
+
+def _as_sent(line: Line, column: Described) -> Line:
+    """Describe a column as what asyncpg does not decode."""
+    if column.raw:
+        return (*line[:3], _BYTEA, *line[4:])
+    written = column.type.kind in ("text", "array") and not column.type.binary
+    return (*line[:3], _UNKNOWN, *line[4:]) if written else line
+
+
+async def _learn(connection: Any, oids: Collection[int]) -> None:
+    """Have asyncpg learn the types that it is to encode or decode itself, and only those: there are some it refuses."""
+    if oids:
+        types, _ = await connection._introspect_types(oids, None)
+        connection._protocol.get_settings().register_data_types(types)
+
+
+def _expect(state: Any, description: Sequence[Line] | None, expected: Sequence[int]) -> None:
+    """See that asyncpg goes by a description that was changed."""
+    if [attribute.type.oid for attribute in state._get_attributes()] != [line[3] for line in description or ()]:
+        raise LookupError("asyncpg keeps the description of columns elsewhere")
+    if [type_.oid for type_ in state._get_parameters()] != list(expected):
+        raise LookupError("asyncpg keeps the description of parameters elsewhere")
+
+
+async def _parameters(connection: Any, oids: Sequence[int], *, written: bool) -> list[Parameter]:
+    types = await column_types(connection, [(oid, -1) for oid in oids])
+    return [Parameter(oid, type_, written and goes_as_text(type_)) for oid, type_ in zip(oids, types, strict=True)]
+
+
+async def _columns(connection: Any, description: Sequence[Line], kept: Kept) -> list[Described]:
+    names = [line[0].decode() for line in description]
+    types = await column_types(connection, [(line[3], line[5]) for line in description])
+    return [
+        Described(name, type_, not keep and _needs_bytes(type_), (line[3], line[5]), keep)
+        for name, type_, line, keep in zip(names, types, description, kept(names), strict=True)
+    ]
+
+
+async def _prepare_plainly(connection: Any, query: str, name: str) -> tuple[Any, Columns | None]:
+    statement = await connection.prepare(query, name=name)
+    if not name:
+        statement._state.mark_unprepared()
+    attributes = statement.get_attributes()
+    types = await column_types(connection, [(attribute.type.oid, -1) for attribute in attributes])
+    columns = [
+        Described(attribute.name, type_, raw=False, line=(attribute.type.oid, -1))
+        for attribute, type_ in zip(attributes, types, strict=True)
+    ]
+    oids = [type_.oid for type_ in statement.get_parameters()]
+    parameters = await _parameters(connection, oids, written=False)
+    return statement, Columns(columns, parameters) if columns else None
+
+
+def _needs_bytes(type_: ColumnType) -> bool:
+    if type_.kind == "array" and type_.element:
+        if type_.element.kind == "text" and type_.element.oid not in _TEXT_IN_BINARY:
+            return type_.binary  # asyncpg asks for text, where an empty element ends the process; see `array_text`
+        return type_.binary and type_.element.kind not in _EXACT_IN_ASYNCPG
+    return type_.binary and type_.kind not in _EXACT_IN_ASYNCPG

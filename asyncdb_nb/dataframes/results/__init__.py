@@ -1,0 +1,1 @@
+"""Results that are here already: rows, entities, records, objects."""

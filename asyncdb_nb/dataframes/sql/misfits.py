@@ -1,0 +1,115 @@
+"""
+A value that is not of the type of its parameter: say what the server expects, and what to type.
+
+What is advised here is typed by a test, for every pair of types in the tables below.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import uuid
+from decimal import Decimal
+from typing import Any
+
+from asyncdb_nb.dataframes.sql.binds import Parameter, plain
+
+A_LIST = "A list is one value: type `= any(:names)` instead of `in :names`."
+
+_TIMES = frozenset({"date", "timestamp", "timestamptz"})
+_GIVE = {
+    "bool": "True or False",
+    "int2": "an int",
+    "int4": "an int",
+    "int8": "an int",
+    "float4": "a float",
+    "float8": "a float",
+    "numeric": "a Decimal",
+    "text": "a str",
+    "bytea": "bytes",
+    "json": "what `json.dumps` takes, or a text of JSON",
+    "money": "a str",
+    "date": "a date",
+    "time": "a time",
+    "timestamp": "a datetime without a time zone",
+    "timestamptz": "a datetime with a time zone",
+    "interval": "a timedelta",
+    "uuid": "a UUID",
+    "array": "a list",
+    "range": "a Range",
+    "multirange": "a list of Range",
+}
+_NUMBERS = frozenset({"int2", "int4", "int8", "float4", "float8", "numeric"})
+# Python type → the type that a cast makes of it; subclasses stand before their bases
+_TYPES: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (bool, "bool"),
+    (float, "float8"),
+    (Decimal, "numeric"),
+    (dt.date, "date"),
+    (dt.time, "time"),
+    (dt.timedelta, "interval"),
+    (uuid.UUID, "uuid"),
+    (bytes, "bytea"),
+    (dict, "jsonb"),
+    ((ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network), "inet"),
+)
+
+
+def misfit(bind: str, value: Any, said: str, parameter: Parameter | None, *, alone: bool = False) -> str:
+    """Word the advice.
+
+    Args:
+        bind: How the statement names the value: `:name`, or `$1` where the text is not the user's.
+        value: As it was given.
+        said: What asyncpg said, or `binds` in its words.
+        parameter: What the server expects, where that is known.
+        alone: Whether the bind is a column by itself, which can be of any type.
+    """
+    value = plain(value)
+    given = type(value).__name__
+    kind = parameter.type.kind if parameter else ""
+    if isinstance(value, list | tuple | set) and kind not in ("array", "multirange"):
+        return A_LIST
+    if "nanoseconds" in said:
+        return f"{bind} has nanoseconds, and PostgreSQL counts microseconds. Give it without: `value.floor('us')`."
+    if kind == "timestamptz" and given in ("Timestamp", "datetime64"):
+        localized = "value.tz_localize('UTC')" if given == "Timestamp" else "pd.Timestamp(value, tz='UTC')"
+        return f"{bind} has no time zone. Give it one: `{localized}`."
+    if kind == "timestamp" and getattr(value, "tzinfo", None) is not None:
+        return f"{bind} has a time zone, and none is expected. Give it without: `value.replace(tzinfo=None)`."
+    expected = parameter.in_sql() if parameter else "int"
+    if isinstance(value, str):
+        what, give = ("a time", "a datetime or a date") if kind in _TIMES else ("something that is no text", "that")
+        cast = f", or cast the text: `{bind}::text::{_short(expected)}`" if bind.startswith(":") else ""
+        return f"{bind} stands for {what}. Give {give}{cast}."
+    return _other(bind, value, given, kind, expected, alone)
+
+
+def _other(bind: str, value: Any, given: str, kind: str, expected: str, alone: bool) -> str:
+    own = _own_type(value)
+    if alone and own and kind == "text" and bind.startswith(":"):
+        return f"{bind} got a value of type {given}. Give what fits there, or say what this is: `{bind}::{own}`."
+    give = _GIVE.get(kind, "what fits there")
+    cast = f", or cast it: `{bind}::{own}::{_short(expected)}`" if bind.startswith(":") and _casts(own, kind) else ""
+    return f"{bind} got a value of type {given}, and {_short(expected)} is expected there. Give {give}{cast}."
+
+
+def _casts(own: str, kind: str) -> bool:
+    """Say whether PostgreSQL can cast a value of type `own` to a parameter's kind."""
+    if not own:
+        return False
+    return kind == "text" or (own in ("int", "bigint", "float8", "numeric") and kind in _NUMBERS)
+
+
+def _own_type(value: Any) -> str:
+    """Name the type that a value has by itself; nothing where there is none."""
+    if isinstance(value, dt.datetime):
+        return "timestamp" if value.tzinfo is None else "timestamptz"
+    if type(value) is int:
+        return "int" if -(2**31) <= value < 2**31 else "bigint" if -(2**63) <= value < 2**63 else "numeric"
+    return next((name for types, name in _TYPES if isinstance(value, types)), "")
+
+
+def _short(name: str) -> str:
+    """Name a type as people do."""
+    return {"int4": "int", "int8": "bigint", "int2": "smallint", "float4": "real"}.get(name, name)

@@ -1,0 +1,138 @@
+"""
+What a user gives as a statement → what the session executes.
+
+SQL text runs exactly as typed. Without params a colon is a colon; with params, `:name` is a bind, but never in a
+literal, a comment, a quoted name or `$$`, where SQLAlchemy's `text()` would take it for one.
+
+`select(Workflow)` becomes a select of Workflow's mapped columns, so that no entity is built, nothing enters the
+session, and nothing can be loaded lazily; what the session's hooks add to the select (`with_loader_criteria`) still
+applies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Executable, Select, TextClause, TextualSelect, text
+from sqlalchemy.orm.strategy_options import _AbstractLoad
+from sqlalchemy.sql import visitors
+
+from asyncdb_nb.dataframes.results.entities import as_columns, builds_entities
+from asyncdb_nb.dataframes.sql.placeholders import instead_of_bind
+from asyncdb_nb.dataframes.sql.tokenizer import Token, bind_names, tokens_of
+from asyncdb_nb.errors import FrameError
+
+Params = Mapping[str, Any] | None
+
+_KEPT = "%\0("  # SQLAlchemy takes %(x)s for a bind that it has rendered itself; PostgreSQL takes no \0
+_COLON = re.compile(r"(?<!\\):")  # SQLAlchemy reads `\:` as a colon, wherever it stands
+
+
+def executable(statement: str | Executable, params: Params) -> Executable:
+    """Make what `session.execute` takes, with entities replaced by their columns.
+
+    Raises:
+        FrameError: It is no statement, a `:name` has no value, or a value has no `:name`.
+    """
+    if not isinstance(statement, str | Executable):
+        raise FrameError(
+            f"A statement is SQL text, text(...) or a select(...), not {type(statement).__name__}. "
+            "For results that are here already: `to_frame(results)`."
+        )
+    if params is not None and not isinstance(params, Mapping):
+        raise FrameError(
+            f"params is a mapping of names to values, {{'id': 1}} for :id in the text, not {type(params).__name__}."
+        )
+    if isinstance(statement, str):
+        return _of_text(statement, params)
+    if isinstance(statement, TextClause | TextualSelect):
+        _check_values(_text_of(statement), params or {}, missing=False)
+    statement = _reread(statement)
+    return _with_columns(statement) if isinstance(statement, Select) else statement
+
+
+def text_of(statement: Any) -> str | None:
+    """Give the text of a statement that is one, as it was typed; None for a select of Core or the ORM."""
+    if isinstance(statement, TextClause | TextualSelect):
+        return _text_of(statement)
+    return statement if isinstance(statement, str) else None
+
+
+def as_sent(statement: str) -> str:
+    """Take out of compiled SQL what kept SQLAlchemy from taking a `%(` of the user's for one of its own."""
+    return statement.replace(_KEPT, "%(")
+
+
+def _of_text(statement: str, params: Params) -> Executable:
+    if all(token.kind == "space" or token.text == ";" for token in tokens_of(statement)):
+        raise FrameError("The statement is empty. Type SQL: `select * from ...`.")
+    if params is None:
+        return text(statement.replace(":", r"\:").replace("%(", _KEPT))
+    _check_values(statement, params)
+    return text(_escaped(statement))
+
+
+def _text_of(statement: TextClause | TextualSelect) -> str:
+    clause: Any = statement if isinstance(statement, TextClause) else statement.element
+    return str(clause.text)
+
+
+def _check_values(statement: str, params: Mapping[str, Any], *, missing: bool = True) -> None:
+    """Refuse a bind without a value (unless SQLAlchemy knows it), a value without a bind, and `$1` beside binds."""
+    tokens = tokens_of(statement)
+    binds = bind_names(tokens)
+    lacking = [name for name in binds if name not in params] if missing else []
+    if lacking:
+        raise FrameError(
+            f"The statement has :{lacking[0]}, but params has no {lacking[0]!r}. Add it to params, "
+            rf"or write \:{lacking[0]} where a colon is meant."
+        )
+    unused = [name for name in params if name not in binds]
+    if unused and tokens[-1].kind != "doubt":  # which the server refuses, and says why
+        raise FrameError(
+            f"params has {unused[0]!r}, and the statement has no :{unused[0]}. {instead_of_bind(unused[0], tokens)}"
+        )
+    if binds and (numbered := [token.text for token in tokens if token.kind == "parameter"]):
+        raise FrameError(f"The statement has {numbered[0]} beside :{binds[0]}. Name that value as well: `:name`.")
+
+
+def _escaped(statement: str) -> str:
+    """Write SQL so that `text()` finds the binds that are there, and leaves all else as it is typed."""
+    return "".join(_escaped_token(token) for token in tokens_of(statement)).replace("%(", _KEPT)
+
+
+def _escaped_token(token: Token) -> str:
+    if token.kind in ("bind", "colon"):
+        return token.text
+    if token.kind == "escapes":  # where the backslash is PostgreSQL's own
+        return token.text.replace(":", r"\:")
+    return _COLON.sub(r"\:", token.text)
+
+
+def _reread(statement: Executable) -> Executable:
+    """Have `text()` in a statement of the user's read as PostgreSQL reads it."""
+    if isinstance(statement, TextClause):
+        return _reread_text(statement)
+    parts = [part for part in visitors.iterate(statement) if isinstance(part, TextClause)]  # type: ignore[arg-type]
+    if all(_escaped(part.text) == part.text for part in parts):
+        return statement
+    return visitors.replacement_traverse(  # type: ignore[no-any-return, call-overload]
+        statement, {}, lambda part, **_: _reread_text(part) if isinstance(part, TextClause) else None
+    )
+
+
+def _reread_text(clause: TextClause) -> TextClause:
+    reread = clause._clone()
+    found = text(_escaped(clause.text))
+    reread.text = found.text
+    reread._bindparams = {name: clause._bindparams.get(name, bind) for name, bind in found._bindparams.items()}
+    return reread
+
+
+def _with_columns(statement: Select[Any]) -> Select[Any]:
+    """Replace mapped classes by their columns, unless the select says itself how they are to be loaded."""
+    if not builds_entities(statement) or any(isinstance(o, _AbstractLoad) for o in statement._with_options):
+        return statement
+    return as_columns(statement)

@@ -1,0 +1,114 @@
+"""
+Ask the server what the types are that are not built in: enums, domains, ranges, row types, extensions.
+
+One query answers for a type and every type inside it. It runs on the raw connection, with the names of pg_catalog
+spelled out, so that no search path of the user's can lead it astray.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from asyncdb_nb.dataframes.types.table import CatalogType, ColumnType, UnknownTypeError, column_type
+from asyncdb_nb.engine.search_path import EQ, GT
+
+# ruff: noqa: S608  the statements are put together from constants
+
+_FIELDS = f"""
+    FROM pg_catalog.pg_attribute a
+    WHERE t.typtype {EQ} 'c' AND a.attrelid {EQ} t.typrelid AND a.attnum {GT} 0 AND NOT a.attisdropped
+    ORDER BY a.attnum
+"""
+# No array goes to the server or comes back: asyncpg would look its type up by names without a schema.
+_TYPES = f"""
+WITH RECURSIVE wanted(oid) AS (
+    SELECT pg_catalog.unnest(pg_catalog.string_to_array($1::pg_catalog.text, ',')::pg_catalog.oid[])
+  UNION
+    SELECT inside.oid
+    FROM wanted
+    JOIN pg_catalog.pg_type t ON t.oid {EQ} wanted.oid
+    LEFT JOIN pg_catalog.pg_range r ON t.oid {EQ} ANY (ARRAY[r.rngtypid, r.rngmultitypid])
+    CROSS JOIN LATERAL (
+        SELECT CASE
+            WHEN t.typtype {EQ} 'd' THEN t.typbasetype
+            WHEN t.typtype {EQ} 'r' THEN r.rngsubtype
+            WHEN t.typtype {EQ} 'm' THEN r.rngtypid
+            WHEN t.typtype {EQ} 'b' AND t.typcategory {EQ} 'A' THEN t.typelem
+        END
+      UNION ALL
+        SELECT a.atttypid FROM pg_catalog.pg_attribute a
+        WHERE t.typtype {EQ} 'c' AND a.attrelid {EQ} t.typrelid AND a.attnum {GT} 0 AND NOT a.attisdropped
+    ) inside(oid)
+    WHERE inside.oid IS NOT NULL
+)
+SELECT
+    t.oid,
+    t.typname::pg_catalog.text AS name,
+    t.typtype::pg_catalog.text AS kind,
+    t.typtypmod AS typmod,
+    CASE
+        WHEN t.typtype {EQ} 'd' THEN t.typbasetype
+        WHEN t.typtype {EQ} 'r'
+            THEN (SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid {EQ} t.oid)
+        WHEN t.typtype {EQ} 'm'
+            THEN (SELECT r.rngtypid FROM pg_catalog.pg_range r WHERE r.rngmultitypid {EQ} t.oid)
+        WHEN t.typtype {EQ} 'b' AND t.typcategory {EQ} 'A' THEN t.typelem
+    END AS inside,
+    pg_catalog.array_to_json(ARRAY(SELECT a.attname::pg_catalog.text {_FIELDS}))::pg_catalog.text AS field_names,
+    pg_catalog.array_to_json(ARRAY(SELECT a.atttypid::pg_catalog.int8 {_FIELDS}))::pg_catalog.text AS field_oids,
+    pg_catalog.array_to_json(ARRAY(SELECT a.atttypmod {_FIELDS}))::pg_catalog.text AS field_typmods
+FROM pg_catalog.pg_type t
+JOIN wanted ON wanted.oid {EQ} t.oid
+"""
+# How many digits of money stand after the point is decided by lc_monetary.
+_MONEY_SCALE = """
+SELECT pg_catalog.scale(('1'::pg_catalog.int8::pg_catalog.money)::pg_catalog.numeric)
+"""
+
+
+_PARTS = ("names", "oids", "typmods")
+
+
+async def column_types(connection: Any, described: Sequence[tuple[int, int]]) -> list[ColumnType]:
+    """Describe columns, asking the server for what is not built in.
+
+    Args:
+        connection: An asyncpg connection that is free.
+        described: Each column's oid and typmod.
+
+    Returns:
+        One type for each column.
+    """
+    try:
+        types = [column_type(oid, typmod) for oid, typmod in described]
+    except UnknownTypeError:
+        catalog = await _catalog(connection, {oid for oid, _ in described})
+        types = [column_type(oid, typmod, catalog) for oid, typmod in described]
+    if not any(part.kind == "money" for type_ in types for part in type_.parts()):
+        return types
+    [[scale]] = await _fetch(connection, _MONEY_SCALE)
+    catalog = await _catalog(connection, {oid for oid, _ in described})
+    return [column_type(oid, typmod, catalog, money_scale=scale) for oid, typmod in described]
+
+
+async def _catalog(connection: Any, oids: Iterable[int]) -> dict[int, CatalogType]:
+    return {
+        line["oid"]: CatalogType(
+            oid=line["oid"],
+            name=line["name"],
+            kind=line["kind"],
+            inside=line["inside"] or 0,
+            typmod=line["typmod"],
+            fields=tuple(zip(*(json.loads(line[f"field_{part}"]) for part in _PARTS), strict=True)),
+        )
+        for line in await _fetch(connection, _TYPES, ",".join(map(str, oids)))
+    }
+
+
+async def _fetch(connection: Any, query: str, *args: Any) -> Any:
+    """Run a query that is sent with its execution, so that nothing has to be on the server from before."""
+    statement = await connection.prepare(query, name="")
+    statement._state.mark_unprepared()
+    return await statement.fetch(*args)
