@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asyncdb_nb.aio.portal import run as run
-    from asyncdb_nb.database import Database as Database
-    from asyncdb_nb.database import connect as connect
+    from asyncdb_nb.database.database import Database as Database
+    from asyncdb_nb.database.database import connect as connect
+    from asyncdb_nb.database.repository import Repository as Repository
+    from asyncdb_nb.database.session import session_scope as session_scope
     from asyncdb_nb.dataframes import batches as batches
     from asyncdb_nb.dataframes import frame as frame
     from asyncdb_nb.dataframes import frames as frames
@@ -52,8 +54,6 @@ if TYPE_CHECKING:
     from asyncdb_nb.errors import UnknownOptionError as UnknownOptionError
     from asyncdb_nb.errors import UnknownTableError as UnknownTableError
     from asyncdb_nb.errors import WrongLoopError as WrongLoopError
-    from asyncdb_nb.repository import Repository as Repository
-    from asyncdb_nb.sessions import session_scope as session_scope
     from asyncdb_nb.timeline import trace as trace
 
 __version__ = "0.1.0"
@@ -64,7 +64,7 @@ _HOMES = {
     "ConcurrentUseError": "errors",
     "ConnectError": "errors",
     "CorruptStreamError": "errors",
-    "Database": "database",
+    "Database": "database.database",
     "DatabaseClosedError": "errors",
     "DatabaseURLError": "errors",
     "EventLogError": "errors",
@@ -83,7 +83,7 @@ _HOMES = {
     "OneConnectionError": "errors",
     "OneTransactionError": "errors",
     "SchemaFileError": "errors",
-    "Repository": "repository",
+    "Repository": "database.repository",
     "SchemaSourceError": "errors",
     "SchemaTakenError": "errors",
     "SeededTemplateError": "errors",
@@ -94,11 +94,11 @@ _HOMES = {
     "UnknownTableError": "errors",
     "WrongLoopError": "errors",
     "batches": "dataframes",
-    "connect": "database",
+    "connect": "database.database",
     "frame": "dataframes",
     "frames": "dataframes",
     "run": "aio.portal",
-    "session_scope": "sessions",
+    "session_scope": "database.session",
     "table": "dataframes",
     "to_frame": "dataframes",
     "to_timedelta": "dataframes.intervals",

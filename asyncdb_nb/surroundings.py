@@ -24,7 +24,7 @@ async def prepare_sample() -> None:
     Raises:
         ServerError: The server cannot be started.
     """
-    from asyncdb_nb.database import Database
+    from asyncdb_nb.database.database import Database
     from asyncdb_nb.server import embedded_server
     from asyncdb_nb.workflows import ensure_sample
 

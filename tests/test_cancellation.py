@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 from waiting import HANG
 
-from asyncdb_nb import Database, LoopBoundPool, committing, session_scope
+from asyncdb_nb import Database, LoopBoundPool, session_scope
+from asyncdb_nb.database import commit
 from asyncdb_nb.engine import asyncpg_connection
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -200,9 +201,7 @@ SLOW_TO_COMMIT = [
 
 @pytest.mark.parametrize("explicitly", [False, True], ids=["at the end of the block", "by commit()"])
 @pytest.mark.parametrize("cancels", [1, 3])
-@pytest.mark.parametrize(
-    ("seconds", "kept", "note"), [(0.1, 1, committing.COMMITTED), (30, 0, committing.NOT_COMMITTED)]
-)
+@pytest.mark.parametrize(("seconds", "kept", "note"), [(0.1, 1, commit.COMMITTED), (30, 0, commit.NOT_COMMITTED)])
 async def test_a_cancelled_commit_says_whether_it_happened(
     engine: AsyncEngine, slow_to_commit: str, seconds: float, kept: int, note: str, cancels: int, explicitly: bool
 ) -> None:
@@ -238,7 +237,7 @@ async def test_a_block_cancelled_before_its_commit_commits_nothing(engine: Async
     with pytest.raises(asyncio.CancelledError) as caught:
         await asyncio.create_task(insert())
 
-    assert caught.value.__notes__ == [committing.NOT_COMMITTED]
+    assert caught.value.__notes__ == [commit.NOT_COMMITTED]
     async with engine.connect() as connection:
         assert await connection.scalar(text(f"select count(*) from {slow_to_commit}")) == 0
 

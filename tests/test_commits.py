@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.util import greenlet_spawn
 
-from asyncdb_nb import CommitRolledBackError, LoopBoundPool, Repository, committing, frame, session_scope
+from asyncdb_nb import CommitRolledBackError, LoopBoundPool, Repository, frame, session_scope
+from asyncdb_nb.database import commit
 from asyncdb_nb.engine import rollback_detection
 
 Write = Callable[[AsyncSession], Any]
@@ -550,8 +551,8 @@ async def test_scenario_48_an_error_says_which_bind_was_committed_and_which_was_
             [note] = said
             url = engine.url.render_as_string()
             assert note in (
-                f"{committing.IN_PARTS}{url} was committed; {url} was not committed.",
-                f"{committing.IN_PARTS}{url} was not committed; {url} was committed.",
+                f"{commit.IN_PARTS}{url} was committed; {url} was not committed.",
+                f"{commit.IN_PARTS}{url} was not committed; {url} was committed.",
             )
         else:
             assert said == []

@@ -1,4 +1,4 @@
-"""`Database` and `connect()` on a real server: `asyncdb_nb.database`, with `connecting`, `identity` and `catalog`."""
+"""`Database` and `connect()` on a real server: `asyncdb_nb.database.database`, with `connecting`, `identity` and `catalog`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, ORMExecuteState, Session, mapped_column, with_loader_criteria
 from sqlalchemy.pool import NullPool
 
-from asyncdb_nb.database import Database, connect
+from asyncdb_nb.database.database import Database, connect
 from asyncdb_nb.dataframes import frame
 from asyncdb_nb.engine.application_name import application_name
 from asyncdb_nb.engine.connector import CHECK_INTERVAL, Connector, explain
@@ -510,7 +510,7 @@ def test_threads_that_connect_at_once_get_one_database(database_url: str) -> Non
 
 async def test_the_registry_keeps_no_password(guest_url: str) -> None:
     """Its keys are salted hashes."""
-    from asyncdb_nb import database as module
+    from asyncdb_nb.database import database as module
 
     database = await connect(guest_url)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncdb_nb.database import Database
+from asyncdb_nb.database.database import Database
 from asyncdb_nb.engine.conninfo.parameters import Target
 from asyncdb_nb.engine.conninfo.parse import resolve
 from asyncdb_nb.errors import DatabaseURLError

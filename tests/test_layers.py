@@ -10,6 +10,7 @@ import pytest
 import asyncdb_nb
 
 LAYERS = """
+database
 dataframes.columns dataframes.copy_binary dataframes.query dataframes.results dataframes.sql dataframes.types
 engine engine.conninfo
 aio
@@ -17,7 +18,7 @@ errors engine.frozen_clock engine.exact_dates
 aio.sigint aio.loop_cleanup aio.blocked_loops engine.keepalive engine.pre_ping engine.loop_affinity engine.first_connect engine.write_detection engine.rollback_detection engine.pooler aio.shielded engine.copy_transfers engine.asyncpg_connection
 engine.statement_cache engine.idle_connections engine.loop_pool engine.pool
 engine.conninfo.file_trust engine.conninfo.passfile engine.conninfo.libpq_defaults engine.conninfo.parameters engine.conninfo.env_file engine.conninfo.parse engine.application_name
-engine.search_path committing sessions
+engine.search_path database.commit database.session
 aio.awaitables aio.async_for
 dataframes.types.table dataframes.types.binary dataframes.types.array_text dataframes.types.driver_values dataframes.libraries dataframes.columns.memory
 dataframes.types.exact dataframes.columns.to_arrow dataframes.columns.column
@@ -32,8 +33,8 @@ dataframes.sql.misfits dataframes.query.error_notes dataframes.sql.literals data
 dataframes.query.copy_stream dataframes.query.progress dataframes.results.rows dataframes.query.schema_changes
 dataframes.query.capture
 dataframes.query.reading dataframes dataframes.intervals
-repository
-engine.tls_errors engine.connect_errors engine.connector catalog portrait registry reads database
+database.repository
+engine.tls_errors engine.connect_errors engine.connector database.catalog database.summary composition database.retry database.database
 aio.portal
 server.guard server.directory server.programs server.cluster server
 workflows.models workflows.catalogue workflows.simulation workflows.bulk workflows.generator

@@ -13,7 +13,7 @@ import asyncio
 from dataclasses import dataclass
 from itertools import groupby
 
-from asyncdb_nb.database import Database
+from asyncdb_nb.database.database import Database
 from asyncdb_nb.doctor.environment import look_at_loop, look_at_versions
 from asyncdb_nb.doctor.finding import Finding, Level
 from asyncdb_nb.doctor.server import look_at_server

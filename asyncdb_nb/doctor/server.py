@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from asyncdb_nb.database import Database
+from asyncdb_nb.database.database import Database
 from asyncdb_nb.doctor.finding import Finding, Level
 from asyncdb_nb.doctor.pooler import look_at_pooler
 from asyncdb_nb.engine.search_path import EQ, IS_LIKE, MINUS, NE

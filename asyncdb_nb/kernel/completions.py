@@ -17,7 +17,7 @@ from asyncdb_nb.engine.search_path import EQ, GT, MATCHES
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from asyncdb_nb.database import Database
+    from asyncdb_nb.database.database import Database
 
 # ruff: noqa: S608  the statements are put together from constants
 

@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.session import SessionTransactionState
 
 from asyncdb_nb.aio.loop_cleanup import exiting
+from asyncdb_nb.database.session import do_first
 from asyncdb_nb.errors import ConcurrentUseError
-from asyncdb_nb.sessions import do_first
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

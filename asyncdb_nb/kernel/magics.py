@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import no_var_expand
 
 from asyncdb_nb.aio.portal import run
-from asyncdb_nb.database import Database, connect
+from asyncdb_nb.database.database import Database, connect
 from asyncdb_nb.dataframes.sql.tokenizer import bind_names, tokens_of
 from asyncdb_nb.doctor import Diagnosis, examine
 from asyncdb_nb.engine.pool import LoopBoundPool

@@ -14,7 +14,7 @@ from asyncdb_nb.pytest_plugin.secret import SecretURL
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from asyncdb_nb.database import Database
+    from asyncdb_nb.database.database import Database
     from asyncdb_nb.pytest_plugin.stagehand import Stagehands
 
 

@@ -66,7 +66,7 @@ def _server(item: Any) -> str:
     if fixture is not None and fixture.func.__module__ != f"{__package__}.fixtures":
         return f"the server that the fixture asyncdb_url of {fixture.baseid or 'a plugin'} names"
     from asyncdb_nb.aio.portal import run
-    from asyncdb_nb.database import Database
+    from asyncdb_nb.database.database import Database
     from asyncdb_nb.errors import AsyncDBError
 
     async def ask() -> str:

@@ -21,7 +21,7 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncdb_nb.aio.portal import run
-from asyncdb_nb.database import Database
+from asyncdb_nb.database.database import Database
 from asyncdb_nb.engine.search_path import EQ
 from asyncdb_nb.errors import AsyncDBError, NoRightToCreateError
 

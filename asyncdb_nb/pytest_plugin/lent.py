@@ -15,7 +15,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb.aio import loop_cleanup
-from asyncdb_nb.database import Database
+from asyncdb_nb.database.database import Database
 
 CLOSE_SECONDS = 5.0
 LENT = "asyncdb_nb lends it"  # a key of `session.info`: no test is to be blamed for this session

@@ -24,7 +24,7 @@ from sqlalchemy.util import await_only
 from asyncdb_nb.aio import loop_cleanup
 from asyncdb_nb.aio.loop_cleanup import Ending
 from asyncdb_nb.aio.portal import Portal
-from asyncdb_nb.database import Database
+from asyncdb_nb.database.database import Database
 from asyncdb_nb.engine.pool import LoopBoundPool
 from asyncdb_nb.pytest_plugin.carrying import CarriedProtocol, Carrier
 from asyncdb_nb.pytest_plugin.savepoint import Savepoint, Share

@@ -14,7 +14,7 @@ from sqlalchemy import URL, MetaData
 from sqlalchemy.schema import CreateSchema
 from sqlalchemy.util import greenlet_spawn
 
-from asyncdb_nb.database import Database
+from asyncdb_nb.database.database import Database
 from asyncdb_nb.errors import SchemaFileError, SchemaSourceError
 from asyncdb_nb.pytest_plugin.secret import SecretURL
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import URL
 
 from asyncdb_nb.aio.portal import run
-from asyncdb_nb.database import Database
+from asyncdb_nb.database.database import Database
 from asyncdb_nb.errors import AsyncDBError, DatabaseClosedError
 from asyncdb_nb.pytest_plugin import schema, truncate
 from asyncdb_nb.pytest_plugin.clones import Clones

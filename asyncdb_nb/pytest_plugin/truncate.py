@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from asyncdb_nb.database import Database
+from asyncdb_nb.database.database import Database
 from asyncdb_nb.engine.search_path import EQ, IS_NOT_LIKE, NE
 from asyncdb_nb.errors import SeededTemplateError
 

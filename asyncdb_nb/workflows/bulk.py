@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
+from asyncdb_nb.database.session import HasEngine, session_scope
 from asyncdb_nb.engine.search_path import builtin_names
-from asyncdb_nb.sessions import HasEngine, session_scope
 from asyncdb_nb.workflows.models import SCHEMA, create_tables
 
 Target = AsyncSession | AsyncEngine | HasEngine

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import select
 
 from asyncdb_nb.aio.awaitables import Pending
+from asyncdb_nb.database.repository import Repository
 from asyncdb_nb.engine.search_path import builtin_names
-from asyncdb_nb.repository import Repository
 from asyncdb_nb.workflows import questions
 from asyncdb_nb.workflows.models import SCHEMA, Workflow, in_schema
 from asyncdb_nb.workflows.questions import Only

@@ -15,7 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from victim import Victim
 
-from asyncdb_nb import ConnectError, Database, committing
+from asyncdb_nb import ConnectError, Database
+from asyncdb_nb.database import commit
 from asyncdb_nb.engine import pre_ping
 
 SECONDS = float(os.environ.get("ASYNCDB_SOAK_SECONDS", "600"))
@@ -79,10 +80,10 @@ class Load:
             self._failed(number, executed)
         except TimeoutError as error:
             notes = getattr(error.__cause__, "__notes__", [])
-            if committing.COMMITTED in notes:
+            if commit.COMMITTED in notes:
                 self.committed.add(number)
             else:
-                self._failed(number, executed and not any(note.startswith(committing.NOT_COMMITTED) for note in notes))
+                self._failed(number, executed and not any(note.startswith(commit.NOT_COMMITTED) for note in notes))
 
     def _failed(self, number: int, executed: bool) -> None:
         if executed:

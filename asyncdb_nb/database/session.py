@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
 from asyncdb_nb.aio.loop_cleanup import describe
-from asyncdb_nb.committing import commit, refuse_rollbacks, tells
+from asyncdb_nb.database.commit import commit, refuse_rollbacks, tells
 from asyncdb_nb.errors import AsyncDBError, ConcurrentUseError, SessionEndedError, WrongLoopError
 
 T = TypeVar("T")

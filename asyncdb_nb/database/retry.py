@@ -24,10 +24,10 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from asyncdb_nb import catalog
+from asyncdb_nb.database import catalog
+from asyncdb_nb.database.session import session_scope
 from asyncdb_nb.engine.pooler import UNKNOWN_STATEMENT
 from asyncdb_nb.errors import AsyncDBError, CorruptStreamError, UnknownOptionError
-from asyncdb_nb.sessions import session_scope
 
 Scope = Callable[[], session_scope]
 

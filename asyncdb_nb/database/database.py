@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from asyncdb_nb import catalog, reads
 from asyncdb_nb.aio.async_for import AsyncFor
 from asyncdb_nb.aio.awaitables import Pending
+from asyncdb_nb.composition import Registry
+from asyncdb_nb.database import catalog, retry
+from asyncdb_nb.database.session import SessionFactory, reading_scope, session_scope
+from asyncdb_nb.database.summary import portrait
 from asyncdb_nb.engine.connector import make_engine, without_frames
 from asyncdb_nb.engine.conninfo.parameters import EMBEDDED, EXAMPLE, Target
 from asyncdb_nb.engine.conninfo.parse import complete, parse, resolve
 from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError
-from asyncdb_nb.portrait import portrait
-from asyncdb_nb.registry import Registry
-from asyncdb_nb.sessions import SessionFactory, reading_scope, session_scope
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,14 +154,14 @@ class Database:
         """
         from asyncdb_nb.dataframes import frame
 
-        reads.check_options(frame, options)
+        retry.check_options(frame, options)
         return self._pending("frame(...)", self._read(frame, statement, params, options))
 
     def table(self, statement: Any, params: Any = None, **options: Any) -> Coroutine[Any, Any, pa.Table]:
         """Read a statement into a `pyarrow.Table`, as `frame` does into a DataFrame; see `asyncdb_nb.table`."""
         from asyncdb_nb.dataframes import table
 
-        reads.check_options(table, options)
+        retry.check_options(table, options)
         return self._pending("table(...)", self._read(table, statement, params, options))
 
     def frames(self, statement: Any, params: Any = None, **options: Any) -> AsyncFor[pd.DataFrame]:
@@ -183,8 +183,8 @@ class Database:
         """
         from asyncdb_nb.dataframes import frames
 
-        reads.check_options(frames, options)
-        return AsyncFor(reads.parts(self._reading, frames, statement, params, options), "db.frames(...)")
+        retry.check_options(frames, options)
+        return AsyncFor(retry.parts(self._reading, frames, statement, params, options), "db.frames(...)")
 
     def batches(self, statement: Any, params: Any = None, **options: Any) -> AsyncFor[pa.RecordBatch]:
         """Read a statement as Arrow record batches; otherwise as `frames` does.
@@ -195,8 +195,8 @@ class Database:
         """
         from asyncdb_nb.dataframes import batches
 
-        reads.check_options(batches, options)
-        return AsyncFor(reads.parts(self._reading, batches, statement, params, options), "db.batches(...)")
+        retry.check_options(batches, options)
+        return AsyncFor(retry.parts(self._reading, batches, statement, params, options), "db.batches(...)")
 
     def tables(self) -> Coroutine[Any, Any, pd.DataFrame]:
         """List the tables and views that are not PostgreSQL's own.
@@ -239,7 +239,7 @@ class Database:
         return self._scope(reading_scope, readonly=True)
 
     def _read(self, reader: Any, statement: Any, params: Any, options: dict[str, Any]) -> Callable[[], Any]:
-        return lambda: reads.whole(self._reading, reader, statement, params, options)
+        return lambda: retry.whole(self._reading, reader, statement, params, options)
 
     def _pending(self, call: str, start: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
         return Pending(start, f"db.{call}")

@@ -1,0 +1,1 @@
+"""A database as an object: sessions, repositories, frames."""
