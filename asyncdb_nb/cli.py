@@ -22,7 +22,7 @@ from asyncdb_nb.errors import AsyncDBError
 from asyncdb_nb.load_command import add_load, add_unload
 
 if TYPE_CHECKING:
-    from asyncdb_nb.server import EmbeddedServer
+    from asyncdb_nb.server.embedded import EmbeddedServer
     from asyncdb_nb.tour import Outcome
 
 Subparsers = Any  # argparse's own type for it is private
@@ -95,7 +95,7 @@ SUBCOMMANDS = (add_server, add_load, add_unload, add_tour, add_lab, add_doctor)
 
 
 def _server_start(arguments: argparse.Namespace) -> int:
-    from asyncdb_nb.server import embedded_server
+    from asyncdb_nb.server.embedded import embedded_server
 
     server = embedded_server()
     server.keep()
@@ -179,8 +179,8 @@ def _told(outcome: Outcome) -> str:
 
 
 def _own_server() -> EmbeddedServer:
-    from asyncdb_nb.server import EmbeddedServer
     from asyncdb_nb.server.directory import home_directory
+    from asyncdb_nb.server.embedded import EmbeddedServer
 
     return EmbeddedServer(home_directory() / "server")
 

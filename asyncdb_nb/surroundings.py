@@ -25,7 +25,7 @@ async def prepare_sample() -> None:
         ServerError: The server cannot be started.
     """
     from asyncdb_nb.database.database import Database
-    from asyncdb_nb.server import embedded_server
+    from asyncdb_nb.server.embedded import embedded_server
     from asyncdb_nb.workflows import ensure_sample
 
     server = await asyncio.to_thread(embedded_server)

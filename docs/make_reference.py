@@ -35,7 +35,7 @@ GROUPS = {
     "Synchronous code": "asyncdb_nb.run",
     "Watch": "asyncdb_nb.trace asyncdb_nb.timeline.Trace",
     "Doctor": "asyncdb_nb.doctor.examine asyncdb_nb.doctor.Diagnosis asyncdb_nb.doctor.Finding",
-    "Embedded server": "asyncdb_nb.server.embedded_server asyncdb_nb.server.EmbeddedServer",
+    "Embedded server": "asyncdb_nb.server.embedded.embedded_server asyncdb_nb.server.embedded.EmbeddedServer",
     "Sample workflows": (
         "asyncdb_nb.workflows.WorkflowRepository asyncdb_nb.workflows.load_event_log "
         "asyncdb_nb.workflows.unload_event_log asyncdb_nb.workflows.ensure_sample asyncdb_nb.workflows.seed_workflows "

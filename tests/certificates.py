@@ -113,7 +113,7 @@ def tls_server(programs: Path, folder: Path) -> Iterator[TLSServer]:
     """Run a server; as root, under the system user of the embedded one, who owns the folder."""
     owner: dict[str, int | str] = {}
     if os.geteuid() == 0:
-        from asyncdb_nb.server.programs import _system_user
+        from asyncdb_nb.server.binaries import _system_user
 
         user, group = _system_user()
         owner = {"user": user, "group": group}

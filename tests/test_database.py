@@ -34,7 +34,7 @@ from asyncdb_nb.errors import (
     UnknownOptionError,
     UnknownTableError,
 )
-from asyncdb_nb.server import EmbeddedServer
+from asyncdb_nb.server.embedded import EmbeddedServer
 
 
 @pytest.fixture
@@ -566,7 +566,7 @@ def test_after_a_stop_of_the_embedded_server_the_message_says_what_to_run(  # ty
     """And doing so helps: the same `Database` works again."""
     done = run_script(
         "import asyncio, asyncdb_nb\n"
-        "from asyncdb_nb.server import embedded_server\n"
+        "from asyncdb_nb.server.embedded import embedded_server\n"
         "async def main():\n"
         "    db = await asyncdb_nb.connect()\n"
         "    await db.frame('select 1')\n"

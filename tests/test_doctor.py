@@ -13,7 +13,7 @@ from sqlalchemy import text
 from asyncdb_nb import Database, cli
 from asyncdb_nb.doctor import Diagnosis, Level, examine
 from asyncdb_nb.doctor import server as doctor_server
-from asyncdb_nb.server import EmbeddedServer
+from asyncdb_nb.server.embedded import EmbeddedServer
 
 
 def topic(diagnosis: Diagnosis, name: str) -> list[tuple[Level, str, str]]:

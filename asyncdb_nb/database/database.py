@@ -340,7 +340,7 @@ def _registered(where: Target, sessionmaker: SessionFactory | None, options: dic
 
 
 async def _embedded() -> Target:
-    from asyncdb_nb.server import embedded_server
+    from asyncdb_nb.server.embedded import embedded_server
 
     server = await asyncio.to_thread(embedded_server)
     return complete(parse(server.url), EMBEDDED)

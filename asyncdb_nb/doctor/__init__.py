@@ -95,8 +95,8 @@ def _named(url: str | None) -> Database | None:
     """The database that `connect(url)` would use, or None if its server is the embedded one, and stopped."""
     if resolve(url) is not None:
         return Database(url)
-    from asyncdb_nb.server import EmbeddedServer
     from asyncdb_nb.server.directory import home_directory
+    from asyncdb_nb.server.embedded import EmbeddedServer
 
     running = EmbeddedServer(home_directory() / "server").status().url
     return None if running is None else Database(running)

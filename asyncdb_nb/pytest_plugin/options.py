@@ -131,7 +131,7 @@ def url(config: pytest.Config) -> str:
     named = named_url(config)
     if named is not None:
         return named
-    from asyncdb_nb.server import embedded_server
+    from asyncdb_nb.server.embedded import embedded_server
 
     return embedded_server().url
 

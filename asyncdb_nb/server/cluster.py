@@ -24,9 +24,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from asyncdb_nb.errors import ServerError
+from asyncdb_nb.server.binaries import Programs
 from asyncdb_nb.server.directory import essence_of, remedy_for
-from asyncdb_nb.server.guard import POLL, FileLock, server_is_alive
-from asyncdb_nb.server.programs import Programs
+from asyncdb_nb.server.reaper import POLL, FileLock, server_is_alive
 
 START_TIMEOUT = 60.0
 """Seconds that a start may take; recovery after a crash is the only one that takes more than two."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from asyncdb_nb.server.programs import Programs
+from asyncdb_nb.server.binaries import Programs
 
 OPTIONS = "-c fsync=off -c max_connections=60 -c unix_socket_directories= -c listen_addresses=127.0.0.1"
 ACKNOWLEDGED = "-c synchronous_standby_names=* -c synchronous_commit=on"

@@ -13,8 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from asyncdb_nb import ConnectError, Database
-from asyncdb_nb.server import home_directory
-from asyncdb_nb.server.programs import Programs
+from asyncdb_nb.server.binaries import Programs
+from asyncdb_nb.server.embedded import home_directory
 
 WRITERS = 6
 ENOUGH = 50  # rows of each writer before the primary crashes, and again after the standby was promoted

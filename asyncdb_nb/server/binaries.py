@@ -23,7 +23,7 @@ from typing import Any
 
 from asyncdb_nb.errors import ServerError
 from asyncdb_nb.server.directory import usable
-from asyncdb_nb.server.guard import FileLock
+from asyncdb_nb.server.reaper import FileLock
 
 if sys.platform != "win32":
     import pwd
