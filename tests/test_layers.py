@@ -10,6 +10,7 @@ import pytest
 import asyncdb_nb
 
 LAYERS = """
+workflows.event_log workflows.sample
 server
 database
 dataframes.columns dataframes.copy_binary dataframes.query dataframes.results dataframes.sql dataframes.types
@@ -38,11 +39,11 @@ database.repository
 engine.tls_errors engine.connect_errors engine.connector database.catalog database.summary composition database.retry database.database
 aio.portal
 server.reaper server.directory server.binaries server.cluster server.embedded
-workflows.models workflows.catalogue workflows.simulation workflows.bulk workflows.generator
-workflows.fileformats workflows.textfile workflows.csvfile workflows.unreadable workflows.decimals workflows.times
-workflows.timeforms workflows.meanings workflows.proposal workflows.columns workflows.badrows workflows.events
-workflows.assembly workflows.logschemas workflows.eventlog workflows.unloading
-workflows.questions workflows.repository workflows
+workflows.models workflows.sample.company workflows.sample.simulation workflows.bulk_load workflows.sample.seed
+workflows.event_log.file_formats workflows.event_log.text_reader workflows.event_log.csv_reader workflows.event_log.unreadable workflows.event_log.decimals workflows.event_log.times
+workflows.event_log.time_formats workflows.event_log.vocabulary workflows.event_log.proposal workflows.event_log.columns workflows.event_log.bad_rows workflows.event_log.parse
+workflows.event_log.assemble workflows.event_log.schemas workflows.event_log.load workflows.event_log.unload
+workflows.queries workflows.repository workflows
 recording listening palette lanes timeline
 doctor.finding doctor.environment doctor.pooler doctor.server doctor
 unattended

@@ -4,11 +4,11 @@ The sample domain: workflows, their runs and tasks, made up by a simulation or l
 Its tables live in a schema of their own, `workflows`, so they never meet the tables of the database they are put in.
 """
 
-from asyncdb_nb.workflows.eventlog import EventLog, load_event_log
-from asyncdb_nb.workflows.generator import Seeded, ensure_sample, seed_workflows
+from asyncdb_nb.workflows.event_log.load import EventLog, load_event_log
+from asyncdb_nb.workflows.event_log.unload import unload_event_log
 from asyncdb_nb.workflows.models import SCHEMA, Run, Status, Task, Workflow, create_tables, drop_tables
 from asyncdb_nb.workflows.repository import WorkflowRepository
-from asyncdb_nb.workflows.unloading import unload_event_log
+from asyncdb_nb.workflows.sample.seed import Seeded, ensure_sample, seed_workflows
 
 __all__ = [
     "SCHEMA",

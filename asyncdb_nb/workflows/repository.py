@@ -21,9 +21,9 @@ from sqlalchemy import select
 from asyncdb_nb.aio.awaitables import Pending
 from asyncdb_nb.database.repository import Repository
 from asyncdb_nb.engine.search_path import builtin_names
-from asyncdb_nb.workflows import questions
+from asyncdb_nb.workflows import queries
 from asyncdb_nb.workflows.models import SCHEMA, Workflow, in_schema
-from asyncdb_nb.workflows.questions import Only
+from asyncdb_nb.workflows.queries import Only
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +84,7 @@ class WorkflowRepository(Repository[Workflow]):
             One row a workflow: `workflow`, `owner`, `runs`, `succeeded`, `failed`, `cancelled`, `open`, `failure_rate`
             (of the runs that succeeded or failed), `retries`, `cost`, `first_queued`, `last_queued`.
         """
-        return self._answer(questions.overview(Only(workflow, since, until)))
+        return self._answer(queries.overview(Only(workflow, since, until)))
 
     def failures(self, workflow: str | None = None, since: date | None = None, until: date | None = None) -> Frame:
         """
@@ -100,7 +100,7 @@ class WorkflowRepository(Repository[Workflow]):
             failed in the end), `recovered_runs` (which got over it), `seconds_lost` and `cost_lost` (by the failed
             tasks), `last_failed`.
         """
-        return self._answer(questions.failures(Only(workflow, since, until)))
+        return self._answer(queries.failures(Only(workflow, since, until)))
 
     def durations(
         self,
@@ -126,7 +126,7 @@ class WorkflowRepository(Repository[Workflow]):
         Raises:
             ValueError: `by` is neither `workflow` nor `step`.
         """
-        return self._answer(questions.durations(by, Only(workflow, since, until)))
+        return self._answer(queries.durations(by, Only(workflow, since, until)))
 
     def throughput(self, workflow: str | None = None, since: date | None = None, until: date | None = None) -> Frame:
         """
@@ -142,7 +142,7 @@ class WorkflowRepository(Repository[Workflow]):
             finished: `day`, `queued`, `finished` (of any end), `failed` (among the finished), `in_flight` (queued by
             the end of the day, and not finished).
         """
-        return self._answer(questions.throughput(Only(workflow, since, until)))
+        return self._answer(queries.throughput(Only(workflow, since, until)))
 
     def time_lost(self, workflow: str | None = None, since: date | None = None, until: date | None = None) -> Frame:
         """
@@ -158,7 +158,7 @@ class WorkflowRepository(Repository[Workflow]):
             elapsed time), `waiting_seconds` and `working_seconds` (sums; missing where only completions are known),
             `waiting_share` (of the step's waiting and working), `workers` (how many different ones).
         """
-        return self._answer(questions.time_lost(Only(workflow, since, until)))
+        return self._answer(queries.time_lost(Only(workflow, since, until)))
 
     def retries(self, workflow: str | None = None, since: date | None = None, until: date | None = None) -> Frame:
         """
@@ -174,7 +174,7 @@ class WorkflowRepository(Repository[Workflow]):
             `retry_rate` (retries of tasks), `succeeded` (retries that did), `extra_seconds` (elapsed time of the
             retries), `extra_cost`.
         """
-        return self._answer(questions.retries(Only(workflow, since, until)))
+        return self._answer(queries.retries(Only(workflow, since, until)))
 
     def busiest_hours(self, workflow: str | None = None, since: date | None = None, until: date | None = None) -> Frame:
         """
@@ -189,7 +189,7 @@ class WorkflowRepository(Repository[Workflow]):
             Always 168 rows, ready to be pivoted into a picture: `weekday` (1 is Monday, 7 Sunday), `hour` (0 to 23,
             UTC), `runs`, `mean_waiting_seconds` (until the first task started; missing where no run is known to have).
         """
-        return self._answer(questions.busiest_hours(Only(workflow, since, until)))
+        return self._answer(queries.busiest_hours(Only(workflow, since, until)))
 
     def slowest_runs(
         self, limit: int = 10, workflow: str | None = None, since: date | None = None, until: date | None = None
@@ -207,7 +207,7 @@ class WorkflowRepository(Repository[Workflow]):
             One row a finished run: `run_id`, `workflow`, `case_id`, `status`, `queued_at`, `elapsed_seconds`, `tasks`,
             `slowest_step`, `slowest_step_seconds` (the elapsed time of one task).
         """
-        return self._answer(questions.slowest_runs(limit, Only(workflow, since, until)))
+        return self._answer(queries.slowest_runs(limit, Only(workflow, since, until)))
 
     def transitions(self, workflow: str | None = None, since: date | None = None, until: date | None = None) -> Frame:
         """
@@ -222,7 +222,7 @@ class WorkflowRepository(Repository[Workflow]):
             One row for each pair: `from_step` (missing where a run begins), `to_step` (missing where a finished run
             ends), `times`, `share` (of all that leaves `from_step`).
         """
-        return self._answer(questions.transitions(Only(workflow, since, until)))
+        return self._answer(queries.transitions(Only(workflow, since, until)))
 
     def _answer(self, question: Select[Any]) -> Frame:
         from asyncdb_nb.dataframes import frame

@@ -11,7 +11,7 @@ import pytest
 
 from asyncdb_nb import EventLogError
 from asyncdb_nb.errors import MalformedRowError
-from asyncdb_nb.workflows.csvfile import CSVFile
+from asyncdb_nb.workflows.event_log.csv_reader import CSVFile
 
 PLAIN = "case,activity,timestamp\n1,a,2024-03-01\n2,é,2024-03-02\n"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from asyncdb_nb import EventLogError
-from asyncdb_nb.workflows.decimals import Decimals
-from asyncdb_nb.workflows.unreadable import UnreadableError
+from asyncdb_nb.workflows.event_log.decimals import Decimals
+from asyncdb_nb.workflows.event_log.unreadable import UnreadableError
 
 
 @pytest.mark.parametrize(

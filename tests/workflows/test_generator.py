@@ -53,7 +53,7 @@ async def test_numbers_out_of_range_are_refused(db: Database, wrong: dict[str, i
 
 
 async def test_many_who_ensure_the_sample_at_once_load_it_once(db: Database, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("asyncdb_nb.workflows.generator.RUNS", 40)
+    monkeypatch.setattr("asyncdb_nb.workflows.sample.seed.RUNS", 40)
 
     seeded = await asyncio.gather(*(ensure_sample(db) for _ in range(4)))
 

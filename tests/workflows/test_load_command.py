@@ -9,7 +9,7 @@ import pytest
 
 from asyncdb_nb.cli import main
 from asyncdb_nb.command_line import command, shown
-from asyncdb_nb.workflows.proposal import propose
+from asyncdb_nb.workflows.event_log.proposal import propose
 
 LOG = "case;what;time\n1;a;2024-03-01\n1;b;2024-03-02\n"
 

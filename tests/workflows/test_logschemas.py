@@ -18,7 +18,7 @@ from asyncdb_nb.workflows import (
     seed_workflows,
     unload_event_log,
 )
-from asyncdb_nb.workflows.logschemas import schema_for
+from asyncdb_nb.workflows.event_log.schemas import schema_for
 from asyncdb_nb.workflows.models import our_schemas
 
 QUESTIONS = (

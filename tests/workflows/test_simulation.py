@@ -10,7 +10,7 @@ from statistics import mean, median
 import pytest
 
 from asyncdb_nb.workflows.models import Status
-from asyncdb_nb.workflows.simulation import History, Simulation
+from asyncdb_nb.workflows.sample.simulation import History, Simulation
 
 HOUR, DAY = 3600, 86_400
 

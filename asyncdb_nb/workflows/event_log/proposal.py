@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import Any, NamedTuple
 
-from asyncdb_nb.workflows.meanings import CANCEL, FAIL, STATUSES, maybe_missing, missing_words, plain
-from asyncdb_nb.workflows.timeforms import ISO, choice, forms_of
+from asyncdb_nb.workflows.event_log.time_formats import ISO, choice, forms_of
+from asyncdb_nb.workflows.event_log.vocabulary import CANCEL, FAIL, STATUSES, maybe_missing, missing_words, plain
 
 _NUMBERED = "(id|nr|no|number|nummer|key)$"
 

@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select, text
 
 from asyncdb_nb.errors import EventLogError, MalformedRowError
-from asyncdb_nb.workflows.assembly import EVENTS, assemble, create_events
-from asyncdb_nb.workflows.badrows import BadRows
-from asyncdb_nb.workflows.bulk import Target, loading, raw
-from asyncdb_nb.workflows.columns import find_columns
-from asyncdb_nb.workflows.csvfile import CSVFile
-from asyncdb_nb.workflows.decimals import Decimals
-from asyncdb_nb.workflows.events import FIELDS, Event, Parser, Reading
-from asyncdb_nb.workflows.logschemas import add_workflow, checked_schema, schema_for
+from asyncdb_nb.workflows.bulk_load import Target, loading, raw
+from asyncdb_nb.workflows.event_log.assemble import EVENTS, assemble, create_events
+from asyncdb_nb.workflows.event_log.bad_rows import BadRows
+from asyncdb_nb.workflows.event_log.columns import find_columns
+from asyncdb_nb.workflows.event_log.csv_reader import CSVFile
+from asyncdb_nb.workflows.event_log.decimals import Decimals
+from asyncdb_nb.workflows.event_log.parse import FIELDS, Event, Parser, Reading
+from asyncdb_nb.workflows.event_log.proposal import propose
+from asyncdb_nb.workflows.event_log.schemas import add_workflow, checked_schema, schema_for
+from asyncdb_nb.workflows.event_log.times import Times
 from asyncdb_nb.workflows.models import Run, Task, in_schema, quoted
-from asyncdb_nb.workflows.proposal import propose
-from asyncdb_nb.workflows.times import Times
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -114,7 +114,7 @@ async def load_event_log(
 
     Columns that are not named are guessed from the header where their name means one thing, such as
     `case:concept:name`, `Case ID`, `Activity`, `Complete Timestamp`; `status` and `cost` are never guessed. How events
-    become tasks is told in `asyncdb_nb.workflows.assembly`. An error says what to type, in its `options`.
+    become tasks is told in `asyncdb_nb.workflows.event_log.assemble`. An error says what to type, in its `options`.
 
     Args:
         target: A `Database` or an engine, in a transaction of its own; or a session, inside the caller's transaction.

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from asyncdb_nb.errors import EventLogError
-from asyncdb_nb.workflows.meanings import plain
-from asyncdb_nb.workflows.proposal import NOTHING, Proposal
-from asyncdb_nb.workflows.unreadable import cut
+from asyncdb_nb.workflows.event_log.proposal import NOTHING, Proposal
+from asyncdb_nb.workflows.event_log.unreadable import cut
+from asyncdb_nb.workflows.event_log.vocabulary import plain
 
 ROLES = ("case", "activity", "timestamp", "resource", "start", "lifecycle", "status", "cost")
 REQUIRED = ("case", "activity", "timestamp")

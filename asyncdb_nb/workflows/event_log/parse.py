@@ -15,13 +15,13 @@ from decimal import Decimal
 from typing import Any
 
 from asyncdb_nb.errors import MalformedRowError
-from asyncdb_nb.workflows.columns import Columns
-from asyncdb_nb.workflows.csvfile import Record, remedy_for
-from asyncdb_nb.workflows.decimals import Decimals
-from asyncdb_nb.workflows.meanings import ABORT, COMPLETE, FAIL, IGNORE, START, Words, maybe_missing
-from asyncdb_nb.workflows.timeforms import ISO, choice, forms_of
-from asyncdb_nb.workflows.times import Times
-from asyncdb_nb.workflows.unreadable import UnreadableError, cut
+from asyncdb_nb.workflows.event_log.columns import Columns
+from asyncdb_nb.workflows.event_log.csv_reader import Record, remedy_for
+from asyncdb_nb.workflows.event_log.decimals import Decimals
+from asyncdb_nb.workflows.event_log.time_formats import ISO, choice, forms_of
+from asyncdb_nb.workflows.event_log.times import Times
+from asyncdb_nb.workflows.event_log.unreadable import UnreadableError, cut
+from asyncdb_nb.workflows.event_log.vocabulary import ABORT, COMPLETE, FAIL, IGNORE, START, Words, maybe_missing
 
 Event = tuple[int, str, str, str | None, str | None, str, str | None, str | None, str | None, str | None]
 """Line, case, activity, timestamp, start, phase, error, resource, cost, attributes as JSON."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from sqlalchemy import delete, func, select, text
 
 from asyncdb_nb.errors import EventLogError
-from asyncdb_nb.workflows.bulk import Target, writing
-from asyncdb_nb.workflows.logschemas import is_empty, logs_in
+from asyncdb_nb.workflows.bulk_load import Target, writing
+from asyncdb_nb.workflows.event_log.schemas import is_empty, logs_in
 from asyncdb_nb.workflows.models import SCHEMA, Run, Workflow, drop_tables, in_schema, our_schemas, quoted
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from asyncdb_nb.errors import EventLogError
-from asyncdb_nb.workflows.unreadable import UnreadableError
+from asyncdb_nb.workflows.event_log.unreadable import UnreadableError
 
 EPOCHS = {"epoch_s": 1, "epoch_ms": 10**3, "epoch_us": 10**6, "epoch_ns": 10**9}
 

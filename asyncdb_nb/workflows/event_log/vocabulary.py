@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from asyncdb_nb.errors import EventLogError
-from asyncdb_nb.workflows.unreadable import UnreadableError
+from asyncdb_nb.workflows.event_log.unreadable import UnreadableError
 
 START, COMPLETE, FAIL, CANCEL, IGNORE = "start", "complete", "fail", "cancel", "ignore"
 ABORT = "abort"  # a failure of which the log does not say what failed

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from asyncdb_nb.errors import EventLogError, MalformedRowError
-from asyncdb_nb.workflows.textfile import TextFile
+from asyncdb_nb.workflows.event_log.text_reader import TextFile
 
 DELIMITERS = (",", ";", "\t", "|")
 

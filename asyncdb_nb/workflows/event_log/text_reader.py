@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from asyncdb_nb.errors import EventLogError, MalformedRowError
-from asyncdb_nb.workflows.fileformats import GZIP, refuse_other_formats
+from asyncdb_nb.workflows.event_log.file_formats import GZIP, refuse_other_formats
 
 _LONGEST_LINE = 4_000_000  # bytes; a file without line ends must not be read into memory as one
 _AT_ONCE = 65_536

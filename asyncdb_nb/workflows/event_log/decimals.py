@@ -11,7 +11,7 @@ import re
 from decimal import Decimal
 
 from asyncdb_nb.errors import EventLogError
-from asyncdb_nb.workflows.unreadable import UnreadableError
+from asyncdb_nb.workflows.event_log.unreadable import UnreadableError
 
 _OTHER = {".": ",", ",": "."}
 _SPACES = " \u00a0\u202f"

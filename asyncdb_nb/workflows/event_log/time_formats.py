@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from asyncdb_nb.workflows.times import iso_time
-from asyncdb_nb.workflows.unreadable import UnreadableError
+from asyncdb_nb.workflows.event_log.times import iso_time
+from asyncdb_nb.workflows.event_log.unreadable import UnreadableError
 
 ISO = ""
 

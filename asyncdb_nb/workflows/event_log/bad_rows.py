@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from asyncdb_nb.errors import EventLogError
-from asyncdb_nb.workflows.csvfile import Record
+from asyncdb_nb.workflows.event_log.csv_reader import Record
 
 
 class BadRows:

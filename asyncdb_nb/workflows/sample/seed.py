@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, select, text
 
-from asyncdb_nb.workflows.bulk import Target, after_ids, copy_rows, loading, lock, next_id, reading
-from asyncdb_nb.workflows.catalogue import CREWS
+from asyncdb_nb.workflows.bulk_load import Target, after_ids, copy_rows, loading, lock, next_id, reading
 from asyncdb_nb.workflows.models import SCHEMA, Run, Task, Workflow
+from asyncdb_nb.workflows.sample.company import CREWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from asyncdb_nb.workflows.catalogue import Plan
-    from asyncdb_nb.workflows.simulation import Attempt, History, Simulation
+    from asyncdb_nb.workflows.sample.company import Plan
+    from asyncdb_nb.workflows.sample.simulation import Attempt, History, Simulation
 
 RUNS, WORKFLOWS, SEED = 3_000, 30, 7
 
@@ -136,7 +136,9 @@ async def _load(connection: AsyncConnection, number_of_runs: int, number_of_work
 
 
 def _simulation(runs: int, workflows: int, seed: int) -> Simulation:
-    from asyncdb_nb.workflows.simulation import Simulation  # brings numpy, which a sample already there needs not
+    from asyncdb_nb.workflows.sample.simulation import (
+        Simulation,  # brings numpy, which a sample already there needs not
+    )
 
     return Simulation(runs, workflows, seed)
 

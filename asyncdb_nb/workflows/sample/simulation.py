@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from asyncdb_nb.workflows.catalogue import CREWS, OUTAGE_ERROR, OUTAGE_STEP, Plan, Step, plans
 from asyncdb_nb.workflows.models import Status
+from asyncdb_nb.workflows.sample.company import CREWS, OUTAGE_ERROR, OUTAGE_STEP, Plan, Step, plans
 
 DAYS = 56
 

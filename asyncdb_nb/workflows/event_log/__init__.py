@@ -1,0 +1,1 @@
+"""Event logs: CSV files in, and out again."""

@@ -1,0 +1,1 @@
+"""A made-up company, and the history that the tables are filled with."""
