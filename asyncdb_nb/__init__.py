@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from asyncdb_nb.dataframes import table as table
     from asyncdb_nb.dataframes import to_frame as to_frame
     from asyncdb_nb.dataframes.intervals import to_timedelta as to_timedelta
+    from asyncdb_nb.diagnostics.trace import trace as trace
     from asyncdb_nb.engine.pool import LoopBoundPool as LoopBoundPool
     from asyncdb_nb.errors import AsyncDBError as AsyncDBError
     from asyncdb_nb.errors import CommitRolledBackError as CommitRolledBackError
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from asyncdb_nb.errors import UnknownOptionError as UnknownOptionError
     from asyncdb_nb.errors import UnknownTableError as UnknownTableError
     from asyncdb_nb.errors import WrongLoopError as WrongLoopError
-    from asyncdb_nb.timeline import trace as trace
 
 __version__ = "0.1.0"
 
@@ -102,7 +102,7 @@ _HOMES = {
     "table": "dataframes",
     "to_frame": "dataframes",
     "to_timedelta": "dataframes.intervals",
-    "trace": "timeline",
+    "trace": "diagnostics.trace",
 }
 
 __all__ = sorted(_HOMES)

@@ -162,7 +162,7 @@ def _lab(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from asyncdb_nb.doctor import examine
+    from asyncdb_nb.diagnostics.doctor import examine
 
     diagnosis = asyncio.run(examine(url=arguments.url))
     print(diagnosis)

@@ -33,8 +33,8 @@ GROUPS = {
     ),
     "Repositories": "asyncdb_nb.Repository",
     "Synchronous code": "asyncdb_nb.run",
-    "Watch": "asyncdb_nb.trace asyncdb_nb.timeline.Trace",
-    "Doctor": "asyncdb_nb.doctor.examine asyncdb_nb.doctor.Diagnosis asyncdb_nb.doctor.Finding",
+    "Watch": "asyncdb_nb.trace asyncdb_nb.diagnostics.trace.Trace",
+    "Doctor": "asyncdb_nb.diagnostics.doctor.examine asyncdb_nb.diagnostics.doctor.Diagnosis asyncdb_nb.diagnostics.doctor.Finding",
     "Embedded server": "asyncdb_nb.server.embedded.embedded_server asyncdb_nb.server.embedded.EmbeddedServer",
     "Sample workflows": (
         "asyncdb_nb.workflows.WorkflowRepository asyncdb_nb.workflows.load_event_log "

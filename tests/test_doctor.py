@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from asyncdb_nb import Database, cli
-from asyncdb_nb.doctor import Diagnosis, Level, examine
-from asyncdb_nb.doctor import server as doctor_server
+from asyncdb_nb.diagnostics import check_server as doctor_server
+from asyncdb_nb.diagnostics.doctor import Diagnosis, Level, examine
 from asyncdb_nb.server.embedded import EmbeddedServer
 
 
@@ -101,7 +101,7 @@ def test_who_patched_the_loop_is_named(name: str) -> None:
     """nest_asyncio replaces asyncio's functions for the whole process; uvloop is a loop of its own."""
     code = f"""
 import asyncio, {name}
-from asyncdb_nb.doctor.environment import look_at_loop
+from asyncdb_nb.diagnostics.check_environment import look_at_loop
 async def look(): return look_at_loop()
 loop = {"uvloop.new_event_loop()" if name == "uvloop" else "asyncio.new_event_loop()"}
 {"" if name == "uvloop" else f"{name}.apply(loop)"}
@@ -118,7 +118,7 @@ loop.close()
 
 
 def test_without_a_running_loop_it_says_so() -> None:
-    from asyncdb_nb.doctor.environment import look_at_loop
+    from asyncdb_nb.diagnostics.check_environment import look_at_loop
 
     [finding] = look_at_loop()
 

@@ -10,6 +10,7 @@ import pytest
 import asyncdb_nb
 
 LAYERS = """
+diagnostics
 workflows.event_log workflows.sample
 server
 database
@@ -44,8 +45,8 @@ workflows.event_log.file_formats workflows.event_log.text_reader workflows.event
 workflows.event_log.time_formats workflows.event_log.vocabulary workflows.event_log.proposal workflows.event_log.columns workflows.event_log.bad_rows workflows.event_log.parse
 workflows.event_log.assemble workflows.event_log.schemas workflows.event_log.load workflows.event_log.unload
 workflows.queries workflows.repository workflows
-recording listening palette lanes timeline
-doctor.finding doctor.environment doctor.pooler doctor.server doctor
+diagnostics.recorder diagnostics.listeners diagnostics.palette diagnostics.plot diagnostics.trace
+diagnostics.finding diagnostics.check_environment diagnostics.check_pooler diagnostics.check_server diagnostics.doctor
 unattended
 kernel.ending kernel.hints kernel.hygiene kernel.whereabouts kernel.showing kernel.interrupts kernel.cell_lines
 kernel.tracebacks

@@ -18,9 +18,10 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from asyncdb_nb import Database, LoopBoundPool, WrongLoopError, listening, trace
-from asyncdb_nb.palette import DARK, LIGHT, Palette
-from asyncdb_nb.timeline import Trace
+from asyncdb_nb import Database, LoopBoundPool, WrongLoopError, trace
+from asyncdb_nb.diagnostics import listeners
+from asyncdb_nb.diagnostics.palette import DARK, LIGHT, Palette
+from asyncdb_nb.diagnostics.trace import Trace
 
 mpl.use("agg")
 
@@ -245,7 +246,7 @@ def test_nothing_of_it_stays(ours: Trace) -> None:
     def touched() -> list[object]:
         loop_class = asyncio.BaseEventLoop
         marks = [kind.__dict__.get("_has_events") for kind in (Engine, Dialect)]
-        heard = [event.contains(*listener) for listener in listening._LISTENERS]
+        heard = [event.contains(*listener) for listener in listeners._LISTENERS]
         return [loop_class.run_forever, loop_class.close, *marks, *heard]
 
     before = touched()

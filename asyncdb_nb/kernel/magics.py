@@ -27,7 +27,7 @@ from IPython.core.magic import no_var_expand
 from asyncdb_nb.aio.portal import run
 from asyncdb_nb.database.database import Database, connect
 from asyncdb_nb.dataframes.sql.tokenizer import bind_names, tokens_of
-from asyncdb_nb.doctor import Diagnosis, examine
+from asyncdb_nb.diagnostics.doctor import Diagnosis, examine
 from asyncdb_nb.engine.pool import LoopBoundPool
 from asyncdb_nb.errors import DatabaseClosedError, MagicError
 from asyncdb_nb.kernel.awaiting import with_awaits

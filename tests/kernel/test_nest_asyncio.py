@@ -15,7 +15,7 @@ async def answer():
     async with db.session() as session:
         return await session.scalar(text("select 37"))
 """
-DOCTOR = "from asyncdb_nb.doctor import examine\nawait examine(db)"
+DOCTOR = "from asyncdb_nb.diagnostics.doctor import examine\nawait examine(db)"
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from asyncio import _get_running_loop
 from importlib import metadata
 from typing import Any
 
-from asyncdb_nb.doctor.finding import Finding, Level
+from asyncdb_nb.diagnostics.finding import Finding, Level
 
 _OPTIONAL = ("ipython", "nest-asyncio2", "uvloop", "pytest", "pytest-asyncio")
 _OF_ASYNCIO = ("asyncio", "uvloop", "asyncdb_nb")

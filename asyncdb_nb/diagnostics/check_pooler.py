@@ -15,7 +15,7 @@ from uuid import uuid4
 from sqlalchemy import text
 
 from asyncdb_nb.database.database import Database
-from asyncdb_nb.doctor.finding import Finding, Level
+from asyncdb_nb.diagnostics.finding import Finding, Level
 from asyncdb_nb.engine.pooler import MOVED, UNKNOWN_STATEMENT, is_pooled
 from asyncdb_nb.engine.statement_cache import cache_of
 

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Engine, Pool, event
 from sqlalchemy.engine import Dialect, ExceptionContext
 
-from asyncdb_nb.recording import Loop, Recorder, words
+from asyncdb_nb.diagnostics.recorder import Loop, Recorder, words
 
 
 def listen(recorder: Recorder) -> None:

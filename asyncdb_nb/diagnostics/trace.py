@@ -15,9 +15,9 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
-from asyncdb_nb import listening
 from asyncdb_nb.dataframes import libraries
-from asyncdb_nb.recording import Event, Recorder
+from asyncdb_nb.diagnostics import listeners
+from asyncdb_nb.diagnostics.recorder import Event, Recorder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,13 +56,13 @@ class Trace:
     def __enter__(self) -> Trace:
         self._recorder = Recorder()
         self._end = None
-        listening.listen(self._recorder)
+        listeners.listen(self._recorder)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        listening.ignore(self._recorder)
+        listeners.ignore(self._recorder)
         self._end = self._recorder.now
 
     @property
@@ -136,7 +136,7 @@ class Trace:
         Raises:
             MissingExtraError: matplotlib is not installed.
         """
-        from asyncdb_nb.lanes import draw
+        from asyncdb_nb.diagnostics.plot import draw
 
         end = self._recorder.now if self._end is None else self._end
         return draw(self.events, end, ax, title or "What event loops and connections did", scale, dark)

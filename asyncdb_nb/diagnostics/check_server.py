@@ -13,8 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from asyncdb_nb.database.database import Database
-from asyncdb_nb.doctor.finding import Finding, Level
-from asyncdb_nb.doctor.pooler import look_at_pooler
+from asyncdb_nb.diagnostics.check_pooler import look_at_pooler
+from asyncdb_nb.diagnostics.finding import Finding, Level
 from asyncdb_nb.engine.search_path import EQ, IS_LIKE, MINUS, NE
 from asyncdb_nb.errors import AsyncDBError
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from asyncdb_nb.database.database import Database
-from asyncdb_nb.doctor.environment import look_at_loop, look_at_versions
-from asyncdb_nb.doctor.finding import Finding, Level
-from asyncdb_nb.doctor.server import look_at_server
+from asyncdb_nb.diagnostics.check_environment import look_at_loop, look_at_versions
+from asyncdb_nb.diagnostics.check_server import look_at_server
+from asyncdb_nb.diagnostics.finding import Finding, Level
 from asyncdb_nb.engine.conninfo.parse import resolve
 from asyncdb_nb.errors import AsyncDBError
 

@@ -1,0 +1,1 @@
+"""See what loops, connections and the server do: `trace()` and the doctor."""
