@@ -110,14 +110,14 @@ __all__ = sorted(_HOMES)
 
 def load_ipython_extension(shell: Any) -> None:
     """Do what `%load_ext asyncdb_nb` asks for: Stop, tidy cells, clean ends, magics."""
-    from asyncdb_nb.kernel import load
+    from asyncdb_nb.jupyter.extension import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """Take all of it off again: `%unload_ext asyncdb_nb`."""
-    from asyncdb_nb.kernel import unload
+    from asyncdb_nb.jupyter.extension import unload
 
     unload(shell)
 

@@ -15,7 +15,7 @@ from ipykernel.kernelspec import RESOURCES
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpec, KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
 
-from asyncdb_nb.unattended import OwnSockets
+from asyncdb_nb.jupyter.kernels import OwnSockets
 
 
 async def prepare_sample() -> None:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from asyncdb_nb.errors import MissingExtraError
+from asyncdb_nb.jupyter.kernels import NO_BARS
 from asyncdb_nb.lessons import Lesson
 from asyncdb_nb.surroundings import ThisPythonManager, environment, prepare_sample
-from asyncdb_nb.unattended import NO_BARS
 
 CELL_SECONDS = 120
 

@@ -10,6 +10,7 @@ import pytest
 import asyncdb_nb
 
 LAYERS = """
+jupyter
 diagnostics
 workflows.event_log workflows.sample
 server
@@ -47,10 +48,10 @@ workflows.event_log.assemble workflows.event_log.schemas workflows.event_log.loa
 workflows.queries workflows.repository workflows
 diagnostics.recorder diagnostics.listeners diagnostics.palette diagnostics.plot diagnostics.trace
 diagnostics.finding diagnostics.check_environment diagnostics.check_pooler diagnostics.check_server diagnostics.doctor
-unattended
-kernel.ending kernel.hints kernel.hygiene kernel.whereabouts kernel.showing kernel.interrupts kernel.cell_lines
-kernel.tracebacks
-kernel.awaiting kernel.completions kernel.magics kernel
+jupyter.kernels
+jupyter.sigterm jupyter.coroutine_display jupyter.open_sessions jupyter.stack jupyter.error_display jupyter.interrupt jupyter.cell_lines
+jupyter.tracebacks
+jupyter.magic_awaits jupyter.completions jupyter.magics jupyter.extension
 pytest_plugin.secret pytest_plugin.forks pytest_plugin.options pytest_plugin.loop_errors pytest_plugin.origin
 pytest_plugin.leak
 pytest_plugin.lent pytest_plugin.engine_origins pytest_plugin.ledger pytest_plugin.other_engines pytest_plugin.watch

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from jupyter_client.manager import KernelManager
 
+from asyncdb_nb.jupyter.kernels import OwnSockets
 from asyncdb_nb.surroundings import this_python
-from asyncdb_nb.unattended import OwnSockets
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sockets are not files there")
 

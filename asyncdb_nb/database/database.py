@@ -318,7 +318,7 @@ async def _connect(
     url: str | URL | None, service: str | None, sessionmaker: SessionFactory | None, options: dict[str, Any]
 ) -> Database:
     if "IPython" in sys.modules:  # a cell: Stop shall stop it, and nothing shall stay open behind it
-        from asyncdb_nb.kernel import switch_on
+        from asyncdb_nb.jupyter.extension import switch_on
 
         switch_on()
     try:

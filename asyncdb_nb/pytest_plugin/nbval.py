@@ -82,7 +82,7 @@ def _replace_the_manager() -> Callable[[], None]:
     from jupyter_client.manager import KernelManager
     from nbval import kernel
 
-    from asyncdb_nb.unattended import NO_BARS, OwnSockets
+    from asyncdb_nb.jupyter.kernels import NO_BARS, OwnSockets
 
     class GracefulManager(OwnSockets, KernelManager):
         def start_kernel(self, *, env: dict[str, str] | None = None, **options: Any) -> None:

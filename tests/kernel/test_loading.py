@@ -78,7 +78,7 @@ def test_what_cannot_be_put_on_whole_is_taken_off(start_kernel: KernelMaker) -> 
     kernel = start_kernel("half")
     before = kernel.run(WHAT_IS_ON).last
     kernel.run(
-        "from asyncdb_nb.kernel.magics import Magics\ninstall = Magics.install\nMagics.install = lambda self: 1 / 0"
+        "from asyncdb_nb.jupyter.magics import Magics\ninstall = Magics.install\nMagics.install = lambda self: 1 / 0"
     )
 
     assert kernel.run("%load_ext asyncdb_nb").error == "ZeroDivisionError"

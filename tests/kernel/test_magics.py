@@ -9,7 +9,7 @@ from kernels import Kernel, KernelMaker, asleep
 from server_checks import ServerWatch
 from waiting import HANG, wait_until
 
-from asyncdb_nb.kernel.awaiting import with_awaits
+from asyncdb_nb.jupyter.magic_awaits import with_awaits
 
 pytestmark = pytest.mark.keeps_connections
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 
 from asyncdb_nb.errors import AsyncDBError, line_of_error, with_excerpt
-from asyncdb_nb.kernel import showing
-from asyncdb_nb.kernel.cell_lines import as_in_the_cell
+from asyncdb_nb.jupyter import error_display
+from asyncdb_nb.jupyter.cell_lines import as_in_the_cell
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -46,11 +46,11 @@ class Tracebacks:
 
     def install(self) -> None:
         """Show them short."""
-        showing.show(self._shell, _SHOWN, self._lines)
+        error_display.show(self._shell, _SHOWN, self._lines)
 
     def uninstall(self) -> None:
         """Show them as IPython does."""
-        showing.show_no_more(self._shell, _SHOWN)
+        error_display.show_no_more(self._shell, _SHOWN)
 
     def _lines(self, error: BaseException, traceback: TracebackType | None) -> list[str] | None:
         mode = self._shell.InteractiveTB.mode

@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.aio.loop_cleanup import exiting
 from asyncdb_nb.aio.portal import run
-from asyncdb_nb.kernel import showing, whereabouts
-from asyncdb_nb.kernel.hygiene import losses
+from asyncdb_nb.jupyter import error_display, stack
+from asyncdb_nb.jupyter.open_sessions import losses
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -83,7 +83,7 @@ class Interrupts:
         """Serve every cell from now on, the running one included."""
         self._shell.events.register("pre_run_cell", self._begin)
         self._shell.events.register("post_run_cell", self._end)
-        showing.show(self._shell, _OURS, self._lines)
+        error_display.show(self._shell, _OURS, self._lines)
         self._begin(None)
 
     def uninstall(self) -> None:
@@ -91,7 +91,7 @@ class Interrupts:
         self._end(None)
         self._shell.events.unregister("pre_run_cell", self._begin)
         self._shell.events.unregister("post_run_cell", self._end)
-        showing.show_no_more(self._shell, _OURS)
+        error_display.show_no_more(self._shell, _OURS)
 
     def _begin(self, info: Any) -> None:
         if threading.current_thread() is not threading.main_thread():  # a subshell: signals do not reach it
@@ -123,12 +123,12 @@ class Interrupts:
         if cell is None:
             signal.default_int_handler(number, frame)
             return
-        importing = whereabouts.is_importing_library(frame)
+        importing = stack.is_importing_library(frame)
         if cell.insists:
             cell.insists = False
             if importing:
                 _thread.start_new_thread(self._insist, (cell,))
-            elif self._is_calculating(cell, frame) and whereabouts.is_in_own_code(self._shell.user_ns, frame):
+            elif self._is_calculating(cell, frame) and stack.is_in_own_code(self._shell.user_ns, frame):
                 signal.default_int_handler(number, frame)
             return
         if cell.stopped is None:
@@ -146,7 +146,7 @@ class Interrupts:
         _thread.start_new_thread(self._insist, (cell,))  # not `Thread`, whose lock the interrupted code may hold
 
     def _is_calculating(self, cell: AwaitingCell, frame: FrameType | None) -> bool:
-        return not cell.loop_has_turned and whereabouts.is_running(self._code, frame)
+        return not cell.loop_has_turned and stack.is_running(self._code, frame)
 
     def _insist(self, cell: AwaitingCell) -> None:
         """Send the signal once more if the cell does not let the loop turn: it is in a long calculation."""
@@ -167,7 +167,7 @@ class Interrupts:
         seconds = self._seconds(error, traceback)
         if seconds is None:
             return None
-        where = whereabouts.line_of_cell(traceback, self._shell.user_ns)
+        where = stack.line_of_cell(traceback, self._shell.user_ns)
         for loss in losses(self._shell.user_ns):
             error.add_note(loss)
         notes = " ".join(getattr(error, "__notes__", []))
@@ -177,7 +177,7 @@ class Interrupts:
         cell = self._cell
         if cell is not None and cell.stopped is not None:
             return cell.stopped - cell.started
-        waited_in_run = isinstance(error, KeyboardInterrupt) and whereabouts.passed(run.__code__, traceback)
+        waited_in_run = isinstance(error, KeyboardInterrupt) and stack.passed(run.__code__, traceback)
         return time.monotonic() - self._started if waited_in_run else None
 
 

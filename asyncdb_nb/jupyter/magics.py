@@ -30,8 +30,8 @@ from asyncdb_nb.dataframes.sql.tokenizer import bind_names, tokens_of
 from asyncdb_nb.diagnostics.doctor import Diagnosis, examine
 from asyncdb_nb.engine.pool import LoopBoundPool
 from asyncdb_nb.errors import DatabaseClosedError, MagicError
-from asyncdb_nb.kernel.awaiting import with_awaits
-from asyncdb_nb.kernel.completions import Completions
+from asyncdb_nb.jupyter.completions import Completions
+from asyncdb_nb.jupyter.magic_awaits import with_awaits
 
 if TYPE_CHECKING:
     import pandas as pd

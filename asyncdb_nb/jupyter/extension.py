@@ -13,11 +13,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncdb_nb.dataframes import libraries
-from asyncdb_nb.kernel.ending import Ending
-from asyncdb_nb.kernel.hints import Hints
-from asyncdb_nb.kernel.hygiene import Hygiene
-from asyncdb_nb.kernel.interrupts import Interrupts
-from asyncdb_nb.kernel.tracebacks import Tracebacks
+from asyncdb_nb.jupyter.coroutine_display import Hints
+from asyncdb_nb.jupyter.interrupt import Interrupts
+from asyncdb_nb.jupyter.open_sessions import Hygiene
+from asyncdb_nb.jupyter.sigterm import Ending
+from asyncdb_nb.jupyter.tracebacks import Tracebacks
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -41,7 +41,7 @@ def load(shell: InteractiveShell) -> None:
 
     It is put on entirely or not at all; a second time does nothing.
     """
-    from asyncdb_nb.kernel.magics import Magics  # here: it imports database, which switches this on
+    from asyncdb_nb.jupyter.magics import Magics  # here: it imports database, which switches this on
 
     parts: tuple[Any, ...] = (Interrupts, Hygiene, Ending, Hints, Tracebacks, Magics)
     try:
