@@ -10,6 +10,7 @@ import pytest
 import asyncdb_nb
 
 LAYERS = """
+pytest_plugin.isolation pytest_plugin.leaks
 jupyter
 diagnostics
 workflows.event_log workflows.sample
@@ -52,13 +53,13 @@ jupyter.kernels
 jupyter.sigterm jupyter.coroutine_display jupyter.open_sessions jupyter.stack jupyter.error_display jupyter.interrupt jupyter.cell_lines
 jupyter.tracebacks
 jupyter.magic_awaits jupyter.completions jupyter.magics jupyter.extension
-pytest_plugin.secret pytest_plugin.forks pytest_plugin.options pytest_plugin.loop_errors pytest_plugin.origin
-pytest_plugin.leak
-pytest_plugin.lent pytest_plugin.engine_origins pytest_plugin.ledger pytest_plugin.other_engines pytest_plugin.watch
-pytest_plugin.hooks pytest_plugin.keeper
-pytest_plugin.schema pytest_plugin.clones pytest_plugin.truncate pytest_plugin.turns
-pytest_plugin.carrying pytest_plugin.savepoint pytest_plugin.rollback
-pytest_plugin.stagehand pytest_plugin.fixtures pytest_plugin.cure pytest_plugin.header pytest_plugin.nbval
+pytest_plugin.secret_url pytest_plugin.forked_children pytest_plugin.options pytest_plugin.loop_errors pytest_plugin.leaks.call_site
+pytest_plugin.leaks.report
+pytest_plugin.leaks.borrowed_session pytest_plugin.leaks.engine_call_sites pytest_plugin.leaks.checkouts pytest_plugin.leaks.unisolated_engines pytest_plugin.leaks.detector
+pytest_plugin.leaks.hooks pytest_plugin.isolation.databases
+pytest_plugin.isolation.schema pytest_plugin.isolation.clones pytest_plugin.isolation.truncate pytest_plugin.isolation.turns
+pytest_plugin.isolation.cross_loop pytest_plugin.isolation.savepoint pytest_plugin.isolation.rollback
+pytest_plugin.isolation.isolation pytest_plugin.fixtures pytest_plugin.patch_engines pytest_plugin.header pytest_plugin.nbval
 pytest_plugin
 lessons surroundings tour lessons_folder lab
 command_line load_command cli

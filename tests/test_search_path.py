@@ -22,8 +22,8 @@ from asyncdb_nb.dataframes.types.catalog import column_types
 from asyncdb_nb.diagnostics.check_server import look_at_server
 from asyncdb_nb.errors import AsyncDBError
 from asyncdb_nb.jupyter.completions import Completions
-from asyncdb_nb.pytest_plugin import truncate
-from asyncdb_nb.pytest_plugin.keeper import Keeper
+from asyncdb_nb.pytest_plugin.isolation import truncate
+from asyncdb_nb.pytest_plugin.isolation.databases import Keeper
 from asyncdb_nb.server.embedded import EmbeddedServer
 from asyncdb_nb.workflows import WorkflowRepository, load_event_log, seed_workflows, unload_event_log
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from asyncdb_nb.pytest_plugin import engine_origins, header, loop_errors, nbval, options
+from asyncdb_nb.pytest_plugin import header, loop_errors, nbval, options
 from asyncdb_nb.pytest_plugin.fixtures import _asyncdb_stagehands, asyncdb, asyncdb_schema, asyncdb_session, asyncdb_url
+from asyncdb_nb.pytest_plugin.leaks import engine_call_sites
 
 __all__ = ["_asyncdb_stagehands", "asyncdb", "asyncdb_schema", "asyncdb_session", "asyncdb_url"]
 
@@ -26,9 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
     """Cure engines, and see where they are made, before the first of them is."""
     nbval.refuse_without_nbval(args)
-    early_config.add_cleanup(engine_origins.follow())
+    early_config.add_cleanup(engine_call_sites.follow())
     if options.cure(early_config):
-        from asyncdb_nb.pytest_plugin.cure import Cure
+        from asyncdb_nb.pytest_plugin.patch_engines import Cure
 
         cure = early_config.stash[header.CURE] = Cure()
         early_config.add_cleanup(cure.stop)
@@ -73,6 +74,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _watch(config: pytest.Config) -> None:
-    from asyncdb_nb.pytest_plugin.hooks import begin
+    from asyncdb_nb.pytest_plugin.leaks.hooks import begin
 
     begin(config)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asyncdb_nb.pytest_plugin import options
-from asyncdb_nb.pytest_plugin.secret import SecretURL
+from asyncdb_nb.pytest_plugin.secret_url import SecretURL
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from asyncdb_nb.database.database import Database
-    from asyncdb_nb.pytest_plugin.stagehand import Stagehands
+    from asyncdb_nb.pytest_plugin.isolation.isolation import Stagehands
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +39,8 @@ def asyncdb_schema() -> Any:
 
 @pytest.fixture(scope="session")
 def _asyncdb_stagehands(request: pytest.FixtureRequest) -> Iterator[Stagehands]:
-    from asyncdb_nb.pytest_plugin.hooks import begin
-    from asyncdb_nb.pytest_plugin.stagehand import Stagehands
+    from asyncdb_nb.pytest_plugin.isolation.isolation import Stagehands
+    from asyncdb_nb.pytest_plugin.leaks.hooks import begin
 
     stagehands = Stagehands(begin(request.config), request.config.rootpath)
     yield stagehands
@@ -66,7 +66,7 @@ def asyncdb(
 @pytest.fixture(scope=options.scope)
 def asyncdb_session(asyncdb: Database) -> Iterator[AsyncSession]:
     """A session in `asyncdb`. What the test does not commit is rolled back; entities stay usable after a commit."""
-    from asyncdb_nb.pytest_plugin.lent import LentSession
+    from asyncdb_nb.pytest_plugin.leaks.borrowed_session import LentSession
 
     lent = LentSession(asyncdb)
     yield lent.session

@@ -10,8 +10,8 @@ from sqlalchemy import URL
 from waiting import wait_until
 
 from asyncdb_nb.aio.portal import run
-from asyncdb_nb.pytest_plugin.clones import READY, Clones
-from asyncdb_nb.pytest_plugin.keeper import Keeper
+from asyncdb_nb.pytest_plugin.isolation.clones import READY, Clones
+from asyncdb_nb.pytest_plugin.isolation.databases import Keeper
 from asyncdb_nb.server.embedded import EmbeddedServer
 
 

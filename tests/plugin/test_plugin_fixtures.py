@@ -10,7 +10,7 @@ from server_checks import ServerWatch
 from sqlalchemy import make_url
 from suites import RunSuite
 
-from asyncdb_nb.pytest_plugin.secret import SecretURL
+from asyncdb_nb.pytest_plugin.secret_url import SecretURL
 from asyncdb_nb.server.embedded import EmbeddedServer
 
 pytestmark = pytest.mark.usefixtures("clean_server")
@@ -173,7 +173,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from asyncdb_nb import CommitRolledBackError
 from asyncdb_nb.errors import OneConnectionError, OneTransactionError
-from asyncdb_nb.pytest_plugin import turns
+from asyncdb_nb.pytest_plugin.isolation import turns
 from things import add, count, text
 
 async def test_two_tasks_that_wait_for_each_other(asyncdb, monkeypatch):

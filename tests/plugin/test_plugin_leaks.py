@@ -8,10 +8,10 @@ import re
 import pytest
 from suites import CONFTEST, OWN_ENGINES, RunSuite
 
-from asyncdb_nb.pytest_plugin.leak import Leak
-from asyncdb_nb.pytest_plugin.ledger import Checkout, Owner
-from asyncdb_nb.pytest_plugin.origin import Origin, here
-from asyncdb_nb.pytest_plugin.watch import Watch
+from asyncdb_nb.pytest_plugin.leaks.call_site import Origin, here
+from asyncdb_nb.pytest_plugin.leaks.checkouts import Checkout, Owner
+from asyncdb_nb.pytest_plugin.leaks.detector import Watch
+from asyncdb_nb.pytest_plugin.leaks.report import Leak
 
 pytestmark = pytest.mark.usefixtures("clean_server")
 
@@ -31,9 +31,9 @@ async def leave_behind(db, in_a_query):
 """
 )
 IN_NO_HURRY = """
-from asyncdb_nb.pytest_plugin import watch
+from asyncdb_nb.pytest_plugin.leaks import detector
 
-watch.GRACE_SECONDS = 0.02  # what these suites leave does not end by itself
+detector.GRACE_SECONDS = 0.02  # what these suites leave does not end by itself
 """
 
 LEAVE = {
@@ -178,12 +178,14 @@ def test_what_was_left_on_a_loop_that_closed_unseen_is_told_once() -> None:
     loop.close()
     record = type("Record", (), {"dbapi_connection": None})()
     watch = Watch()
-    watch.ledger.out[record] = Checkout(None, record, loop, None, Owner(None, "test_it"), (("test_it.py", 3, "opens"),))
+    detector.ledger.out[record] = Checkout(
+        None, record, loop, None, Owner(None, "test_it"), (("test_it.py", 3, "opens"),)
+    )
 
-    watch.settle(lambda checkout: True)
-    watch.settle(lambda checkout: True)
+    detector.settle(lambda checkout: True)
+    detector.settle(lambda checkout: True)
 
-    assert [f"{leak.owner} left {leak}" for leak in watch.leaks] == [
+    assert [f"{leak.owner} left {leak}" for leak in detector.leaks] == [
         "test_it left a connection, opened at test_it.py:3 in opens. Type `async with engine.connect() as connection:`."
     ]
 

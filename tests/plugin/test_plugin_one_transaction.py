@@ -9,12 +9,12 @@ import pytest
 from suites import CONFTEST, RunSuite
 
 from asyncdb_nb.errors import OneConnectionError
-from asyncdb_nb.pytest_plugin import turns
-from asyncdb_nb.pytest_plugin.carrying import run_on
-from asyncdb_nb.pytest_plugin.turns import Turns
+from asyncdb_nb.pytest_plugin.isolation import turns
+from asyncdb_nb.pytest_plugin.isolation.cross_loop import run_on
+from asyncdb_nb.pytest_plugin.isolation.turns import Turns
 
 IN_NO_HURRY = """
-from asyncdb_nb.pytest_plugin import turns
+from asyncdb_nb.pytest_plugin.isolation import turns
 
 turns.TURN_SECONDS = 60
 """

@@ -6,7 +6,7 @@ import pytest
 from server_checks import ServerWatch
 from suites import RunSuite
 
-from asyncdb_nb.pytest_plugin import other_engines
+from asyncdb_nb.pytest_plugin.leaks import unisolated_engines
 
 pytestmark = [pytest.mark.usefixtures("clean_server"), pytest.mark.second_tier, pytest.mark.timeout(600)]
 
@@ -155,12 +155,12 @@ READING = [
 @pytest.mark.parametrize("statement", WRITING)
 def test_a_statement_that_writes_is_known_without_the_server(statement: str) -> None:
     """Where each statement is committed at once, it has to be refused before it runs."""
-    assert other_engines._WRITES.match(statement)
+    assert unisolated_engines._WRITES.match(statement)
 
 
 @pytest.mark.parametrize("statement", READING)
 def test_a_statement_that_reads_is_known_without_the_server(statement: str) -> None:
-    assert not other_engines._WRITES.match(statement)
+    assert not unisolated_engines._WRITES.match(statement)
 
 
 def line_of(text: str, mark: str) -> int:

@@ -16,7 +16,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb.database.database import Database
 from asyncdb_nb.errors import SchemaFileError, SchemaSourceError
-from asyncdb_nb.pytest_plugin.secret import SecretURL
+from asyncdb_nb.pytest_plugin.secret_url import SecretURL
 
 
 async def build(url: URL, source: Any, root: Path) -> None:

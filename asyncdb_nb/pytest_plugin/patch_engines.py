@@ -15,8 +15,8 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import engine
 
 from asyncdb_nb.engine.pool import LoopBoundPool
-from asyncdb_nb.pytest_plugin import origin
-from asyncdb_nb.pytest_plugin.secret import without_password
+from asyncdb_nb.pytest_plugin.leaks import call_site
+from asyncdb_nb.pytest_plugin.secret_url import without_password
 
 _MODULE, _NAME = engine, "_create_engine"
 
@@ -38,5 +38,5 @@ class Cure:
         has_it = issubclass(options.get("poolclass") or object, LoopBoundPool)
         if has_it or options.get("pool") is not None or where.get_backend_name() == "sqlite":
             return self._original(url, **options)
-        self.engines.append(f"{without_password(where)}, made {origin.in_words(origin.here()[:1])}")
+        self.engines.append(f"{without_password(where)}, made {call_site.in_words(call_site.here()[:1])}")
         return self._original(url, **{**options, "poolclass": LoopBoundPool})

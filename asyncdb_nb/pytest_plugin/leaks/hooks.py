@@ -14,12 +14,12 @@ import pytest
 
 from asyncdb_nb.errors import LeakWarning
 from asyncdb_nb.pytest_plugin import options
-from asyncdb_nb.pytest_plugin.forks import ForkHooks
-from asyncdb_nb.pytest_plugin.leak import Leak, report
-from asyncdb_nb.pytest_plugin.ledger import Owner
-from asyncdb_nb.pytest_plugin.other_engines import OtherEngines
-from asyncdb_nb.pytest_plugin.secret import SecretHooks
-from asyncdb_nb.pytest_plugin.watch import Watch
+from asyncdb_nb.pytest_plugin.forked_children import ForkHooks
+from asyncdb_nb.pytest_plugin.leaks.checkouts import Owner
+from asyncdb_nb.pytest_plugin.leaks.detector import Watch
+from asyncdb_nb.pytest_plugin.leaks.report import Leak, report
+from asyncdb_nb.pytest_plugin.leaks.unisolated_engines import OtherEngines
+from asyncdb_nb.pytest_plugin.secret_url import SecretHooks
 
 NAME = "asyncdb_nb watch"
 

@@ -22,9 +22,9 @@ from sqlalchemy.pool import Pool
 
 from asyncdb_nb.engine.loop_pool import SubPool
 from asyncdb_nb.engine.pool import LoopBoundPool
-from asyncdb_nb.pytest_plugin import engine_origins, origin
-from asyncdb_nb.pytest_plugin.lent import LENT
-from asyncdb_nb.pytest_plugin.origin import Origin
+from asyncdb_nb.pytest_plugin.leaks import call_site, engine_call_sites
+from asyncdb_nb.pytest_plugin.leaks.borrowed_session import LENT
+from asyncdb_nb.pytest_plugin.leaks.call_site import Origin
 
 
 @dataclass(eq=False)
@@ -96,7 +96,7 @@ class Ledger:
         )
         for target, name, listener in listeners:
             event.listen(target, name, listener)
-        unwrap = [engine_origins.follow(), after_call(AsyncSession, "__init__", _remember_origin)]
+        unwrap = [engine_call_sites.follow(), after_call(AsyncSession, "__init__", _remember_origin)]
         unwrap += [after_call(kind, "create_task", self._task_made) for kind in _kinds_of_loops()]
 
         def stop() -> None:
@@ -112,7 +112,7 @@ class Ledger:
         if self.owner is not None and _is_async(pool._dialect) and not isinstance(pool, (LoopBoundPool, SubPool)):
             loop = asyncio._get_running_loop()
             if loop is not None and pool._dialect.name != "sqlite":  # whose connections work on any loop
-                opened = engine_origins.origin_of(pool._dialect) or origin.here()
+                opened = engine_call_sites.origin_of(pool._dialect) or call_site.here()
                 self.homes[record] = Home(weakref.ref(loop), self.owner, opened)
 
     def _checked_out(self, connection: Any, record: Any, proxy: Any) -> None:
@@ -122,7 +122,7 @@ class Ledger:
             return
         self.loop_seen(loop)
         task = asyncio.current_task(loop)
-        opened = origin.here() or self._tasks.get(task, ())
+        opened = call_site.here() or self._tasks.get(task, ())
         self.out[record] = Checkout(proxy, record, loop, task, self.owner, opened)
 
     def _given_back(self, connection: Any, record: Any) -> None:
@@ -142,7 +142,7 @@ class Ledger:
     def _task_made(self, loop: Any, task: Any) -> None:
         """Remember who made it: a task that is `db.frame(...)` itself has no line of the user's on its stack."""
         if self.owner is not None:
-            self._tasks[task] = origin.here(depth=1)
+            self._tasks[task] = call_site.here(depth=1)
 
 
 def dialect_of(record: Any) -> Any:
@@ -168,7 +168,7 @@ _ORIGIN = "_asyncdb_nb_origin"
 
 
 def _remember_origin(made: Any, _: None) -> None:
-    made.sync_session.info[_ORIGIN] = origin.here()
+    made.sync_session.info[_ORIGIN] = call_site.here()
 
 
 def _kinds_of_loops() -> list[Any]:

@@ -13,11 +13,11 @@ from sqlalchemy import URL
 from asyncdb_nb.aio.portal import run
 from asyncdb_nb.database.database import Database
 from asyncdb_nb.errors import AsyncDBError, DatabaseClosedError
-from asyncdb_nb.pytest_plugin import schema, truncate
-from asyncdb_nb.pytest_plugin.clones import Clones
-from asyncdb_nb.pytest_plugin.hooks import WatchHooks
-from asyncdb_nb.pytest_plugin.keeper import OURS, Keeper
-from asyncdb_nb.pytest_plugin.rollback import OneTransaction
+from asyncdb_nb.pytest_plugin.isolation import schema, truncate
+from asyncdb_nb.pytest_plugin.isolation.clones import Clones
+from asyncdb_nb.pytest_plugin.isolation.databases import OURS, Keeper
+from asyncdb_nb.pytest_plugin.isolation.rollback import OneTransaction
+from asyncdb_nb.pytest_plugin.leaks.hooks import WatchHooks
 
 
 class Stagehands:

@@ -26,9 +26,9 @@ from asyncdb_nb.aio.loop_cleanup import Ending
 from asyncdb_nb.aio.portal import Portal
 from asyncdb_nb.database.database import Database
 from asyncdb_nb.engine.pool import LoopBoundPool
-from asyncdb_nb.pytest_plugin.carrying import CarriedProtocol, Carrier
-from asyncdb_nb.pytest_plugin.savepoint import Savepoint, Share
-from asyncdb_nb.pytest_plugin.turns import Turn, Turns
+from asyncdb_nb.pytest_plugin.isolation.cross_loop import CarriedProtocol, Carrier
+from asyncdb_nb.pytest_plugin.isolation.savepoint import Savepoint, Share
+from asyncdb_nb.pytest_plugin.isolation.turns import Turn, Turns
 
 _living: weakref.WeakSet[OneTransaction] = weakref.WeakSet()
 

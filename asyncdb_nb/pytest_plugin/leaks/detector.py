@@ -20,8 +20,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb.aio import loop_cleanup
-from asyncdb_nb.pytest_plugin.leak import Leak
-from asyncdb_nb.pytest_plugin.ledger import Checkout, Ledger, dialect_of
+from asyncdb_nb.pytest_plugin.leaks.checkouts import Checkout, Ledger, dialect_of
+from asyncdb_nb.pytest_plugin.leaks.report import Leak
 
 GRACE_SECONDS = 0.2  # for a task that outlives the test on purpose and is just about to give its connection back
 CANCEL_SECONDS = 2.0  # how long cancelled tasks may take to end

@@ -18,10 +18,11 @@ import pytest
 from sqlalchemy import Engine, event
 
 from asyncdb_nb.errors import NotIsolatedError
-from asyncdb_nb.pytest_plugin import options, origin
-from asyncdb_nb.pytest_plugin.engine_origins import origin_of
-from asyncdb_nb.pytest_plugin.ledger import Ledger
-from asyncdb_nb.pytest_plugin.secret import without_password
+from asyncdb_nb.pytest_plugin import options
+from asyncdb_nb.pytest_plugin.leaks import call_site
+from asyncdb_nb.pytest_plugin.leaks.checkouts import Ledger
+from asyncdb_nb.pytest_plugin.leaks.engine_call_sites import origin_of
+from asyncdb_nb.pytest_plugin.secret_url import without_password
 
 _WRITES = re.compile(
     r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*"  # before the first word
@@ -91,7 +92,7 @@ class OtherEngines:
         return isinstance(owner.node, pytest.Item) and options.refuses_other_engines(owner.node)
 
     def _refuse(self, engine: Any) -> None:
-        made = origin.in_words(origin_of(engine.dialect)[:1])
+        made = call_site.in_words(origin_of(engine.dialect)[:1])
         error = NotIsolatedError(f"{without_password(engine.url)}, made {made}")
         self._refused.append(error)
         raise error

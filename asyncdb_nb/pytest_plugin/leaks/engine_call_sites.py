@@ -60,7 +60,7 @@ class _Finder:
 
 
 def _follow(module: ModuleType) -> Callable[[], None]:
-    from asyncdb_nb.pytest_plugin import origin  # here: it looks where SQLAlchemy is installed
+    from asyncdb_nb.pytest_plugin.leaks import call_site  # here: it looks where SQLAlchemy is installed
 
     engine: Any = module.Engine
     initialize = engine.__init__
@@ -68,7 +68,7 @@ def _follow(module: ModuleType) -> Callable[[], None]:
     def initialize_and_remember(self: Any, *args: Any, **options: Any) -> None:
         initialize(self, *args, **options)
         if not hasattr(self.dialect, _ORIGIN):
-            setattr(self.dialect, _ORIGIN, origin.here())
+            setattr(self.dialect, _ORIGIN, call_site.here())
 
     engine.__init__ = initialize_and_remember
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from asyncdb_nb.pytest_plugin import origin
-from asyncdb_nb.pytest_plugin.origin import Origin
+from asyncdb_nb.pytest_plugin.leaks import call_site
+from asyncdb_nb.pytest_plugin.leaks.call_site import Origin
 
 _WHAT = {
     "session": ("a session with an open transaction", "`async with db.session() as session:`"),
@@ -38,7 +38,7 @@ class Leak:
 
     def __str__(self) -> str:
         what, remedy = _WHAT[self.kind]
-        words = f"{what}, opened {origin.in_words(self.origin)}"
+        words = f"{what}, opened {call_site.in_words(self.origin)}"
         if self.task is not None:
             words += f"; the task is {self.task!r}"
         if self.statement is not None:

@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 
 from asyncdb_nb.aio.portal import run
-from asyncdb_nb.pytest_plugin.keeper import Keeper
+from asyncdb_nb.pytest_plugin.isolation.databases import Keeper
 
 READY = 2  # databases made in advance
 USED = 8  # dropped at the latest when so many are waiting: each takes some 8 MB of disk

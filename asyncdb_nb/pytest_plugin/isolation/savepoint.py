@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 
 from asyncdb_nb.errors import OneTransactionError
-from asyncdb_nb.pytest_plugin.carrying import Carrier
+from asyncdb_nb.pytest_plugin.isolation.cross_loop import Carrier
 
 
 class Share:

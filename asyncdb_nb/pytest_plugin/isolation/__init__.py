@@ -1,0 +1,1 @@
+"""Give each test a clean database."""

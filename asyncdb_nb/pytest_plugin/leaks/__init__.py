@@ -1,0 +1,1 @@
+"""Find what a test left open, close it, and name the test."""
