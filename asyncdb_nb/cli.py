@@ -22,8 +22,8 @@ from asyncdb_nb.errors import AsyncDBError
 from asyncdb_nb.load_command import add_load, add_unload
 
 if TYPE_CHECKING:
+    from asyncdb_nb.lessons.tour import Outcome
     from asyncdb_nb.server.embedded import EmbeddedServer
-    from asyncdb_nb.tour import Outcome
 
 Subparsers = Any  # argparse's own type for it is private
 
@@ -130,8 +130,8 @@ def _server_status(arguments: argparse.Namespace) -> int:
 def _tour(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from asyncdb_nb.lessons import lessons
-    from asyncdb_nb.tour import tour
+    from asyncdb_nb.lessons.notebooks import lessons
+    from asyncdb_nb.lessons.tour import tour
 
     chosen = lessons(arguments.only)
     if arguments.list:
@@ -154,7 +154,7 @@ def _tour(arguments: argparse.Namespace) -> int:
 
 
 def _lab(arguments: argparse.Namespace) -> int:
-    from asyncdb_nb.lab import run_lab
+    from asyncdb_nb.lessons.lab import run_lab
 
     tell = partial(print, flush=True)  # at once, also into a pipe
     run_lab(arguments.directory, arguments.port, not arguments.no_browser, tell)

@@ -96,7 +96,7 @@ def run_on_a_kernel(blocks: list[Block]) -> None:
     import nbformat
     from nbclient import NotebookClient
 
-    from asyncdb_nb.surroundings import ThisPythonManager
+    from asyncdb_nb.lessons.environment import ThisPythonManager
 
     cells = [nbformat.v4.new_code_cell(block.code.rstrip()) for block in blocks]
     for cell, block in zip(cells, blocks, strict=True):

@@ -25,8 +25,8 @@ from waiting import HANG, wait_until
 
 from asyncdb_nb.cli import main
 from asyncdb_nb.errors import LessonsFolderError
-from asyncdb_nb.lessons import originals
-from asyncdb_nb.lessons_folder import fill
+from asyncdb_nb.lessons.copies import fill
+from asyncdb_nb.lessons.notebooks import originals
 from asyncdb_nb.server.embedded import EmbeddedServer
 
 ROOT = Path(__file__).parent.parent

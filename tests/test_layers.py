@@ -10,6 +10,7 @@ import pytest
 import asyncdb_nb
 
 LAYERS = """
+lessons
 pytest_plugin.isolation pytest_plugin.leaks
 jupyter
 diagnostics
@@ -61,7 +62,7 @@ pytest_plugin.isolation.schema pytest_plugin.isolation.clones pytest_plugin.isol
 pytest_plugin.isolation.cross_loop pytest_plugin.isolation.savepoint pytest_plugin.isolation.rollback
 pytest_plugin.isolation.isolation pytest_plugin.fixtures pytest_plugin.patch_engines pytest_plugin.header pytest_plugin.nbval
 pytest_plugin
-lessons surroundings tour lessons_folder lab
+lessons.notebooks lessons.environment lessons.tour lessons.copies lessons.lab
 command_line load_command cli
 """
 ORDER = LAYERS.split()

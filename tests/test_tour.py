@@ -10,10 +10,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from asyncdb_nb import lessons as lessons_module
 from asyncdb_nb.cli import main
 from asyncdb_nb.errors import NoSuchLessonError
-from asyncdb_nb.lessons import lessons
+from asyncdb_nb.lessons import notebooks as lessons_module
+from asyncdb_nb.lessons.notebooks import lessons
 
 pytestmark = pytest.mark.second_tier
 

@@ -10,7 +10,7 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 from asyncdb_nb.jupyter.kernels import OwnSockets
-from asyncdb_nb.surroundings import this_python
+from asyncdb_nb.lessons.environment import this_python
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sockets are not files there")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asyncdb_nb.errors import LessonsFolderError, MissingExtraError
-from asyncdb_nb.lessons import originals
+from asyncdb_nb.lessons.notebooks import originals
 
 ENV = """\
 # The lessons in this folder use the embedded PostgreSQL, whatever an .env in a folder above says.

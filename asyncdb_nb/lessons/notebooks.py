@@ -50,7 +50,7 @@ def lessons(only: str | None = None) -> list[Lesson]:
 
 def originals() -> Path:
     """Where the notebooks are; their solutions are in `solutions/` there."""
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
     inside = package / "notebooks"
     return inside if inside.is_dir() else package.parent / "notebooks"
 

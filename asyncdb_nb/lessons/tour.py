@@ -18,8 +18,8 @@ from typing import Any
 
 from asyncdb_nb.errors import MissingExtraError
 from asyncdb_nb.jupyter.kernels import NO_BARS
-from asyncdb_nb.lessons import Lesson
-from asyncdb_nb.surroundings import ThisPythonManager, environment, prepare_sample
+from asyncdb_nb.lessons.environment import ThisPythonManager, environment, prepare_sample
+from asyncdb_nb.lessons.notebooks import Lesson
 
 CELL_SECONDS = 120
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from jupyter_core.utils import ensure_async
 
 from asyncdb_nb.errors import MissingExtraError
-from asyncdb_nb.lessons_folder import LessonsFolder, fill
-from asyncdb_nb.surroundings import OnlyThisPython, environment, prepare_sample
+from asyncdb_nb.lessons.copies import LessonsFolder, fill
+from asyncdb_nb.lessons.environment import OnlyThisPython, environment, prepare_sample
 
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp

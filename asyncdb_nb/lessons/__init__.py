@@ -1,0 +1,1 @@
+"""The lessons: where they are, copies of them, JupyterLab on them, a run of all."""
