@@ -12,7 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from asyncdb_nb import cli, command_line
+from asyncdb_nb import cli
+from asyncdb_nb.cli import command_line
 from asyncdb_nb.server.embedded import EmbeddedServer
 
 

@@ -63,7 +63,7 @@ pytest_plugin.isolation.cross_loop pytest_plugin.isolation.savepoint pytest_plug
 pytest_plugin.isolation.isolation pytest_plugin.fixtures pytest_plugin.patch_engines pytest_plugin.header pytest_plugin.nbval
 pytest_plugin
 lessons.notebooks lessons.environment lessons.tour lessons.copies lessons.lab
-command_line load_command cli
+cli.command_line cli.load cli
 """
 ORDER = LAYERS.split()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from asyncdb_nb.cli import main
-from asyncdb_nb.command_line import command, shown
+from asyncdb_nb.cli.command_line import command, shown
 from asyncdb_nb.workflows.event_log.proposal import propose
 
 LOG = "case;what;time\n1;a;2024-03-01\n1;b;2024-03-02\n"
@@ -202,6 +202,6 @@ def test_a_password_is_not_written():
     "url", ["postgresql://me:secret@127.0.0.1:1/db", "postgresql://me@127.0.0.1:1/db?password=secret"]
 )
 def test_no_password_is_in_what_is_proposed(url: str, monkeypatch: pytest.MonkeyPatch):
-    from asyncdb_nb.load_command import _command
+    from asyncdb_nb.cli.load import _command
 
     assert "secret" not in _command("log.csv", url, {})

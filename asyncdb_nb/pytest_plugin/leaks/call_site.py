@@ -25,7 +25,7 @@ _INSTALLED = tuple(
     {
         *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
         *(str(Path(module.__file__ or "").parent) for name, module in sys.modules.items() if name == "sqlalchemy"),
-        str(Path(__file__).parent.parent),
+        str(Path(__file__).parents[2]),
         "<",
     }
 )

@@ -11,7 +11,7 @@ import asyncio
 import sys
 from typing import Any
 
-from asyncdb_nb.command_line import command, shown
+from asyncdb_nb.cli.command_line import command, shown
 from asyncdb_nb.errors import EventLogError, MalformedRowError
 
 Subparsers = Any  # argparse's own type for it is private

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb import __version__
-from asyncdb_nb.command_line import as_typed, shown
+from asyncdb_nb.cli.command_line import as_typed, shown
+from asyncdb_nb.cli.load import add_load, add_unload
 from asyncdb_nb.errors import AsyncDBError
-from asyncdb_nb.load_command import add_load, add_unload
 
 if TYPE_CHECKING:
     from asyncdb_nb.lessons.tour import Outcome
