@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asyncdb_nb.aio.portal import run as run
+    from asyncdb_nb.composition import connect as connect
     from asyncdb_nb.database.database import Database as Database
-    from asyncdb_nb.database.database import connect as connect
     from asyncdb_nb.database.repository import Repository as Repository
     from asyncdb_nb.database.session import session_scope as session_scope
     from asyncdb_nb.dataframes import batches as batches
@@ -94,7 +94,7 @@ _HOMES = {
     "UnknownTableError": "errors",
     "WrongLoopError": "errors",
     "batches": "dataframes",
-    "connect": "database.database",
+    "connect": "composition",
     "frame": "dataframes",
     "frames": "dataframes",
     "run": "aio.portal",
@@ -110,9 +110,10 @@ __all__ = sorted(_HOMES)
 
 def load_ipython_extension(shell: Any) -> None:
     """Do what `%load_ext asyncdb_nb` asks for: Stop, tidy cells, clean ends, magics."""
+    from asyncdb_nb.composition import connect
     from asyncdb_nb.jupyter.extension import load
 
-    load(shell)
+    load(shell, connect)
 
 
 def unload_ipython_extension(shell: Any) -> None:

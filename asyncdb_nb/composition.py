@@ -1,39 +1,107 @@
 """
-Remember what was made for which arguments, without remembering the arguments.
+What `connect()` puts together: a database, the embedded server with its sample, and the notebook that it is called in.
 
-A notebook's set-up cell is run fifty times, and must not open fifty pools: `connect()` gives back what it made before.
-Arguments may hold a password, so only a salted hash of them is kept.
+No other module knows all of them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import secrets
+import asyncio
+import sys
 import threading
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Coroutine
+from typing import Any
+from weakref import WeakSet
 
-T = TypeVar("T")
+from sqlalchemy import URL
+
+from asyncdb_nb.aio.awaitables import Pending
+from asyncdb_nb.database.database import Database
+from asyncdb_nb.database.session import SessionFactory
+from asyncdb_nb.engine.connector import without_frames
+from asyncdb_nb.engine.conninfo.parameters import EMBEDDED, Target
+from asyncdb_nb.engine.conninfo.parse import complete, parse, resolve
+
+_lock = threading.Lock()
+_connected: list[Database] = []
+"""What `connect()` made: a notebook's set-up cell is run fifty times, and must not open fifty pools."""
+
+_with_sample: WeakSet[Database] = WeakSet()
 
 
-class Registry(Generic[T]):
-    """Values by the arguments that they were made for. Safe to use from several threads."""
+def connect(
+    url: str | URL | None = None,
+    sessionmaker: SessionFactory | None = None,
+    *,
+    service: str | None = None,
+    idle_timeout: float | None = 60.0,
+    **engine_options: Any,
+) -> Coroutine[Any, Any, Database]:
+    """Make a `Database` and ask its server once, so that a wrong URL fails here.
 
-    def __init__(self) -> None:
-        self._values: dict[bytes, T] = {}
-        self._lock = threading.Lock()
-        self._salt = secrets.token_bytes(32)
+    Called again with the same arguments, it returns the same `Database` (after asking the server again) until that is
+    closed: a set-up cell can be run fifty times. Safe to call from several tasks, threads and loops.
 
-    def get_or_make(self, arguments: object, make: Callable[[], T]) -> T:
-        """Return the value for these arguments; equal ones have equal reprs. `make` must be quick: the lock is held."""
-        key = hmac.new(self._salt, repr(arguments).encode(), hashlib.sha256).digest()
-        with self._lock:
-            if key not in self._values:
-                self._values[key] = make()
-            return self._values[key]
+    Args:
+        url: As for `Database`. With neither `url` nor `service`: `$DATABASE_URL` (environment, then `.env` in this
+            folder or above), else the server that `PGSERVICE` or `PGHOST` names, else the embedded server with the
+            sample workflows, started if need be.
+        sessionmaker: As for `Database`. Another object is another argument, even if it looks the same.
+        service: The name of a section of `pg_service.conf`.
+        idle_timeout: As for `Database`.
+        **engine_options: As for `Database`.
 
-    def forget(self, value: T) -> None:
-        """Let a value go, if it is here."""
-        with self._lock:
-            self._values = {key: kept for key, kept in self._values.items() if kept is not value}
+    Returns:
+        A coroutine of the `Database`. Without an `await`, its repr says what to type.
+
+    Raises:
+        DatabaseURLError: The URL cannot be read.
+        ConnectError: The server cannot be reached, or says no; the message says which part is wrong and what to type.
+        ServerError: There is no URL, and the embedded server cannot be started.
+
+    Example:
+        >>> db = await connect("postgresql://me@db.example.org/shop")
+        >>> await db.frame("select count(*) from orders")
+    """
+    given = (url, service, sessionmaker, {"idle_timeout": idle_timeout, **engine_options})
+    return Pending(lambda: _connect(*given), "connect(...)", "Nothing is connected yet.")
+
+
+async def _connect(
+    url: str | URL | None, service: str | None, sessionmaker: SessionFactory | None, options: dict[str, Any]
+) -> Database:
+    if "IPython" in sys.modules:  # a cell: Stop shall stop it, and nothing shall stay open behind it
+        from asyncdb_nb.jupyter.extension import load_into_running_shell
+
+        load_into_running_shell(connect)
+    try:
+        where = resolve(url, service=service) or await _embedded()
+        database = _made_once(where, sessionmaker, options)
+    except Exception as error:
+        raise without_frames(error) from error.__cause__
+    finally:
+        del url, options  # no traceback shall show them: they may hold a password
+    await database._check()
+    if where.origin == EMBEDDED and database not in _with_sample:
+        from asyncdb_nb.workflows import ensure_sample
+
+        await ensure_sample(database)
+        _with_sample.add(database)
+    return database
+
+
+def _made_once(where: Target, sessionmaker: SessionFactory | None, options: dict[str, Any]) -> Database:
+    with _lock:
+        _connected[:] = [database for database in _connected if not database._closed]
+        for database in _connected:
+            if database._is_made_of(where, sessionmaker, options):
+                return database
+        _connected.append(Database._of(where, sessionmaker, options))
+        return _connected[-1]
+
+
+async def _embedded() -> Target:
+    from asyncdb_nb.server.embedded import embedded_server
+
+    server = await asyncio.to_thread(embedded_server)
+    return complete(parse(server.url), EMBEDDED)

@@ -18,7 +18,7 @@ import psycopg
 from jupyter_client.manager import AsyncKernelManager
 
 from asyncdb_nb import Database
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 from asyncdb_nb.workflows import ensure_sample
 
 KERNELS = int(sys.argv[1]) if len(sys.argv) > 1 else 30

@@ -35,7 +35,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from asyncdb_nb import Database, frame, table
-from asyncdb_nb.server.embedded import embedded_server
+from asyncdb_nb.server import embedded_server
 
 MIXED = """select g::int4 as id, (g * 7919)::int8 as workflow_id, (array['ok','failed','running','queued'])[1 + g % 4]
   as status, 'workflow number ' || g % 1000 as name, timestamptz '2024-01-01' + g * interval '1.000123 s' as started_at,

@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from asyncdb_nb import LoopBoundPool
 from asyncdb_nb.pytest_plugin.leaks.checkouts import Owner
 from asyncdb_nb.pytest_plugin.leaks.detector import Watch
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 ROUNDS = 3
 

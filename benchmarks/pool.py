@@ -24,7 +24,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb import LoopBoundPool, session_scope
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 ROUNDS = 31
 QUERY = text("select 1")

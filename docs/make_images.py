@@ -26,7 +26,7 @@ from sqlalchemy.exc import InterfaceError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from asyncdb_nb import LoopBoundPool, trace
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"

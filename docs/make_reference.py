@@ -33,9 +33,9 @@ GROUPS = {
     ),
     "Repositories": "asyncdb_nb.Repository",
     "Synchronous code": "asyncdb_nb.run",
-    "Watch": "asyncdb_nb.trace asyncdb_nb.diagnostics.trace.Trace",
-    "Doctor": "asyncdb_nb.diagnostics.doctor.examine asyncdb_nb.diagnostics.doctor.Diagnosis asyncdb_nb.diagnostics.doctor.Finding",
-    "Embedded server": "asyncdb_nb.server.embedded.embedded_server asyncdb_nb.server.embedded.EmbeddedServer",
+    "Watch": "asyncdb_nb.trace asyncdb_nb.diagnostics.Trace",
+    "Doctor": "asyncdb_nb.diagnostics.examine asyncdb_nb.diagnostics.Diagnosis asyncdb_nb.diagnostics.Finding",
+    "Embedded server": "asyncdb_nb.server.embedded_server asyncdb_nb.server.EmbeddedServer",
     "Sample workflows": (
         "asyncdb_nb.workflows.WorkflowRepository asyncdb_nb.workflows.load_event_log "
         "asyncdb_nb.workflows.unload_event_log asyncdb_nb.workflows.ensure_sample asyncdb_nb.workflows.seed_workflows "

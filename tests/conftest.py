@@ -28,7 +28,7 @@ from scenario_count import ScenarioCount
 from server_checks import SECRET, TEST_SETTINGS, ServerWatch
 from waiting import HANG
 
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 STRICT = ("-X", "dev", "-W", "error")
 SLOWNESS = re.compile(r"^Executing <.* took [\d.]+ seconds\n", re.MULTILINE)  # of a busy machine: timings are not tests

@@ -16,7 +16,7 @@ import psutil
 from server_checks import TEST_SETTINGS, ServerWatch
 from waiting import HANG
 
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 
 @dataclass(frozen=True)

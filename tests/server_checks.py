@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row
 from waiting import HANG
 
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 BAD_GOODBYES = (
     "unexpected EOF on client connection",

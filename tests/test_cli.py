@@ -14,7 +14,7 @@ import pytest
 
 from asyncdb_nb import cli
 from asyncdb_nb.cli import command_line
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_started_server_runs_on_until_it_is_stopped(home: Path) -> None:
 
 def test_status_names_the_processes_that_use_the_server(home: Path) -> None:
     """A process is listed with its pid and what it runs."""
-    code = "import sys; from asyncdb_nb.server.embedded import embedded_server as e; e(); print(flush=True); sys.stdin.read()"
+    code = "import sys; from asyncdb_nb.server import embedded_server as e; e(); print(flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", code, "analysis.ipynb"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:

@@ -1,4 +1,4 @@
-"""`Database` and `connect()` on a real server: `asyncdb_nb.database.database`, with `connecting`, `identity` and `catalog`."""
+"""`Database` and `connect()` on a real server: `asyncdb_nb.database` and `asyncdb_nb.composition`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from asyncdb_nb.errors import (
     UnknownOptionError,
     UnknownTableError,
 )
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 
 @pytest.fixture
@@ -508,17 +508,6 @@ def test_threads_that_connect_at_once_get_one_database(database_url: str) -> Non
     assert len(set(found)) == 1
 
 
-async def test_the_registry_keeps_no_password(guest_url: str) -> None:
-    """Its keys are salted hashes."""
-    from asyncdb_nb.database import database as module
-
-    database = await connect(guest_url)
-
-    assert SECRET not in repr(vars(module._connected))
-    assert all(len(key) == 32 for key in module._connected._values)
-    await database.aclose()
-
-
 async def test_a_second_connect_is_one_round_trip(database_url: str) -> None:
     """The ping that the checkout makes anyway; no statement beside it."""
     database = await connect(database_url)
@@ -566,7 +555,7 @@ def test_after_a_stop_of_the_embedded_server_the_message_says_what_to_run(  # ty
     """And doing so helps: the same `Database` works again."""
     done = run_script(
         "import asyncio, asyncdb_nb\n"
-        "from asyncdb_nb.server.embedded import embedded_server\n"
+        "from asyncdb_nb.server import embedded_server\n"
         "async def main():\n"
         "    db = await asyncdb_nb.connect()\n"
         "    await db.frame('select 1')\n"

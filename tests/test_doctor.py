@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import text
 
 from asyncdb_nb import Database, cli
+from asyncdb_nb.diagnostics import Diagnosis, Level, examine
 from asyncdb_nb.diagnostics import check_server as doctor_server
-from asyncdb_nb.diagnostics.doctor import Diagnosis, Level, examine
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 
 def topic(diagnosis: Diagnosis, name: str) -> list[tuple[Level, str, str]]:

@@ -24,7 +24,7 @@ STRANGER = 12345  # has no entry in the system's user database
 
 REPORT = """
 from asyncdb_nb import Database
-from asyncdb_nb.server.embedded import EmbeddedServer, embedded_server
+from asyncdb_nb.server import EmbeddedServer, embedded_server
 from asyncdb_nb.engine.conninfo.parse import resolve
 
 try:
@@ -159,7 +159,7 @@ def small_disk(home: Path) -> Iterator[Path]:
 def test_a_full_disk_is_told_and_not_kept_full(small_disk: Path) -> None:
     """What was begun is removed, so that there is room again."""
     from asyncdb_nb.errors import ServerError
-    from asyncdb_nb.server.embedded import EmbeddedServer
+    from asyncdb_nb.server import EmbeddedServer
 
     before = shutil.disk_usage(small_disk).free
 
@@ -173,7 +173,7 @@ def test_a_full_disk_is_told_and_not_kept_full(small_disk: Path) -> None:
 def test_a_read_only_disk_is_told(small_disk: Path) -> None:
     """Where there was a server before."""
     from asyncdb_nb.errors import ServerError
-    from asyncdb_nb.server.embedded import EmbeddedServer
+    from asyncdb_nb.server import EmbeddedServer
 
     (small_disk / "server").mkdir()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)

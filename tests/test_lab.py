@@ -27,7 +27,7 @@ from asyncdb_nb.cli import main
 from asyncdb_nb.errors import LessonsFolderError
 from asyncdb_nb.lessons.copies import fill
 from asyncdb_nb.lessons.notebooks import originals
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 ROOT = Path(__file__).parent.parent
 NOWHERE = "postgresql://nobody@nowhere.invalid/nothing"

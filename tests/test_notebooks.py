@@ -16,7 +16,7 @@ import nbformat
 import pytest
 from server_checks import ServerWatch
 
-from asyncdb_nb.server.embedded import embedded_server
+from asyncdb_nb.server import embedded_server
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))

@@ -24,7 +24,7 @@ from asyncdb_nb.errors import AsyncDBError
 from asyncdb_nb.jupyter.completions import Completions
 from asyncdb_nb.pytest_plugin.isolation import truncate
 from asyncdb_nb.pytest_plugin.isolation.databases import Keeper
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 from asyncdb_nb.workflows import WorkflowRepository, load_event_log, seed_workflows, unload_event_log
 
 pytestmark = [pytest.mark.second_tier, pytest.mark.timeout(900)]

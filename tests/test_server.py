@@ -20,14 +20,13 @@ from waiting import HANG
 
 import asyncdb_nb
 from asyncdb_nb.errors import ServerError
-from asyncdb_nb.server import binaries
-from asyncdb_nb.server.embedded import EmbeddedServer, embedded_server
+from asyncdb_nb.server import EmbeddedServer, binaries, embedded_server
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="these tests are about Unix sockets and signals")
 
 USE = """
 import sys
-from asyncdb_nb.server.embedded import embedded_server
+from asyncdb_nb.server import embedded_server
 print(embedded_server().status().pid, flush=True)
 sys.stdin.read()
 """
@@ -202,7 +201,7 @@ def test_an_ordinary_user_gets_a_server(tmp_path: Path) -> None:
 
 ORDINARY = """
 import os, stat
-from asyncdb_nb.server.embedded import embedded_server, home_directory
+from asyncdb_nb.server import embedded_server, home_directory
 server = embedded_server()
 assert home_directory().is_relative_to(os.environ["HOME"]), home_directory()
 assert server.status().running

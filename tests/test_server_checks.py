@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from server_checks import ServerWatch
 
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 VANISH = """
 import os, sys, psycopg

@@ -19,9 +19,8 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from asyncdb_nb import Database, LoopBoundPool, WrongLoopError, trace
-from asyncdb_nb.diagnostics import listeners
+from asyncdb_nb.diagnostics import Trace, listeners
 from asyncdb_nb.diagnostics.palette import DARK, LIGHT, Palette
-from asyncdb_nb.diagnostics.trace import Trace
 
 mpl.use("agg")
 

@@ -1,4 +1,4 @@
-"""Every spelling of a PostgreSQL URL: `asyncdb_nb.engine.conninfo.parse` with `asyncdb_nb.engine.conninfo.libpq_defaults`."""
+"""Every spelling of a PostgreSQL URL, and what libpq fills in: `asyncdb_nb.engine.conninfo`."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def _load(arguments: argparse.Namespace) -> int:
         options["meanings"] = dict(map(_pair, options["meanings"]))
 
     async def load() -> str:
-        from asyncdb_nb.database.database import connect
+        from asyncdb_nb import connect
         from asyncdb_nb.workflows import load_event_log
 
         async with await connect(url) as db:
@@ -132,7 +132,7 @@ def _pair(meaning: str) -> tuple[str, str]:
 
 def _unload(arguments: argparse.Namespace) -> int:
     async def unload() -> int:
-        from asyncdb_nb.database.database import connect
+        from asyncdb_nb import connect
         from asyncdb_nb.workflows import unload_event_log
 
         async with await connect(arguments.url) as db:

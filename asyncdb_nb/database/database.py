@@ -13,8 +13,6 @@ A database as an object that stands at module level: one engine, its sessions, i
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,13 +22,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from asyncdb_nb.aio.async_for import AsyncFor
 from asyncdb_nb.aio.awaitables import Pending
-from asyncdb_nb.composition import Registry
 from asyncdb_nb.database import catalog, retry
 from asyncdb_nb.database.session import SessionFactory, reading_scope, session_scope
 from asyncdb_nb.database.summary import portrait
 from asyncdb_nb.engine.connector import make_engine, without_frames
-from asyncdb_nb.engine.conninfo.parameters import EMBEDDED, EXAMPLE, Target
-from asyncdb_nb.engine.conninfo.parse import complete, parse, resolve
+from asyncdb_nb.engine.conninfo.parameters import EXAMPLE, Target
+from asyncdb_nb.engine.conninfo.parse import resolve
 from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError
 
 if TYPE_CHECKING:
@@ -38,8 +35,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 T = TypeVar("T")
-
-_connected: Registry[Database] = Registry()
 
 
 class Database:
@@ -93,7 +88,6 @@ class Database:
         self._sessionmaker = sessionmaker
         self._options = options
         self._closed = False
-        self._has_sample = False
         self._engine = make_engine(where, options)
 
     @classmethod
@@ -101,6 +95,12 @@ class Database:
         database = cls.__new__(cls)
         database._open(where, sessionmaker, options)
         return database
+
+    def _is_made_of(self, where: Target, sessionmaker: SessionFactory | None, options: dict[str, Any]) -> bool:
+        # A class that a cell defined anew looks like the old one, and may filter otherwise: the object itself counts.
+        ours = (self._target.parameters, self._target.origin, self._target.sources, self._options)
+        theirs = (where.parameters, where.origin, where.sources, options)
+        return self._sessionmaker is sessionmaker and ours == theirs
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Database._of, (self._target, self._sessionmaker, self._options)
@@ -248,7 +248,6 @@ class Database:
         """Close the idle connections of every loop, and refuse further use. A second call does nothing."""
         if not self._closed:
             self._closed = True
-            _connected.forget(self)
             await self._engine.dispose()
 
     async def __aenter__(self) -> Database:
@@ -269,78 +268,3 @@ class Database:
         async with self.engine.connect() as connection:
             if not self._options.get("pool_pre_ping", True):
                 await connection.exec_driver_sql("SELECT 1")
-        if self._target.origin == EMBEDDED and not self._has_sample:
-            from asyncdb_nb.workflows import ensure_sample
-
-            await ensure_sample(self)
-            self._has_sample = True
-
-
-def connect(
-    url: str | URL | None = None,
-    sessionmaker: SessionFactory | None = None,
-    *,
-    service: str | None = None,
-    idle_timeout: float | None = 60.0,
-    **engine_options: Any,
-) -> Coroutine[Any, Any, Database]:
-    """Make a `Database` and ask its server once, so that a wrong URL fails here.
-
-    Called again with the same arguments, it returns the same `Database` (after asking the server again) until that is
-    closed: a set-up cell can be run fifty times. Safe to call from several tasks, threads and loops.
-
-    Args:
-        url: As for `Database`. With neither `url` nor `service`: `$DATABASE_URL` (environment, then `.env` in this
-            folder or above), else the server that `PGSERVICE` or `PGHOST` names, else the embedded server with the
-            sample workflows, started if need be.
-        sessionmaker: As for `Database`. Another object is another argument, even if it looks the same.
-        service: The name of a section of `pg_service.conf`.
-        idle_timeout: As for `Database`.
-        **engine_options: As for `Database`.
-
-    Returns:
-        A coroutine of the `Database`. Without an `await`, its repr says what to type.
-
-    Raises:
-        DatabaseURLError: The URL cannot be read.
-        ConnectError: The server cannot be reached, or says no; the message says which part is wrong and what to type.
-        ServerError: There is no URL, and the embedded server cannot be started.
-
-    Example:
-        >>> db = await connect("postgresql://me@db.example.org/shop")
-        >>> await db.frame("select count(*) from orders")
-    """
-    given = (url, service, sessionmaker, {"idle_timeout": idle_timeout, **engine_options})
-    return Pending(lambda: _connect(*given), "connect(...)", "Nothing is connected yet.")
-
-
-async def _connect(
-    url: str | URL | None, service: str | None, sessionmaker: SessionFactory | None, options: dict[str, Any]
-) -> Database:
-    if "IPython" in sys.modules:  # a cell: Stop shall stop it, and nothing shall stay open behind it
-        from asyncdb_nb.jupyter.extension import switch_on
-
-        switch_on()
-    try:
-        where = resolve(url, service=service) or await _embedded()
-        database = _registered(where, sessionmaker, options)
-    except Exception as error:
-        raise without_frames(error) from error.__cause__
-    finally:
-        del url, options  # no traceback shall show them: they may hold a password
-    await database._check()
-    return database
-
-
-def _registered(where: Target, sessionmaker: SessionFactory | None, options: dict[str, Any]) -> Database:
-    # A class that a cell defined anew looks like the old one, and may filter otherwise: the object itself counts.
-    place = (sorted(where.parameters.items()), where.origin, sorted(where.sources.items()))
-    arguments = (place, id(sessionmaker), sorted(options.items()))
-    return _connected.get_or_make(arguments, lambda: Database._of(where, sessionmaker, options))
-
-
-async def _embedded() -> Target:
-    from asyncdb_nb.server.embedded import embedded_server
-
-    server = await asyncio.to_thread(embedded_server)
-    return complete(parse(server.url), EMBEDDED)

@@ -56,7 +56,8 @@ def _loops_in_words(pool: LoopBoundPool) -> list[str]:
 
 
 def _loop_in_words(loop: asyncio.AbstractEventLoop, number: int, here: bool) -> str:
-    return f"{loop_cleanup.name(loop)}{', this one' if here else ''}: {number} connection{'' if number == 1 else 's'} in use"
+    where = f"{loop_cleanup.name(loop)}{', this one' if here else ''}"
+    return f"{where}: {number} connection{'' if number == 1 else 's'} in use"
 
 
 def _under(title: str, lines: list[str]) -> list[str]:

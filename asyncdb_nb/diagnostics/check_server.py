@@ -1,7 +1,7 @@
 """
 Look at the server: whether it can be reached, its timeouts, and which programs of ours are connected and what they do.
 
-Programs of ours are known by their `application_name`, which begins with `asyncdb_nb`; see `identity.py`. PostgreSQL
+Programs of ours are known by their `application_name`, which begins with `asyncdb_nb`; see `engine/application_name.py`. PostgreSQL
 shows the statements of other users' connections to superusers and members of `pg_read_all_stats` only.
 """
 

@@ -1,7 +1,7 @@
 """
 Keep what event loops and connections did, in the order in which it happened.
 
-A `Recorder` is told by `listening.py` and numbers loops and connections as they are first seen. It holds them weakly:
+A `Recorder` is told by `listeners.py` and numbers loops and connections as they are first seen. It holds them weakly:
 being watched must not keep anything alive.
 """
 

@@ -305,8 +305,8 @@ class SubPool(AsyncAdaptedQueuePool):
 
     def _warn(self, leaked: int) -> None:
         warnings.warn(
-            f"{leaked} connection(s) were still checked out when {loop_cleanup.describe(self.loop)} closed, and were closed "
-            "with it. Close every session: `async with db.session() as session:`.",
+            f"{leaked} connection(s) were still checked out when {loop_cleanup.describe(self.loop)} closed, and were "
+            "closed with it. Close every session: `async with db.session() as session:`.",
             LeakWarning,
             stacklevel=2,
         )

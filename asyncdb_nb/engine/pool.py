@@ -4,8 +4,8 @@ Pool connections separately for every event loop, behind one engine.
     engine = create_async_engine(url, poolclass=LoopBoundPool)     # one engine, for the whole program
 
 A connection lives on the loop that opened it. This pool hands out connections of the loop that is running, never lets
-one leave its loop, and has them closed there just before the loop closes (see `loop_cleanup.py`). What happens on one loop is
-in `subpool.py`; here the loops come together.
+one leave its loop, and has them closed there just before the loop closes (see `aio/loop_cleanup.py`). What happens on
+one loop is in `loop_pool.py`; here the loops come together.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ def _prepare(dialect: Dialect, loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _leave_to_parent() -> None:
-    """In a forked child, begin anew; `subpool.py` takes the inherited connections out of reach."""
+    """In a forked child, begin anew; `loop_pool.py` takes the inherited connections out of reach."""
     for pool in list(_pools):
         pool._subpools = {}
         pool._lock = threading.Lock()  # another thread of the parent may have held it

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.jupyter.coroutine_display import Hints
 from asyncdb_nb.jupyter.interrupt import Interrupts
+from asyncdb_nb.jupyter.magics import Connect, Magics
 from asyncdb_nb.jupyter.open_sessions import Hygiene
 from asyncdb_nb.jupyter.sigterm import Ending
 from asyncdb_nb.jupyter.tracebacks import Tracebacks
@@ -33,23 +34,28 @@ class Part(Protocol):
         """Take it off, and leave the shell as it was."""
 
 
-_installed: dict[type, Part] = {}
+_installed: list[Part] = []
 
 
-def load(shell: InteractiveShell) -> None:
+def load(shell: InteractiveShell, connect: Connect) -> None:
     """Put everything on a shell: `%load_ext asyncdb_nb`, in a cell, a startup file or IPython's configuration.
 
     It is put on entirely or not at all; a second time does nothing.
-    """
-    from asyncdb_nb.jupyter.magics import Magics  # here: it imports database, which switches this on
 
-    parts: tuple[Any, ...] = (Interrupts, Hygiene, Ending, Hints, Tracebacks, Magics)
+    Args:
+        shell: The running IPython.
+        connect: Opens the database of a magic where no variable holds one.
+    """
+    if _installed:
+        return
+    parts: tuple[Part, ...] = (
+        *(Interrupts(shell), Hygiene(shell), Ending(shell), Hints(shell), Tracebacks(shell)),
+        Magics(shell, connect),
+    )
     try:
-        for kind in parts:
-            if kind not in _installed:
-                part = kind(shell)
-                part.install()
-                _installed[kind] = part
+        for part in parts:
+            part.install()
+            _installed.append(part)
     except BaseException:
         unload(shell)
         raise
@@ -57,15 +63,15 @@ def load(shell: InteractiveShell) -> None:
 
 def unload(shell: InteractiveShell) -> None:
     """Take everything off again: `%unload_ext asyncdb_nb`."""
-    for kind in reversed(list(_installed)):
-        _installed.pop(kind).uninstall()
+    while _installed:
+        _installed.pop().uninstall()
 
 
-def switch_on() -> None:
+def load_into_running_shell(connect: Connect) -> None:
     """Put everything on the running shell, if there is one: `connect()` in a cell does this."""
     from IPython.core.getipython import get_ipython
 
     shell: Any = get_ipython()
     if shell is not None:
-        load(shell)
+        load(shell, connect)
         libraries.begin()  # for the first frame

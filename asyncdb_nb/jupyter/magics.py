@@ -18,14 +18,14 @@ runs by `run()`.
 from __future__ import annotations
 
 import re
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import no_var_expand
 
 from asyncdb_nb.aio.portal import run
-from asyncdb_nb.database.database import Database, connect
+from asyncdb_nb.database.database import Database
 from asyncdb_nb.dataframes.sql.tokenizer import bind_names, tokens_of
 from asyncdb_nb.diagnostics.doctor import Diagnosis, examine
 from asyncdb_nb.engine.pool import LoopBoundPool
@@ -38,14 +38,17 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 _HEAD: Any = re.compile(r"\s*(?:--db\s+(?P<db>\w+))?\s*(?:(?P<name>[^\W\d]\w*)\s*=)?\s*")
+Connect = Callable[[], Coroutine[Any, Any, Database]]
+
 _ASYNCHRONOUS = ("asql", "asyncdb")
 
 
 class Magics:
     """The magics, on one shell."""
 
-    def __init__(self, shell: InteractiveShell) -> None:
+    def __init__(self, shell: InteractiveShell, connect: Connect) -> None:
         self._shell: Any = shell
+        self._connect = connect
         self._completions = Completions(shell)
         self._in_cell = False
         self._came_late = False
@@ -143,7 +146,7 @@ class Magics:
     async def _database(self, name: str | None) -> Database:
         databases = self._databases()
         if name is None and "db" not in databases:
-            self._shell.user_ns["db"] = databases["db"] = await connect()
+            self._shell.user_ns["db"] = databases["db"] = await self._connect()
         return _named(name or "db", databases)
 
     def _databases(self) -> dict[str, Database]:

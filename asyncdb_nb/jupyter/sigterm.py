@@ -2,9 +2,9 @@
 Close every connection when a kernel is told to end by SIGTERM, which otherwise ends a process without a word.
 
 SIGTERM comes from supervisors, and from Jupyter when a kernel does not shut down within 2.5 seconds (in asyncio debug
-mode it never does). Shutdown, restart and `exit()` need nothing of that: the exit hook of `loop_cleanup.py` serves them. It
-ends the cell that runs, too, whose reply the kernel then logs as an error: its sockets are closed already, and nobody
-waits for it. That is kept out of the log.
+mode it never does). Shutdown, restart and `exit()` need nothing of that: the exit hook of `aio/loop_cleanup.py` serves
+them. It ends the cell that runs, too, whose reply the kernel then logs as an error: its sockets are closed already, and
+nobody waits for it. That is kept out of the log.
 
 A cell that runs in a subshell ends with it, and must not fail then: ipykernel would abort what is queued behind it, for
 which it needs a lock of the very thread that waits for the end of the subshell.

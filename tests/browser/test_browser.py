@@ -15,7 +15,7 @@ from notebook_page import NotebookPage, chromium, opened
 from playwright.sync_api import expect
 from waiting import wait_until
 
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 pytestmark = pytest.mark.second_tier
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 from server_checks import TEST_SETTINGS
 
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 SETTINGS = {**TEST_SETTINGS, "max_connections": "12", "superuser_reserved_connections": "2", "fsync": "off"}
 

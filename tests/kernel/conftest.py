@@ -8,7 +8,7 @@ import pytest
 from kernels import SET_UP, Kernel, KernelMaker
 from server_checks import ServerWatch
 
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 
 @pytest.fixture(scope="session")

@@ -307,9 +307,7 @@ def test_scenario_27_stop_ends_a_frame_that_is_being_built(
 
 def test_stop_works_where_a_signal_wakes_no_loop(kernel: Kernel) -> None:
     """Windows: the signal is noted, but nothing ends the loop's wait; `interrupt_main()` does the same here."""
-    kernel.run(
-        "import _thread, threading\nfrom asyncdb_nb.jupyter.extension import interrupts\ninterrupts.wakes_by_tick = True"
-    )
+    kernel.run("import _thread, threading\nfrom asyncdb_nb.jupyter import interrupt\ninterrupt.wakes_by_tick = True")
 
     sent = kernel.start("threading.Timer(0.3, _thread.interrupt_main).start()\nawait asyncio.sleep(20)")
 

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from asyncdb_nb import ConnectError, Database, LoopBoundPool, frame, session_scope
-from asyncdb_nb.diagnostics.doctor import Level, examine
+from asyncdb_nb.diagnostics import Level, examine
 
 pytestmark = pytest.mark.keeps_connections  # PgBouncer's are not ended by us, and not as ours are
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from suites import CONFTEST, MODES, PLUGINS, STRICT, THINGS
 
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 collect_ignore = ["old_suite"]  # material of `test_plugin_old_suite.py`
 

@@ -12,7 +12,7 @@ from waiting import wait_until
 from asyncdb_nb.aio.portal import run
 from asyncdb_nb.pytest_plugin.isolation.clones import READY, Clones
 from asyncdb_nb.pytest_plugin.isolation.databases import Keeper
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 
 async def leave_empty(url: URL) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from suites import RunSuite
 
 from asyncdb_nb.pytest_plugin.secret_url import SecretURL
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 pytestmark = pytest.mark.usefixtures("clean_server")
 

@@ -177,7 +177,7 @@ def test_what_was_left_on_a_loop_that_closed_unseen_is_told_once() -> None:
     loop = asyncio.new_event_loop()
     loop.close()
     record = type("Record", (), {"dbapi_connection": None})()
-    watch = Watch()
+    detector = Watch()
     detector.ledger.out[record] = Checkout(
         None, record, loop, None, Owner(None, "test_it"), (("test_it.py", 3, "opens"),)
     )

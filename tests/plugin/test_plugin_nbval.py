@@ -14,7 +14,7 @@ from suites import PLUGINS
 
 from asyncdb_nb.pytest_plugin import nbval
 from asyncdb_nb.pytest_plugin.nbval import HEADER
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 pytestmark = [pytest.mark.second_tier, pytest.mark.usefixtures("clean_server")]
 

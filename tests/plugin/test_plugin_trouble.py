@@ -10,7 +10,7 @@ from server_checks import ServerWatch
 from sqlalchemy import make_url
 from suites import RunSuite
 
-from asyncdb_nb.server.embedded import EmbeddedServer
+from asyncdb_nb.server import EmbeddedServer
 
 pytestmark = pytest.mark.usefixtures("clean_server")
 

@@ -18,8 +18,8 @@ from sqlalchemy.orm import Mapper
 from sqlalchemy.types import NullType, TypeEngine
 
 from asyncdb_nb.dataframes.results.entities import descriptions, entity_of
-from asyncdb_nb.dataframes.types import declared
-from asyncdb_nb.dataframes.types.processing import declared, how
+from asyncdb_nb.dataframes.types import declared, processing
+from asyncdb_nb.dataframes.types.processing import how
 from asyncdb_nb.dataframes.types.table import PYTHON, ColumnType, UnknownTypeError, column_type
 
 
@@ -56,7 +56,7 @@ def _context(result: Any) -> Any:
 
 def _of_context(context: Any) -> list[Known]:
     described = getattr(getattr(context, "cursor", None), "description", None) or ()
-    says = declared(context)
+    says = processing.declared(context)
     places = says.places([line[0] for line in described])
     oids = {place: line[1] for place, line in zip(places, described, strict=True) if place is not None}
     lines = descriptions(getattr(context, "invoked_statement", None))

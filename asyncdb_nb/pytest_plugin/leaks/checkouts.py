@@ -2,7 +2,7 @@
 Write down what is checked out on the async engines of the process: by whom, at which line, on which loop.
 
 Who opens something is known only when it is opened: the test that runs, or the fixture that is being set up. So every
-engine's pool is listened to, and what is given back is struck out again. `watch.py` reads here what was forgotten.
+engine's pool is listened to, and what is given back is struck out again. `detector.py` reads here what was forgotten.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 Close what was forgotten on the async engines of the process, and tell whose it was.
 
 Whether something was forgotten is known when its owner has ended, or when the loop it lives on is about to end; both
-come while the loop can still close it. `ledger.py` knows what is open; `hooks.py` says when an owner has ended;
+come while the loop can still close it. `checkouts.py` knows what is open; `hooks.py` says when an owner has ended;
 `leak.py` puts into words what was left.
 """
 
