@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, ORMExecuteState, Session, mapped_column, with_loader_criteria
 from sqlalchemy.pool import NullPool
 
-from asyncdb_nb.database.database import Database, connect
+from asyncdb_nb import Database, connect
 from asyncdb_nb.dataframes import frame
 from asyncdb_nb.engine.application_name import application_name
 from asyncdb_nb.engine.connector import CHECK_INTERVAL, Connector, explain

@@ -327,7 +327,7 @@ def kill(pid: int | None) -> None:
 def guard_pid(server: EmbeddedServer) -> int | None:
     """The pid of the server's guard, if there is one."""
     for line in subprocess.run(["ps", "-axwwo", "pid=,args="], capture_output=True, text=True).stdout.splitlines():
-        if "guard.py" in line and str(server.directory) in line:
+        if "reaper.py" in line and str(server.directory) in line:
             return int(line.split()[0])
     return None
 

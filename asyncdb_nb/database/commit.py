@@ -7,9 +7,9 @@ to cancel it, and its answer is waited for: either the transaction is durable or
 carries a note that says which. Only a server that does not answer leaves it open, and the note says that.
 
 When a statement has failed and the error was caught, PostgreSQL answers COMMIT by a rollback, and drivers take that for
-a success. Here it is an error. `engine/rollback_detection.py` hears the answer, whoever sends the COMMIT. A session with several
-connections has to know before it sends the first one, and another driver's answer is not heard: there the server is
-asked before.
+a success. Here it is an error. `engine/rollback_detection.py` hears the answer, whoever sends the COMMIT. A session
+with several connections has to know before it sends the first one, and another driver's answer is not heard: there the
+server is asked before.
 """
 
 from __future__ import annotations

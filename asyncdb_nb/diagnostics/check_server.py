@@ -1,8 +1,9 @@
 """
 Look at the server: whether it can be reached, its timeouts, and which programs of ours are connected and what they do.
 
-Programs of ours are known by their `application_name`, which begins with `asyncdb_nb`; see `engine/application_name.py`. PostgreSQL
-shows the statements of other users' connections to superusers and members of `pg_read_all_stats` only.
+Programs of ours are known by their `application_name`, which begins with `asyncdb_nb`; see
+`engine/application_name.py`. PostgreSQL shows the statements of other users' connections to superusers and members of
+`pg_read_all_stats` only.
 """
 
 from __future__ import annotations
