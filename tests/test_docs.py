@@ -71,6 +71,27 @@ def test_the_reference_is_in_step_with_the_docstrings(monkeypatch: pytest.Monkey
     assert (DOCS / "reference.md").read_text(encoding="utf-8") == make_reference.reference()
 
 
+def test_the_picture_of_the_packages_is_in_step_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a move: `python docs/make_architecture.py`."""
+    monkeypatch.syspath_prepend(DOCS)
+    import make_architecture
+
+    graph = make_architecture.rooms()
+
+    assert make_architecture.PICTURE.read_text(encoding="utf-8") == make_architecture.picture(graph)
+    assert make_architecture.PAGE.read_text(encoding="utf-8") == make_architecture.page(graph)
+
+
+def test_the_pages_name_files_that_exist() -> None:
+    """A file of the package in a page on its code, by its path or, after its folder was named, by its name."""
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    files = [str(file.relative_to(ROOT)) for file in ROOT.rglob("*.py")]
+    named = re.findall(r"`([\w/]+\.py)`", text)
+
+    assert len(named) > 30
+    assert not [name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)]
+
+
 def test_every_public_name_is_in_the_reference() -> None:
     text = (DOCS / "reference.md").read_text(encoding="utf-8")
 
