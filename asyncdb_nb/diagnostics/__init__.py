@@ -2,6 +2,6 @@
 
 from asyncdb_nb.diagnostics.doctor import Diagnosis, examine
 from asyncdb_nb.diagnostics.finding import Finding, Level
-from asyncdb_nb.diagnostics.trace import Trace, trace
+from asyncdb_nb.diagnostics.timeline import Trace, trace
 
 __all__ = ["Diagnosis", "Finding", "Level", "Trace", "examine", "trace"]
