@@ -83,7 +83,8 @@ def signature(name: str, value: Any) -> str:
             return name
         node = inits[0]
     arguments = one_by_one(node.args)
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns is not None and node.name != "__init__" else ""
+    returned = None if inspect.isclass(value) else value.__annotations__.get("return")  # a wrapper may have its own
+    returns = f" -> {returned}" if returned is not None else ""
     kind = "async " if isinstance(node, ast.AsyncFunctionDef) else ""
     line = f"{kind}{name}({', '.join(arguments)}){returns}"
     if len(line) <= 100:

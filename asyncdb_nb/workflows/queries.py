@@ -1,12 +1,15 @@
 """
-The statements behind `WorkflowRepository`'s questions: each a select with an order, and no input or output.
+The questions that an analyst asks of workflows: each a select with an order, and no input or output.
 
-What they return, column by column, is told where they are asked: in `repository.py`.
+`WorkflowRepository` asks them. Every question takes the same filters: one workflow by name, and a half-open span of
+time in which the runs were queued. Rates and shares are of 1, times are seconds, days and hours are UTC.
+
+In an event log that records completions only, nobody can tell waiting from working: there `elapsed_seconds` answers,
+and the columns for its parts are missing values.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,35 +35,19 @@ if TYPE_CHECKING:
 _PERCENTILES = (50, 90, 95, 99)
 
 
-@dataclass(frozen=True)
-class Only:
+def overview(workflow: str | None = None, since: date | None = None, until: date | None = None) -> Select[Any]:
     """
-    Which runs a question is about.
+    How each workflow does, the busiest first.
 
-    Attributes:
-        workflow: The name of a workflow; all of them if None.
+    Args:
+        workflow: Only this workflow.
         since: Only runs queued at or after this moment. A date is its midnight; without a time zone it is UTC.
         until: Only runs queued before this moment.
+
+    Returns:
+        One row a workflow: `workflow`, `owner`, `runs`, `succeeded`, `failed`, `cancelled`, `open`, `failure_rate`
+        (of the runs that succeeded or failed), `retries`, `cost`, `first_queued`, `last_queued`.
     """
-
-    workflow: str | None = None
-    since: date | None = None
-    until: date | None = None
-
-    def apply(self, statement: Any) -> Select[Any]:
-        """Add these conditions to a select from runs joined with workflows."""
-        if self.workflow is not None:
-            statement = statement.where(Workflow.name == self.workflow)
-        if self.since is not None:
-            statement = statement.where(Run.queued_at >= _moment(self.since))
-        if self.until is not None:
-            statement = statement.where(Run.queued_at < _moment(self.until))
-        limited: Select[Any] = statement
-        return limited
-
-
-def overview(only: Only) -> Select[Any]:
-    """How each workflow does, the busiest first."""
     counts = {status: func.count().filter(Run.status == status) for status in Status}
     judged = counts[Status.SUCCEEDED] + counts[Status.FAILED]
     statement = (
@@ -82,11 +69,23 @@ def overview(only: Only) -> Select[Any]:
         .group_by(Workflow.id)
         .order_by(func.count().desc(), Workflow.name)
     )
-    return only.apply(statement)
+    return _only(workflow, since, until, statement)
 
 
-def failures(only: Only) -> Select[Any]:
-    """What failed, where and why, the deadliest first."""
+def failures(workflow: str | None = None, since: date | None = None, until: date | None = None) -> Select[Any]:
+    """
+    What failed, where and why, the deadliest first.
+
+    Args:
+        workflow: As in `overview`, and so are the others.
+        since: From here on.
+        until: Before here.
+
+    Returns:
+        One row for each workflow, step and error: `workflow`, `step`, `error`, `failed_tasks`, `failed_runs` (which
+        failed in the end), `recovered_runs` (which got over it), `seconds_lost` and `cost_lost` (by the failed
+        tasks), `last_failed`.
+    """
     runs = func.count(Run.id.distinct())
     statement = (
         select(
@@ -112,11 +111,32 @@ def failures(only: Only) -> Select[Any]:
             Task.error,
         )
     )
-    return only.apply(statement)
+    return _only(workflow, since, until, statement)
 
 
-def durations(by: Literal["workflow", "step"], only: Only) -> Select[Any]:
-    """How long things take from being queued to being finished, the slowest first."""
+def durations(
+    by: Literal["workflow", "step"] = "workflow",
+    workflow: str | None = None,
+    since: date | None = None,
+    until: date | None = None,
+) -> Select[Any]:
+    """
+    How long things take from being queued to being finished, the slowest first.
+
+    Args:
+        by: `workflow` measures whole runs, `step` measures tasks.
+        workflow: As in `overview`, and so are the others.
+        since: From here on.
+        until: Before here.
+
+    Returns:
+        One row a workflow or step: its name, `finished` (how many), `mean_seconds`, `p50_seconds`, `p90_seconds`,
+        `p95_seconds`, `p99_seconds`, `max_seconds`. Runs and tasks that are not finished, or were cancelled, do not
+        count.
+
+    Raises:
+        ValueError: `by` is neither `workflow` nor `step`.
+    """
     if by not in ("workflow", "step"):
         raise ValueError(f"durations() measures by='workflow' or by='step', not by={by!r}.")
     thing, name = (Run, Workflow.name) if by == "workflow" else (Task, Task.step)
@@ -138,12 +158,24 @@ def durations(by: Literal["workflow", "step"], only: Only) -> Select[Any]:
         .order_by(func.avg(elapsed).desc(), name)
     )
     statement = statement.join(Task.run) if by == "step" else statement
-    return only.apply(statement.join(Run.workflow))
+    return _only(workflow, since, until, statement.join(Run.workflow))
 
 
-def throughput(only: Only) -> Select[Any]:
-    """How many runs come in and get done each day, quiet days included."""
-    runs = only.apply(select(Run).join(Run.workflow)).subquery()
+def throughput(workflow: str | None = None, since: date | None = None, until: date | None = None) -> Select[Any]:
+    """
+    How many runs come in and get done each day, quiet days included.
+
+    Args:
+        workflow: As in `overview`, and so are the others.
+        since: From here on.
+        until: Before here.
+
+    Returns:
+        One row a day (UTC), from the first on which a run was queued to the last on which one was queued or
+        finished: `day`, `queued`, `finished` (of any end), `failed` (among the finished), `in_flight` (queued by
+        the end of the day, and not finished).
+    """
+    runs = _only(workflow, since, until, select(Run).join(Run.workflow)).subquery()
     queued, finished = (
         func.timezone(literal_column("'UTC'"), column).cast(Date) for column in (runs.c.queued_at, runs.c.finished_at)
     )
@@ -179,8 +211,20 @@ def throughput(only: Only) -> Select[Any]:
     )
 
 
-def time_lost(only: Only) -> Select[Any]:
-    """Where the time goes: waiting and working at each step, the largest first. The first rows are the bottlenecks."""
+def time_lost(workflow: str | None = None, since: date | None = None, until: date | None = None) -> Select[Any]:
+    """
+    Where the time goes: waiting and working at each step, the largest first. The first rows are the bottlenecks.
+
+    Args:
+        workflow: As in `overview`, and so are the others.
+        since: From here on.
+        until: Before here.
+
+    Returns:
+        One row a step: `step`, `tasks` (finished ones), `elapsed_seconds` (sum), `share` (of all steps'
+        elapsed time), `waiting_seconds` and `working_seconds` (sums; missing where only completions are known),
+        `waiting_share` (of the step's waiting and working), `workers` (how many different ones).
+    """
     elapsed, waiting, working = (
         func.sum(column) for column in (Task.elapsed_seconds, Task.waiting_seconds, Task.working_seconds)
     )
@@ -201,11 +245,23 @@ def time_lost(only: Only) -> Select[Any]:
         .group_by(Task.step)
         .order_by(elapsed.desc(), Task.step)
     )
-    return only.apply(statement)
+    return _only(workflow, since, until, statement)
 
 
-def retries(only: Only) -> Select[Any]:
-    """What it costs to do steps again, the dearest in time first. In an event log this is rework."""
+def retries(workflow: str | None = None, since: date | None = None, until: date | None = None) -> Select[Any]:
+    """
+    What it costs to do steps again, the dearest in time first. In an event log this is rework.
+
+    Args:
+        workflow: As in `overview`, and so are the others.
+        since: From here on.
+        until: Before here.
+
+    Returns:
+        One row a step that was done again: `step`, `tasks`, `retries` (tasks after the first in their run),
+        `retry_rate` (retries of tasks), `succeeded` (retries that did), `extra_seconds` (elapsed time of the
+        retries), `extra_cost`.
+    """
     again = Task.attempt > 1
     retries = func.count().filter(again)
     extra = func.sum(Task.elapsed_seconds).filter(again)
@@ -225,12 +281,23 @@ def retries(only: Only) -> Select[Any]:
         .having(retries > 0)
         .order_by(extra.desc().nulls_last(), Task.step)
     )
-    return only.apply(statement)
+    return _only(workflow, since, until, statement)
 
 
-def busiest_hours(only: Only) -> Select[Any]:
-    """When runs come in, and how long they then wait, by the hour of the week."""
-    runs = only.apply(select(Run).join(Run.workflow)).subquery()
+def busiest_hours(workflow: str | None = None, since: date | None = None, until: date | None = None) -> Select[Any]:
+    """
+    When runs come in, and how long they then wait, by the hour of the week.
+
+    Args:
+        workflow: As in `overview`, and so are the others.
+        since: From here on.
+        until: Before here.
+
+    Returns:
+        Always 168 rows, ready to be pivoted into a picture: `weekday` (1 is Monday, 7 Sunday), `hour` (0 to 23,
+        UTC), `runs`, `mean_waiting_seconds` (until the first task started; missing where no run is known to have).
+    """
+    runs = _only(workflow, since, until, select(Run).join(Run.workflow)).subquery()
     queued = func.timezone(literal_column("'UTC'"), runs.c.queued_at)
     weekdays = func.generate_series(1, 7).table_valued("weekday", name="weekdays").render_derived()
     hours = func.generate_series(0, 23).table_valued("hour", name="hours").render_derived()
@@ -250,9 +317,23 @@ def busiest_hours(only: Only) -> Select[Any]:
     )
 
 
-def slowest_runs(limit: int, only: Only) -> Select[Any]:
-    """The runs that took longest, and the step that took most of it."""
-    runs = only.apply(select(Run, Workflow.name).join(Run.workflow))
+def slowest_runs(
+    limit: int = 10, workflow: str | None = None, since: date | None = None, until: date | None = None
+) -> Select[Any]:
+    """
+    The runs that took longest, and the step that took most of it.
+
+    Args:
+        limit: How many rows at most.
+        workflow: As in `overview`, and so are the others.
+        since: From here on.
+        until: Before here.
+
+    Returns:
+        One row a finished run: `run_id`, `workflow`, `case_id`, `status`, `queued_at`, `elapsed_seconds`, `tasks`,
+        `slowest_step`, `slowest_step_seconds` (the elapsed time of one task).
+    """
+    runs = _only(workflow, since, until, select(Run, Workflow.name).join(Run.workflow))
     runs = runs.where(Run.elapsed_seconds.is_not(None)).order_by(Run.elapsed_seconds.desc(), Run.id).limit(limit)
     top = runs.subquery("top")
     slowest = _slowest_task(top)
@@ -274,17 +355,31 @@ def slowest_runs(limit: int, only: Only) -> Select[Any]:
     )
 
 
-def transitions(only: Only) -> Select[Any]:
-    """Which step follows which, the commonest first: the map of the process."""
+def transitions(workflow: str | None = None, since: date | None = None, until: date | None = None) -> Select[Any]:
+    """
+    Which step follows which, the commonest first: the map of the process.
+
+    Args:
+        workflow: As in `overview`, and so are the others.
+        since: From here on.
+        until: Before here.
+
+    Returns:
+        One row for each pair: `from_step` (missing where a run begins), `to_step` (missing where a finished run
+        ends), `times`, `share` (of all that leaves `from_step`).
+    """
     in_run: dict[str, Any] = {"partition_by": Task.run_id, "order_by": Task.position}
-    tasks = only.apply(
+    tasks = _only(
+        workflow,
+        since,
+        until,
         select(
             Task.step,
             func.lag(Task.step).over(**in_run).label("before"),
             (func.lead(Task.id).over(**in_run).is_(None) & Run.finished_at.is_not(None)).label("last"),
         )
         .join(Task.run)
-        .join(Run.workflow)
+        .join(Run.workflow),
     ).cte("tasks")
     pairs = (
         select(tasks.c.before.label("from_step"), tasks.c.step.label("to_step"))
@@ -298,6 +393,18 @@ def transitions(only: Only) -> Select[Any]:
         .group_by(pairs.c.from_step, pairs.c.to_step)
         .order_by(times.desc(), pairs.c.from_step.nulls_first(), pairs.c.to_step.nulls_last())
     )
+
+
+def _only(workflow: str | None, since: date | None, until: date | None, statement: Any) -> Select[Any]:
+    """Limit a select from runs joined with workflows to those that a question is about."""
+    if workflow is not None:
+        statement = statement.where(Workflow.name == workflow)
+    if since is not None:
+        statement = statement.where(Run.queued_at >= _moment(since))
+    if until is not None:
+        statement = statement.where(Run.queued_at < _moment(until))
+    limited: Select[Any] = statement
+    return limited
 
 
 def _moment(value: date) -> datetime:
