@@ -127,5 +127,5 @@ def test_a_wrong_command_line_shows_the_usage(arguments: list[str], capsys: pyte
     ids=["socket", "loopback"],
 )
 def test_no_password_is_printed(url: str, shown: str) -> None:
-    """A password, which only Windows needs, stays out of what the command prints."""
+    """A password of a URL that was typed stays out of what the command prints."""
     assert command_line.shown(url) == shown

@@ -135,12 +135,12 @@ def test_a_killed_server_is_started_again(shared: EmbeddedServer) -> None:
         innocent.kill()
 
 
-def test_a_killed_guard_is_replaced(shared: EmbeddedServer) -> None:
-    """The next process that joins brings a new guard, so the server still stops with its last user."""
+def test_a_killed_reaper_is_replaced(shared: EmbeddedServer) -> None:
+    """The next process that joins brings a new reaper, so the server still stops with its last user."""
     first = UserProcess()
     first.server_pid()
-    kill(guard_pid(shared))
-    assert wait_until(lambda: guard_pid(shared) is None)
+    kill(reaper_pid(shared))
+    assert wait_until(lambda: reaper_pid(shared) is None)
 
     second = UserProcess()
     second.server_pid()
@@ -324,8 +324,8 @@ def kill(pid: int | None) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def guard_pid(server: EmbeddedServer) -> int | None:
-    """The pid of the server's guard, if there is one."""
+def reaper_pid(server: EmbeddedServer) -> int | None:
+    """The pid of the server's reaper, if there is one."""
     for line in subprocess.run(["ps", "-axwwo", "pid=,args="], capture_output=True, text=True).stdout.splitlines():
         if "reaper.py" in line and str(server.directory) in line:
             return int(line.split()[0])

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb import __version__
-from asyncdb_nb.cli.command_line import as_typed, shown
+from asyncdb_nb.cli.command_line import as_typed
 from asyncdb_nb.cli.load import add_load, add_unload
 from asyncdb_nb.errors import AsyncDBError
 
@@ -99,7 +99,7 @@ def _server_start(arguments: argparse.Namespace) -> int:
 
     server = embedded_server()
     server.keep()
-    print(f"Running: {shown(server.url)}")
+    print(f"Running: {server.url}")
     print("It runs until `asyncdb-nb server stop`.")
     return 0
 
@@ -120,7 +120,7 @@ def _server_status(arguments: argparse.Namespace) -> int:
     if status.url is None:
         print("Stopped. `asyncdb-nb server start` starts it, and so does `connect()` without a URL.")
         return 3  # as `systemctl status` and `pg_ctl status` say "not running"
-    print(f"Running: {shown(status.url)} (process {status.pid})")
+    print(f"Running: {status.url} (process {status.pid})")
     print("Kept until `asyncdb-nb server stop`." if status.kept else "It stops with its last user.")
     for user in status.users:
         print(f"Used by process {user.pid}: {user.command}")
@@ -183,7 +183,3 @@ def _own_server() -> EmbeddedServer:
     from asyncdb_nb.server.embedded import EmbeddedServer
 
     return EmbeddedServer(home_directory() / "server")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

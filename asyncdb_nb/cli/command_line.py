@@ -33,7 +33,7 @@ def command(*words: str, options: Mapping[str, Any] | None = None) -> str:
 
 
 def shown(url: str) -> str:
-    """The URL without its password, which only Windows has."""
+    """The URL without its password."""
     scheme, _, rest = url.partition("://")
     credentials, _, place = rest.rpartition("@")
     user, colon, _ = credentials.partition(":")

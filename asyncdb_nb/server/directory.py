@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +30,7 @@ def home_directory() -> Path:
     try:
         if named := os.environ.get("ASYNCDB_NB_HOME"):
             return Path(named).expanduser().absolute()
-        if sys.platform != "win32" and os.geteuid() == 0:
+        if os.geteuid() == 0:
             return Path("/var/lib/asyncdb_nb")  # the server does not run as root, and could not enter root's home
         Path.home()  # else platformdirs makes a directory called ~ here
     except RuntimeError as error:

@@ -6,8 +6,8 @@ A real PostgreSQL without an installation, started on first use and stopped with
     with EmbeddedServer.start() as server:           # one in a temporary directory, gone afterwards
         ...
 
-The programs come from a wheel (`programs`), run one cluster in a directory that nobody else can enter (`cluster`);
-locks that the kernel frees say who uses it, and a guard stops it after the last of them (`guard`).
+The programs come from a wheel (`binaries`), run one cluster in a directory that nobody else can enter (`cluster`);
+locks that the kernel frees say who uses it, and a process stops it after the last of them (`reaper`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -45,7 +45,7 @@ THROWAWAY_SETTINGS: Mapping[str, str] = {"fsync": "off", "synchronous_commit": "
 """Added for a server in a temporary directory, whose data need not survive a power cut."""
 
 _uses: dict[Path, FileLock] = {}
-"""The servers that this process uses. The locks are held until the process ends: that is what the guards wait for."""
+"""The servers that this process uses. The locks are held until the process ends: that is what the reapers wait for."""
 
 
 def embedded_server() -> EmbeddedServer:
@@ -64,7 +64,7 @@ def embedded_server() -> EmbeddedServer:
 class ServerStatus:
     """What `EmbeddedServer.status()` found. A stopped server has no `url` and no `pid`."""
 
-    url: str | None = field(repr=False)  # on Windows it holds a password
+    url: str | None
     pid: int | None
     version: str
     directory: Path
@@ -154,7 +154,7 @@ class EmbeddedServer:
         if not _is_there(self.directory):
             return
         with usable(self.directory), _StartLock(self.directory):
-            if not reaper.stop_server(self.directory, self._programs.path("pg_ctl")):
+            if not reaper.stop_server(self.directory):
                 end = self._cluster.log_end()
                 raise ServerError(f"The embedded PostgreSQL in {str(self.directory)!r} does not stop. {end}")
             (self.directory / "keep").unlink(missing_ok=True)
@@ -200,7 +200,7 @@ class EmbeddedServer:
             try:
                 self._cluster.ensure_data(*initdb_options)
                 self._cluster.ensure_running(settings)
-                self._ensure_guard()
+                self._ensure_reaper()
             except BaseException:
                 if joined:
                     _uses.pop(self.directory).release()
@@ -214,17 +214,12 @@ class EmbeddedServer:
         _uses[self.directory] = reaper.join(self.directory)
         return True
 
-    def _ensure_guard(self) -> None:
+    def _ensure_reaper(self) -> None:
         if not FileLock(self.directory / "reaper.lock").is_free():
             return
-        program = self._programs.path("pg_ctl")
-        command = [sys.executable, "-I", "-S", reaper.__file__, str(self.directory), program]
+        command = [sys.executable, "-I", "-S", reaper.__file__, str(self.directory)]
         nothing = subprocess.DEVNULL
-        if sys.platform == "win32":
-            flags = subprocess.DETACHED_PROCESS
-            subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, creationflags=flags)
-        else:
-            subprocess.run(command, cwd="/", stdin=nothing, stdout=nothing, stderr=nothing, check=True)
+        subprocess.run(command, cwd="/", stdin=nothing, stdout=nothing, stderr=nothing, check=True)
 
 
 def _is_there(directory: Path) -> bool:

@@ -3,14 +3,14 @@ Stop an embedded server when the last process that uses it is gone.
 
 Every process that uses a server holds a lock on a file of its own in `users/`, and the server's processes hold one on
 `alive.lock`, which they inherit when they start. The kernel frees a lock when its holders end, however they end, so
-neither a killed process nor a re-used pid can deceive anyone. The guard is one small process per server: it waits for
+neither a killed process nor a re-used pid can deceive anyone. The reaper is one small process per server: it waits for
 the users' locks, and stops the server when none is left. This file is also its script, and imports only the standard
-library, so that the guard starts in milliseconds.
+library, so that the reaper starts in milliseconds.
 
     directory/
         start.lock      held while somebody starts, stops, joins or counts
         alive.lock      held by the running server
-        guard.lock      held by the guard
+        reaper.lock     held by the reaper
         users/          one locked file for each process that uses the server; it says what that process runs
         keep            exists while the server shall outlive its users (`asyncdb-nb server start`)
         throwaway       exists when the directory goes with the server; names the socket's directory, to go as well
@@ -19,37 +19,32 @@ library, so that the guard starts in milliseconds.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
 POLL = 0.02
 """Seconds between two looks at a lock that is waited for with a bound."""
 
 
-def main(directory: Path, pg_ctl: str) -> None:
+def main(directory: Path) -> None:
     """Wait until nobody uses the server in `directory`, then stop it, unless it shall be kept."""
-    guard = FileLock(directory / "guard.lock", create=True)
-    if not guard.try_acquire():
+    reaper = FileLock(directory / "reaper.lock", create=True)
+    if not reaper.try_acquire():
         return
     while True:
         with FileLock(directory / "start.lock"):
             users = live_users(directory)
             if not users:
-                _end(directory, pg_ctl)
-                guard.release()  # before start.lock, so that who comes next sees that it needs a new guard
+                _end(directory)
+                reaper.release()  # before start.lock, so that who comes next sees that it needs a new reaper
                 return
         users[0].lock.wait_until_free()
 
@@ -83,10 +78,8 @@ def live_users(directory: Path) -> list[User]:
     return users
 
 
-def server_is_alive(directory: Path, pg_ctl: str) -> bool:
+def server_is_alive(directory: Path) -> bool:
     """Whether any process of the server in `directory` is there, ready or not."""
-    if sys.platform == "win32":
-        return subprocess.run([pg_ctl, "-D", directory / "data", "status"], capture_output=True).returncode == 0
     return not FileLock(directory / "alive.lock").is_free()
 
 
@@ -96,14 +89,11 @@ def server_pid(directory: Path) -> int | None:
     return int(lines[0]) if lines and lines[0].isdigit() else None
 
 
-def stop_server(directory: Path, pg_ctl: str) -> bool:
+def stop_server(directory: Path) -> bool:
     """Stop the server in `directory`, cleanly if it lets us; say whether it is stopped. Needs `start.lock`."""
-    if sys.platform == "win32":
-        subprocess.run([pg_ctl, "-D", directory / "data", "-m", "fast", "-w", "stop"], capture_output=True)
-        return not server_is_alive(directory, pg_ctl)
     # "Fast" shutdown, "immediate" shutdown (https://www.postgresql.org/docs/current/server-shutdown.html), and force.
     for number, seconds in ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0)):
-        if not server_is_alive(directory, pg_ctl):
+        if not server_is_alive(directory):
             return True
         if (pid := server_pid(directory)) is not None:
             with suppress(ProcessLookupError):
@@ -140,10 +130,7 @@ class FileLock:
         """Take the lock if it is free; say whether it was."""
         file = os.open(self.path, self._flags, 0o600)
         try:
-            if sys.platform == "win32":
-                msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-            else:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(file)
             return False
@@ -161,12 +148,12 @@ class FileLock:
 
     def wait_until_free(self, timeout: float | None = None) -> bool:
         """Wait until nobody holds the lock, at most `timeout` seconds; say whether that came to pass."""
-        if timeout is None and sys.platform != "win32":
+        if timeout is None:
             with suppress(FileNotFoundError), self.path.open() as file:
-                fcntl.flock(file, fcntl.LOCK_EX)  # the kernel wakes us; a guard may wait for days
+                fcntl.flock(file, fcntl.LOCK_EX)  # the kernel wakes us; a reaper may wait for days
             return True
-        end = None if timeout is None else time.monotonic() + timeout
-        while not (free := self.is_free()) and (end is None or time.monotonic() < end):
+        end = time.monotonic() + timeout
+        while not (free := self.is_free()) and time.monotonic() < end:
             time.sleep(POLL)
         return free
 
@@ -192,7 +179,7 @@ class FileLock:
 
     def release(self) -> None:
         """Free the lock, also for a child that was forked meanwhile."""
-        if self._file is not None and sys.platform != "win32":
+        if self._file is not None:
             fcntl.flock(self._file, fcntl.LOCK_UN)
         self.hand_over()
 
@@ -204,10 +191,10 @@ class FileLock:
         self.release()
 
 
-def _end(directory: Path, pg_ctl: str) -> None:
+def _end(directory: Path) -> None:
     if (directory / "keep").exists():
         return
-    if stop_server(directory, pg_ctl):
+    if stop_server(directory):
         remove_if_throwaway(directory)
 
 
@@ -219,9 +206,8 @@ def _read(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    if sys.platform != "win32":
-        if os.fork():
-            os._exit(0)  # the starter waits for this process only, and has no child to look after
-        os.setsid()  # Ctrl-C in the starter's terminal is not for us
-    with suppress(FileNotFoundError):  # the directory was removed: nothing is left to guard
-        main(Path(sys.argv[1]), sys.argv[2])
+    if os.fork():
+        os._exit(0)  # the starter waits for this process only, and has no child to look after
+    os.setsid()  # Ctrl-C in the starter's terminal is not for us
+    with suppress(FileNotFoundError):  # the directory was removed: nothing is left to do
+        main(Path(sys.argv[1]))
