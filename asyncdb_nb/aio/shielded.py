@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable, Coroutine
-from functools import cache
+from functools import cache, partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -31,10 +31,11 @@ def await_before_close(loop: asyncio.AbstractEventLoop) -> None:
         loop_cleanup.before_close(loop, _all_ended)
 
 
-def start(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-    """Run a coroutine in a shielded task on the running loop."""
+def start(work: Coroutine[Any, Any, T], name: str, give_up: Callable[[], object] = lambda: None) -> asyncio.Task[T]:
+    """Run a coroutine in a shielded task on the running loop. `give_up` is called before a deadline cancels it."""
     loop = asyncio.get_running_loop()
     task = _shielded(asyncio.Task)(work, loop=loop, name=f"asyncdb_nb {name}")
+    task.give_up = give_up
     under_way = _under_way.setdefault(loop, set())
     under_way.add(task)
     task.add_done_callback(under_way.discard)
@@ -87,29 +88,24 @@ class Countdown:
 
 
 class in_time:  # noqa: N801  used like the function that it replaces
-    """Call `give_up` and cancel the block after so many seconds in which the loop runs; then raise `TimeoutError`.
+    """Cancel the block after so many seconds in which the loop runs; then raise `TimeoutError`.
 
     A class: a generator that begins after `loop.shutdown_asyncgens()` makes asyncio warn.
     """
 
-    def __init__(self, seconds: float, give_up: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._give_up = give_up
         self._timeout = asyncio.timeout(None)
 
     async def __aenter__(self) -> None:
         await self._timeout.__aenter__()
-        self._countdown = Countdown(self._seconds, self._end)
+        self._countdown = Countdown(self._seconds, partial(self._timeout.reschedule, 0))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._countdown.cancel()
         await self._timeout.__aexit__(kind, error, traceback)
-
-    def _end(self) -> None:
-        self._give_up()
-        self._timeout.reschedule(0)
 
 
 def limit(task: asyncio.Task[T], seconds: float = SECONDS) -> asyncio.Task[T]:
@@ -147,6 +143,7 @@ def _shielded(base: Any) -> Any:
             loop = asyncio._get_running_loop()
             if loop is None or asyncio.current_task(loop) is not None:
                 return False
+            self.give_up()
             return bool(super().cancel(msg))
 
     return Shielded

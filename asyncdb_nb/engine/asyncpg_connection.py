@@ -35,12 +35,14 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=Transfer)
 
 _TERMINATE = b"X\0\0\0\4"
+_PATIENCE = 30.0  # seconds that a goodbye may take when nobody waits for it: a busy server or a slow link
 
 
 async def connect(*args: Any, **options: Any) -> asyncpg.Connection:
     """Connect like `asyncpg.connect`, to be passed as `connect_args={"async_creator_fn": connect}`.
 
-    When the caller is cancelled, the handshake goes on for two seconds at most; the connection then says goodbye.
+    When the caller is cancelled, the handshake goes on, and the connection then says goodbye. A handshake that is cut
+    off would leave a session on the server that begins and finds nobody there.
 
     Args:
         *args: For `asyncpg.connect`.
@@ -54,7 +56,6 @@ async def connect(*args: Any, **options: Any) -> asyncpg.Connection:
         return await wait_for(opening)
     except asyncio.CancelledError:
         opening.add_done_callback(_close_again)
-        limit(opening)
         raise
 
 
@@ -66,6 +67,9 @@ async def _connect(*args: Any, **options: Any) -> asyncpg.Connection:
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]
     """An asyncpg connection whose goodbye cannot be cut off. `close()` takes two seconds at most, by default.
+
+    A goodbye that takes longer goes on in the background: a socket that is closed while the server sends is reset, and
+    takes Terminate with it.
 
     A BEGIN, COMMIT or ROLLBACK whose answer did not come closes it: nobody can know whether a transaction is open.
 
@@ -105,13 +109,18 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         """Cancel what is running, say Terminate, and wait for the server to hang up.
 
         Args:
-            timeout: Seconds, after which the socket is closed. When it is not given: two, or the connection's
-                `command_timeout` if that is less.
+            timeout: Seconds to wait for that; it goes on in the background then. When it is not given: two, or the
+                connection's `command_timeout` if that is less.
+
+        Raises:
+            TimeoutError: It took longer. The connection is closed for all that.
         """
         if self._goodbye is None and self.is_closed():
             await super().close(timeout=timeout)
-        else:
-            await wait_for(self._say_goodbye(self._patience() if timeout is None else timeout))
+            return
+        goodbye = self.close_later()
+        async with in_time(self._patience() if timeout is None else timeout):
+            await wait_for(goodbye)
 
     def terminate(self) -> None:
         """Close the connection without waiting. While its loop runs, a goodbye goes out first, in the background.
@@ -125,12 +134,19 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         elif self.is_closed() or asyncio._get_running_loop() is not self._home:
             super().terminate()
         else:
-            self._say_goodbye(self._patience())
+            self.close_later()
             self._cleanup()  # an asyncpg pool can open another one in its place
+
+    def close_later(self) -> asyncio.Task[None]:
+        """Close the connection in the background, and return the task that does; a second call returns the same."""
+        if self._goodbye is None:
+            self._leaving = True
+            self._goodbye = start(self._close_gracefully(), "goodbye", partial(_leave_terminate, self._transport))
+        return self._goodbye
 
     def abandon(self) -> None:
         """Close the socket at once, because the server answers nothing any more; Terminate is there when it does."""
-        self._leave_terminate()
+        _leave_terminate(self._transport)
         super().terminate()
 
     async def cancel_statement(self) -> None:
@@ -139,30 +155,20 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         self._cancel_current_command(sent)
         await sent
 
-    def _say_goodbye(self, seconds: float) -> asyncio.Task[None]:
-        if self._goodbye is None:
-            self._leaving = True
-            self._goodbye = start(self._close_gracefully(seconds), "goodbye")
-        return self._goodbye
-
     def _get_unique_id(self, prefix: str) -> str:
         """Name a statement as no other process does: asyncpg's counters meet on a pooler's server connections."""
         return f"__asyncpg_{prefix}_{uuid4().hex}__"
 
-    async def _close_gracefully(self, seconds: float) -> None:
+    async def _close_gracefully(self) -> None:
         if self._transfer is not None:
             await self._transfer.stop()
         self._leaving = False  # from here on asyncpg says that it is closed, and so it does not close twice
-        async with in_time(seconds, self._leave_terminate):
+        async with in_time(_PATIENCE):
             await super().close(timeout=NO_TIMEOUT)
 
-    def _leave_terminate(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(_TERMINATE)
-
-    def _patience(self) -> float:
-        """Give the seconds that a goodbye may take."""
-        return min(self._config.command_timeout or SECONDS, SECONDS)
+    def _patience(self, seconds: float = SECONDS) -> float:
+        """Give so many seconds, or the connection's `command_timeout` if that is less."""
+        return min(self._config.command_timeout or seconds, seconds)
 
     def _cancel_has_failed(self) -> bool:
         if self._cancelling is None or self._cancelled is None or self._cancelled.done():
@@ -172,7 +178,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
     def _cancel_current_command(self, *waiters: Any) -> None:
         """Send a CancelRequest in a shielded task."""
         self._cancelled = waiters[-1]
-        self._cancelling = limit(start(self._cancel(*waiters), "cancel request"), self._patience())
+        self._cancelling = limit(start(self._cancel(*waiters), "cancel request"), self._patience(_PATIENCE))
         self._cancellations.add(self._cancelling)
 
     def _clean_tasks(self) -> None:
@@ -224,7 +230,8 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
             async with in_time(self._patience()):
                 await protocol._wait_for_cancellation()
         except TimeoutError:
-            self.abandon()
+            _leave_terminate(self._transport)
+            self.close_later()
 
 
 class _WaryConnection(Connection):
@@ -277,6 +284,11 @@ def _ends_in_doubt(query: str, error: BaseException) -> bool:
         return True
     unanswered = isinstance(error, TimeoutError) or not isinstance(error, Exception)
     return unanswered and query in ("COMMIT;", "ROLLBACK;")
+
+
+def _leave_terminate(transport: asyncio.Transport) -> None:
+    if not transport.is_closing():
+        transport.write(_TERMINATE)
 
 
 def _close_again(opening: asyncio.Task[asyncpg.Connection]) -> None:

@@ -66,7 +66,7 @@ class Transfer:
             async with in_time(SECONDS):
                 await asyncio.wait([self._working, sent])
         except TimeoutError:
-            getattr(self._connection, "abandon", self._connection.terminate)()
+            getattr(self._connection, "close_later", self._connection.terminate)()
 
 
 class CopyOut(Transfer):
