@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=Transfer)
 
 _TERMINATE = b"X\0\0\0\4"
-_PATIENCE = 30.0  # seconds that a goodbye may take when nobody waits for it: a busy server or a slow link
+_BACKGROUND_SECONDS = 30.0  # for a close or a CancelRequest that nobody waits for: the server is busy, or far away
 
 
 async def connect(*args: Any, **options: Any) -> asyncpg.Connection:
     """Connect like `asyncpg.connect`, to be passed as `connect_args={"async_creator_fn": connect}`.
 
-    When the caller is cancelled, the handshake goes on, and the connection then says goodbye. A handshake that is cut
-    off would leave a session on the server that begins and finds nobody there.
+    When the caller is cancelled, the handshake goes on, as long as asyncpg's `timeout` lets it, and the connection is
+    then closed. Were the socket closed instead, the server might begin a session and find no client.
 
     Args:
         *args: For `asyncpg.connect`.
@@ -68,8 +68,8 @@ async def _connect(*args: Any, **options: Any) -> asyncpg.Connection:
 class Connection(asyncpg.Connection):  # type: ignore[misc]
     """An asyncpg connection whose goodbye cannot be cut off. `close()` takes two seconds at most, by default.
 
-    A goodbye that takes longer goes on in the background: a socket that is closed while the server sends is reset, and
-    takes Terminate with it.
+    A close that takes longer goes on in the background, for half a minute: closing a socket while the server sends
+    resets the connection, and Terminate is lost.
 
     A BEGIN, COMMIT or ROLLBACK whose answer did not come closes it: nobody can know whether a transaction is open.
 
@@ -163,7 +163,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         if self._transfer is not None:
             await self._transfer.stop()
         self._leaving = False  # from here on asyncpg says that it is closed, and so it does not close twice
-        async with in_time(_PATIENCE):
+        async with in_time(_BACKGROUND_SECONDS):
             await super().close(timeout=NO_TIMEOUT)
 
     def _patience(self, seconds: float = SECONDS) -> float:
@@ -178,7 +178,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
     def _cancel_current_command(self, *waiters: Any) -> None:
         """Send a CancelRequest in a shielded task."""
         self._cancelled = waiters[-1]
-        self._cancelling = limit(start(self._cancel(*waiters), "cancel request"), self._patience(_PATIENCE))
+        self._cancelling = limit(start(self._cancel(*waiters), "cancel request"), self._patience(_BACKGROUND_SECONDS))
         self._cancellations.add(self._cancelling)
 
     def _clean_tasks(self) -> None:
