@@ -185,7 +185,7 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Any:
     assert not [record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.WARNING]
 
 
-@pytest.mark.soak
+@pytest.mark.second_tier
 @pytest.mark.usefixtures("quiet")
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("mix", MIXES, ids=lambda mix: mix.__name__)
