@@ -61,10 +61,11 @@ class WrongLoopError(AsyncDBError):
 class ConcurrentUseError(AsyncDBError):
     """One session was used by two tasks at the same time."""
 
-    def __init__(self) -> None:
+    def __init__(self, running: str, refused: str) -> None:
         super().__init__(
-            "This session is already running a statement for another task, and one session serves one task at a time. "
-            "Open a session in each task: `async with db.session() as session:` inside the function that you gather."
+            f"This session was already running `{running}` for another task when `{refused}` was called, and one "
+            "session serves one task at a time. Open a session in each task: `async with db.session() as session:` "
+            "inside the function that you gather."
         )
 
 

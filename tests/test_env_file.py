@@ -311,6 +311,36 @@ def test_libpqs_variables_in_an_env_file_name_the_server(project: Path) -> None:
     assert (target.parameters["password"], target.origin) == ("p", f"PGHOST in {file}")
 
 
+def test_libpqs_variables_in_an_env_file_complete_its_url(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the URL says counts first, then the file's own variables; none of the environment names the place."""
+    monkeypatch.setenv("PGHOST", "elsewhere.invalid")
+    write(project / ".env", "DATABASE_URL=postgresql:///d\nPGHOST=a.invalid\nPGPORT=7\nPGUSER=u\nPGPASSWORD=p\n")
+    without_host = found()
+    write(project / ".env", "DATABASE_URL=postgresql://v@b.invalid/d\nPGHOST=a.invalid\nPGUSER=u\nPGPASSWORD=p\n")
+    with_host = found()
+
+    assert (without_host.server, without_host.user, without_host.database) == ("a.invalid:7", "u", "d")
+    assert without_host.parameters["password"] == "p"
+    assert (with_host.server, with_host.user, with_host.parameters["password"]) == ("b.invalid:5432", "v", "p")
+
+
+@pytest.mark.parametrize(
+    "text", ["DATABASE_URL=postgresql://u:p@a.invalid/d\n", "PGHOST=a.invalid\nPGUSER=u\nPGPASSWORD=p\n"]
+)
+def test_an_env_file_that_others_can_write_by_now_is_not_read_again(project: Path, text: str) -> None:
+    file = write(project / ".env", text)
+    target = found()
+    assert target.again is not None
+    again = target.again()
+    file.chmod(0o666)
+
+    with pytest.warns(UserWarning, match="is not read"):
+        later = target.again()
+
+    assert again == target
+    assert later is None
+
+
 @pytest.mark.parametrize("name", ["DATABASE_URI", "DB_URL", "SQLALCHEMY_DATABASE_URI", "POSTGRES_URL", "database_url"])
 @pytest.mark.parametrize("in_file", [True, False], ids=["file", "environment"])
 def test_a_url_under_a_name_that_nobody_reads_is_said(

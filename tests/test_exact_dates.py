@@ -99,3 +99,25 @@ async def test_what_is_no_date_is_refused_as_ever(session: AsyncSession, wrong: 
     with pytest.raises(DBAPIError, match=r"expected a datetime\.date or datetime\.datetime instance"):
         await session.execute(text("select cast(:day as date)"), {"day": wrong})
     await session.rollback()
+
+
+@pytest.mark.parametrize(
+    ("expression", "day"),
+    [
+        ("date '10000-01-01'", "10000-01-01"),
+        ("date '0001-01-01 BC'", "0001-01-01 BC"),
+        ("date '0045-02-29 BC' + 365", "0044-02-28 BC"),
+        ("timestamp '4713-11-24 BC'", "4713-11-24 BC"),
+        ("timestamptz '294276-12-31 00:00+00'", "294276-12-31"),
+        ("timestamptz '0001-01-01 00:00+05'", "0001-12-31 BC"),
+        ("array[date '10000-01-01']", "10000-01-01"),
+        ("daterange('2024-01-01', '10000-02-29')", "10000-02-29"),
+        ("row(date '10000-01-01')", "10000-01-01"),
+    ],
+)
+async def test_a_day_that_python_cannot_hold_is_named(session: AsyncSession, expression: str, day: str) -> None:
+    """The session goes on, and what the message says to type works."""
+    with pytest.raises(ValueError, match=f"the day {day}, and Python's date .* Select it as text: `column::text`"):
+        await session.execute(text(f"select {expression}"))
+
+    assert (await session.scalar(text(f"select ({expression})::text")))  # fmt: skip

@@ -17,6 +17,7 @@ from sqlalchemy.util import greenlet_spawn
 from asyncdb_nb import ConcurrentUseError, LoopBoundPool, SessionEndedError, WrongLoopError, session_scope
 
 ONE = text("select 1")
+MANY = text("select g from generate_series(1, 20000) g")
 
 
 @pytest.fixture
@@ -248,3 +249,101 @@ async def test_a_generator_that_is_left_early_is_closed(engine: AsyncEngine) -> 
             await rows.aclose()
 
     assert closed == [True]
+
+
+Call = Callable[[Any], Awaitable[Any]]
+HANDED_OUT: dict[str, tuple[Call, Call, str]] = {
+    "a result": (lambda s: s.stream(MANY), lambda r: r.fetchone(), "result.fetchone()"),
+    "a result, read to its end": (lambda s: s.stream(MANY), lambda r: r.all(), "result.all()"),
+    "its scalars": (lambda s: s.stream(MANY), lambda r: anext(r.scalars()), "async for ... in result"),
+    "its mappings": (lambda s: s.stream(MANY), lambda r: r.mappings().first(), "result.first()"),
+    "its partitions": (lambda s: s.stream(MANY), lambda r: anext(r.partitions(5)), "result.partitions()"),
+    "streamed scalars": (lambda s: s.stream_scalars(MANY), lambda r: r.all(), "result.all()"),
+    "a connection": (lambda s: s.connection(), lambda c: c.execute(ONE), "connection.execute()"),
+    "a stream of it": (lambda s: s.connection(), lambda c: c.stream(ONE), "connection.stream()"),
+    "a stream of it, entered": (lambda s: s.connection(), lambda c: enter(c.stream(ONE)), "connection.stream()"),
+    "run_sync of it": (lambda s: s.connection(), lambda c: c.run_sync(lambda _: 1), "connection.run_sync()"),
+    "a savepoint of it": (lambda s: s.connection(), lambda c: enter(c.begin_nested()), "await transaction"),
+}
+ENDS: dict[str, Call] = {
+    "a connection's rollback": lambda c: c.rollback(),
+    "a connection's commit": lambda c: c.commit(),
+    "its transaction's commit": lambda c: c.get_transaction().commit(),
+}
+
+
+@pytest.mark.parametrize(("get", "use", "name"), HANDED_OUT.values(), ids=HANDED_OUT)
+async def test_what_a_session_hands_out_refuses_a_second_task(
+    engine: AsyncEngine, get: Call, use: Call, name: str
+) -> None:
+    """The message names both calls; what is running comes to its end, and the session goes on."""
+    async with session_scope(engine) as session:
+        held = await get(session)
+        statement = asyncio.create_task(session.scalar(text("select 1 from pg_sleep(0.05)")))
+        await asyncio.sleep(0)
+        with pytest.raises(ConcurrentUseError) as refused:
+            await use(held)
+
+        assert f"`session.scalar()` for another task when `{name}`" in str(refused.value)
+        assert await statement == 1
+        await use(held)
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+async def test_a_connection_of_a_session_does_not_end_under_a_task_that_uses_it(engine: AsyncEngine, end: Call) -> None:
+    async with session_scope(engine) as session:
+        connection = await session.connection()
+        statement = asyncio.create_task(session.scalar(text("select 1 from pg_sleep(0.05)")))
+        await asyncio.sleep(0)
+        with pytest.raises(ConcurrentUseError):
+            await end(connection)
+
+        assert await statement == 1
+
+
+SLOW = text("select g from generate_series(1, 100) g, pg_sleep(0.05)")
+HOLDING: dict[str, tuple[Call, Call, str]] = {
+    "a connection": (lambda s: s.connection(), lambda c: c.execute(SLOW), "connection.execute()"),
+    "a stream of it": (lambda s: s.connection(), lambda c: enter(c.stream(SLOW)), "connection.stream()"),
+    "a result": (lambda s: s.stream(MANY), lambda r: r.all(), "result.all()"),
+    "its scalars": (lambda s: s.stream(MANY), lambda r: r.scalars().all(), "result.all()"),
+}
+
+
+@pytest.mark.parametrize(("get", "use", "name"), HOLDING.values(), ids=HOLDING)
+async def test_what_a_session_handed_out_holds_others_off(engine: AsyncEngine, get: Call, use: Call, name: str) -> None:
+    async with session_scope(engine) as session:
+        using = asyncio.ensure_future(use(await get(session)))
+        await asyncio.sleep(0)
+        with pytest.raises(ConcurrentUseError) as refused:
+            await session.scalar(ONE)
+
+        await using
+    assert f"`{name}` for another task when `session.scalar()`" in str(refused.value)
+
+
+async def test_what_a_session_handed_out_is_refused_after_its_block(engine: AsyncEngine) -> None:
+    async with session_scope(engine) as session:
+        connection = await session.connection()
+
+    with pytest.raises(SessionEndedError):
+        await connection.execute(ONE)
+
+
+async def test_a_connection_that_a_session_was_given_stays_its_owners(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        async with session_scope(engine) as session:
+            given = await session.connection(bind_arguments={"bind": connection.sync_connection})
+            await given.execute(ONE)
+
+        assert (await connection.execute(ONE)).scalar() == 1
+
+
+async def test_a_stream_of_a_connection_ends_with_its_block(engine: AsyncEngine) -> None:
+    async with session_scope(engine) as session:
+        async with (await session.connection()).stream(MANY) as rows:
+            with pytest.raises(LookupError):
+                async for _ in rows:
+                    raise LookupError
+        async with (await session.connection()).stream(MANY) as rows:
+            assert len([row async for row in rows]) == 20_000

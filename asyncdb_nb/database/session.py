@@ -11,25 +11,21 @@ while it ends), it can be read-only or limited in time, and two tasks that use i
 from __future__ import annotations
 
 import asyncio
-import inspect
-import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import aclosing
+from collections.abc import Callable, Coroutine
 from functools import wraps
 from types import TracebackType
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol
 
 from sqlalchemy import event, text
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransaction, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
-from asyncdb_nb.aio.loop_cleanup import describe
 from asyncdb_nb.database.commit import commit, refuse_rollbacks, tells
-from asyncdb_nb.errors import AsyncDBError, ConcurrentUseError, SessionEndedError, WrongLoopError
+from asyncdb_nb.database.one_task import Usage, one_task_at_a_time, to_the_end
+from asyncdb_nb.errors import AsyncDBError
 
-T = TypeVar("T")
 SessionFactory = async_sessionmaker[Any] | type[AsyncSession] | type[Session]
 
 
@@ -64,10 +60,10 @@ class session_scope:  # noqa: N801  used like the function that it replaces
     Raises:
         TypeError: `bind` has no engine.
         ValueError: `timeout` is not a positive number.
-        ConcurrentUseError: From whatever of the session is awaited, a method of your own class too, when another task
-            is using it. The waiting call first lets the running statement come to its end, so that an error of that one
-            is seen first.
-        SessionEndedError: From whatever of the session is awaited, and from `add`, after the block.
+        ConcurrentUseError: From whatever is awaited of the session, of its connection, its transactions or a streamed
+            result, a method of your own class too, when another task is using it. The waiting call first lets the
+            running statement come to its end, so that an error of that one is seen first.
+        SessionEndedError: From the same, and from `add`, after the block.
         CommitRolledBackError: At the end of the block, or from any other commit in it: a statement had failed, the
             block caught its error, and PostgreSQL answered COMMIT by a rollback. With several binds nothing is then
             kept of any. Not where all that came before only read, as far as the server can tell: a function of your
@@ -102,8 +98,8 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         if self._session is not None:
             raise AsyncDBError("This scope is open already. Open a second one: `async with session_scope(engine):`.")
         session: Any = self._make(**{"bind": self._engine, "expire_on_commit": False, **self._options})
-        session.__class__ = _one_task_at_a_time(type(session))
-        session._usage = _Usage()
+        session.__class__ = one_task_at_a_time(type(session), commit=_telling)
+        session._usage = Usage()
         if "transaction_read_only" not in self._settings:
             refuse_rollbacks(session.sync_session)
         if self._settings:
@@ -176,8 +172,8 @@ def do_first(session: AsyncSession, work: Callable[[AsyncSession], Coroutine[Any
     """Start `work(session)` on the running loop; whatever else is asked of the session waits until it is done."""
     held: Any = session
     if not hasattr(held, "_usage"):
-        held.__class__ = _one_task_at_a_time(type(session))
-        held._usage = _Usage()
+        held.__class__ = one_task_at_a_time(type(session), commit=_telling)
+        held._usage = Usage()
     held._usage.first = asyncio.ensure_future(work(session))
 
 
@@ -235,163 +231,9 @@ async def _close_after(session: AsyncSession, error: BaseException) -> None:
     """
     for step in (AsyncSession.rollback, AsyncSession.close):
         try:
-            await _to_the_end(step(session))
+            await to_the_end(step(session))
         except Exception as failure:
             error.add_note(f"Rolling back failed too: {type(failure).__name__}: {failure}")
-
-
-async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work` in a task of its own; a cancellation is passed on only when it is done."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            cancelled = error
-        except Exception:
-            break  # raised by result(), below
-    if cancelled is not None:
-        if task.exception() is not None:
-            cancelled.add_note(f"Meanwhile: {task.exception()!r}")
-        raise cancelled
-    return task.result()
-
-
-class _Usage:
-    """Which task is using a scope's session, on which loop."""
-
-    def __init__(self) -> None:
-        self.over = False  # the block has ended
-        self._loop = asyncio.get_running_loop()
-        self._user: asyncio.Task[Any] | None = None
-        self._free = asyncio.Event()
-        self.first: asyncio.Task[None] | None = None  # what everybody else waits for
-
-    async def exclusively(self, call: Coroutine[Any, Any, T], *, lets_go: bool = False) -> T:
-        """Await `call` as the only task that does; refuse a second one when the first has come to its end.
-
-        After the block, only what lets go of something is let through.
-        """
-        try:
-            me = await self._admit(lets_go)
-        except BaseException:
-            call.close()
-            raise
-        if self._user is me:  # one method calls another
-            return await call
-        self._user = me
-        self._free.clear()
-        try:
-            return await call
-        finally:
-            self._user = None
-            self._free.set()
-
-    async def _admit(self, lets_go: bool) -> asyncio.Task[Any]:
-        me = asyncio.current_task()
-        if me is None or me.get_loop() is not self._loop:
-            raise WrongLoopError(describe(self._loop), describe(me.get_loop() if me else None))
-        if self.over and not lets_go:
-            raise SessionEndedError
-        if self.first is not None and self.first is not me:
-            await asyncio.wait([self.first])
-            self.first = None
-        if self._user not in (None, me):
-            await self._free.wait()
-            raise ConcurrentUseError
-        return me
-
-    async def end(self) -> None:
-        """Cancel a statement that another task still runs in this session, because the block is over."""
-        while self._user is not None:
-            self._user.cancel()
-            await _to_the_end(self._free.wait())
-
-
-_LETTING_GO = ("close", "aclose", "invalidate", "reset", "rollback")
-_ADDING = ("add", "add_all")  # what is given to a session after its block would never be written
-
-
-def _one_task_at_a_time(session_class: Any) -> Any:
-    """Subclass a session class so that whatever it has to await refuses a second task."""
-    if session_class not in _subclasses:
-        body = {"__module__": session_class.__module__, "__doc__": session_class.__doc__, **_methods(session_class)}
-        body["commit"] = _exclusive(_telling(session_class.commit))
-        _subclasses[session_class] = type(session_class.__name__, (session_class,), body)
-    return _subclasses[session_class]
-
-
-_subclasses: weakref.WeakKeyDictionary[type, type] = weakref.WeakKeyDictionary()
-
-
-def _methods(session_class: Any) -> dict[str, Any]:
-    """Give an exclusive version of each method, SQLAlchemy's and the user's; which are awaited shows when called."""
-    found = {name: inspect.getattr_static(session_class, name) for name in dir(session_class) if name[:2] != "__"}
-    return {
-        name: _exclusive(method, lets_go=name in _LETTING_GO)
-        for name, method in found.items()
-        if inspect.isfunction(method)
-    }
-
-
-def _exclusive(method: Callable[..., Any], *, lets_go: bool = False) -> Callable[..., Any]:
-    if inspect.isasyncgenfunction(method):
-        return _exclusive_parts(method)
-
-    @wraps(method)
-    async def exclusive(self: Any, *args: Any, **kw: Any) -> Any:
-        return await self._usage.exclusively(method(self, *args, **kw), lets_go=lets_go)
-
-    @wraps(method)
-    def perhaps_exclusive(self: Any, *args: Any, **kw: Any) -> Any:
-        if method.__name__ in _ADDING and self._usage.over:
-            raise SessionEndedError
-        result = method(self, *args, **kw)
-        if inspect.iscoroutine(result):
-            return self._usage.exclusively(result, lets_go=lets_go)
-        if type(result) is AsyncSessionTransaction:  # else the session class has its own
-            result.__class__ = _Transaction
-        return result
-
-    return exclusive if inspect.iscoroutinefunction(method) else perhaps_exclusive
-
-
-def _exclusive_parts(method: Callable[..., Any]) -> Callable[..., AsyncGenerator[Any, None]]:
-    """Have each step of an asynchronous generator run as the only one; between them the session is free."""
-
-    @wraps(method)
-    async def exclusive(self: Any, *args: Any, **kw: Any) -> AsyncGenerator[Any, None]:
-        async with aclosing(method(self, *args, **kw)) as parts:
-            while (part := await self._usage.exclusively(anext(parts, _END))) is not _END:
-                yield part
-
-    return exclusive
-
-
-_END = object()
-
-
-class _Transaction(AsyncSessionTransaction):
-    """A transaction or savepoint that does not begin or end while another task uses the session."""
-
-    __slots__ = ()
-
-    async def start(self, is_ctxmanager: bool = False) -> AsyncSessionTransaction:
-        return await self._exclusively(super().start(is_ctxmanager))  # type: ignore[no-any-return]
-
-    async def commit(self) -> None:
-        await self._exclusively(super().commit())
-
-    async def rollback(self) -> None:
-        await self._exclusively(super().rollback(), lets_go=True)
-
-    async def __aexit__(self, *error: Any) -> None:
-        await self._exclusively(super().__aexit__(*error), lets_go=True)
-
-    def _exclusively(self, call: Coroutine[Any, Any, Any], *, lets_go: bool = False) -> Coroutine[Any, Any, Any]:
-        session: Any = self.session
-        return session._usage.exclusively(call, lets_go=lets_go)  # type: ignore[no-any-return]
 
 
 def _telling(method: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any], Coroutine[Any, Any, None]]:

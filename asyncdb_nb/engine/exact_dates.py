@@ -19,6 +19,7 @@ NANOSECONDS = "nanoseconds, which PostgreSQL does not keep"
 _EPOCH, _EPOCH_UTC = dt.datetime(2000, 1, 1), dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 _EPOCH_ORDINAL = _EPOCH.toordinal()
 _DAYS_FROM_1970 = 10_957
+_DAYS_IN_400_YEARS = 146_097
 _MICROSECOND = dt.timedelta(microseconds=1)
 _DAY = 86_400_000_000  # microseconds
 
@@ -123,15 +124,37 @@ def _date(sent: tuple[int]) -> dt.date:
     if sent[0] in (DATE_INFINITY, DATE_NEGATIVE_INFINITY):
         found: dt.date = _objects()["infinity_date" if sent[0] > 0 else "negative_infinity_date"]
         return found
-    return dt.date.fromordinal(sent[0] + _EPOCH_ORDINAL)
+    try:
+        return dt.date.fromordinal(sent[0] + _EPOCH_ORDINAL)
+    except (ValueError, OverflowError) as error:
+        raise _beyond(sent[0]) from error
 
 
 def _timestamp(sent: tuple[int]) -> dt.datetime:
-    return _infinite(sent[0]) or _EPOCH + dt.timedelta(0, 0, sent[0])
+    return _infinite(sent[0]) or _after(_EPOCH, sent[0])
 
 
 def _timestamptz(sent: tuple[int]) -> dt.datetime:
-    return _infinite(sent[0]) or _EPOCH_UTC + dt.timedelta(0, 0, sent[0])
+    return _infinite(sent[0]) or _after(_EPOCH_UTC, sent[0])
+
+
+def _after(epoch: dt.datetime, sent: int) -> dt.datetime:
+    try:
+        return epoch + dt.timedelta(0, 0, sent)
+    except OverflowError as error:
+        raise _beyond(sent // _DAY) from error
+
+
+def _beyond(days_: int) -> ValueError:
+    """Say which day Python cannot hold, counted since 2000; the calendar repeats every 400 years."""
+    cycles, rest = divmod(days_ + _EPOCH_ORDINAL - 1, _DAYS_IN_400_YEARS)
+    day = dt.date.fromordinal(rest + 1)
+    year = day.year + 400 * cycles
+    shown = f"{year:04}-{day:%m-%d}" if year > 0 else f"{1 - year:04}-{day:%m-%d} BC"
+    return ValueError(
+        f"The server sent the day {shown}, and Python's date and datetime hold the years 1 to 9999. "
+        "Select it as text: `column::text`."
+    )
 
 
 def _infinite(sent: int) -> dt.datetime | None:

@@ -55,7 +55,16 @@ UNTOUCHED = {
     "an array's slice": ("array_to_string((array['a','b','c'])[2:3], ':')", "b:c"),
     "an operator": ("""('{"who": 1}'::jsonb ? 'who' and array[1, 2] @> array[1])::text""", "true"),
     "a remainder": ("(5 % 3)::text", "2"),
-    "an escaped colon": (r"'a\:who'", "a:who"),
+}
+BACKSLASHES = {
+    "a literal": (r"'\:who \\:who'", r"\:who \\:who"),
+    "a literal that ends in one": (r"'\'::text", "\\"),
+    "a national literal": (r"N'\:who'::text", r"\:who"),
+    "unicode escapes": (r"U&'\\:who'", r"\:who"),
+    "escapes": (r"E'\:who \\:who'", r":who \:who"),
+    "dollars": (r"$a$\:who$a$", r"\:who"),
+    "a comment": (r"'a' /* \:who */ -- \:who" "\n", "a"),
+    "a quoted name": (r'(select "\:x" from (select 5::text as "\:x") q)', "5"),
 }
 
 
@@ -78,6 +87,29 @@ async def test_scenario_58_a_name_is_a_bind_only_outside_of_literals(
     assert got.iloc[0].tolist() == ["Ada", value]
     assert list(got.columns) == ["who", ":who"]
     assert got.attrs["asyncdb"]["path"] == ("rows" if path == "rows" else "copy")
+
+
+@pytest.mark.parametrize(("expression", "value"), BACKSLASHES.values(), ids=BACKSLASHES)
+async def test_a_backslash_before_a_colon_is_what_postgresql_takes_it_for(
+    session: AsyncSession, path: str, expression: str, value: str
+) -> None:
+    """Where `:name` is no bind, `\\:` is no escaped one, with values as without."""
+    typed = rf'select {expression} as "\:who"'
+
+    got = await frame(session, f"{typed}, :who::text as who", {"who": "Ada"})
+
+    assert got.iloc[0].tolist() == [value, "Ada"]
+    assert list(got.columns) == [r"\:who", "who"]
+    assert got.iloc[:, :1].equals(await frame(session, typed))
+
+
+async def test_an_escaped_colon_is_one_outside_of_literals_and_as_sqlalchemy_says_in_text(
+    session: AsyncSession,
+) -> None:
+    slice_ = r"(array['a','b','c'])[2\:3]"
+
+    assert (await frame(session, f"select {slice_} as a, :n::int as n", {"n": 1}))["a"][0] == ["b", "c"]
+    assert (await frame(session, text(rf"select '\:x' as a, {slice_} as b")))["a"][0] == ":x"
 
 
 async def test_what_is_sent_is_what_was_typed(session: AsyncSession) -> None:
@@ -120,6 +152,14 @@ INSTEAD = [
     ("select $1 as a", {"x": 2}, "Type `:x` in place of `$1`."),
     ("select 1 where 1 = ?", {"x": 2}, "Type `:x` in place of `?`."),
     ("select %s as a", {"x": 2}, "Type `:x` in place of `%s`."),
+    ("select :1 as a", {"1": 2}, "params has '1', which no `:name` can stand for. The name of a value begins "
+     'with a letter: type `:p1` in place of `:1`, and `{"p1": ...}`.'),
+    ("select $1 as a", {1: 2}, "params has 1, which no `:name` can stand for. The name of a value begins with a "
+     'letter: type `:p1` in place of `$1`, and `{"p1": ...}`.'),
+    ("select %s as a", {"1": 2}, "type `:p1` in place of `%s`"),
+    ("select 1 where 1 = ?", {"1": 2}, "type `:p1` in place of `?`"),
+    ("select :a-b as a", {"a-b": 2}, 'type `:a_b` in place of `:a-b`, and `{"a_b": ...}`.'),
+    ("select 1 as a", {"2": 2}, 'type `:p2` where it belongs, and `{"p2": ...}`.'),
     ("select $1 as a, :x as b", {"x": 2}, "The statement has $1 beside :x. Name that value as well"),
 ]  # fmt: skip
 

@@ -11,21 +11,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import FromClause, Select, and_, func, inspect
+from sqlalchemy import Column, FromClause, Join, Select, and_, case, func, inspect, or_
 from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper, with_polymorphic
 from sqlalchemy.orm.util import AliasedInsp
+from sqlalchemy.sql import visitors
 
+from asyncdb_nb.dataframes.results.bundles import bundle_of, columns_of
 from asyncdb_nb.dataframes.types import declared
 from asyncdb_nb.dataframes.types.table import ColumnType
 from asyncdb_nb.errors import FrameError
 
 Named = list[tuple[Any, ColumnType | None, Sequence[Any]]]  # name, type where it is declared, values
+Types = Mapping[str, ColumnType | None]
 Owners = dict[str, list[ColumnProperty[Any]]]  # by name: what is mapped under it on one class or on several
+
+_NO_TYPES: Types = {}
 
 
 def builds_entities(statement: Any) -> bool:
-    """Say whether executing a statement gives mapped objects rather than columns."""
-    return any(entity_of(line) is not None for line in descriptions(statement))
+    """Say whether executing a statement gives mapped objects, composites or bundles rather than columns."""
+    return any(is_built(line) for line in descriptions(statement))
+
+
+def is_built(line: Mapping[str, Any]) -> bool:
+    """Say whether SQLAlchemy makes one object of several columns, in a part of a statement that is described."""
+    return entity_of(line) is not None or bundle_of(line["expr"]) is not None
 
 
 def descriptions(statement: Any) -> Sequence[Mapping[str, Any]]:
@@ -39,7 +49,8 @@ def _returned(part: Any) -> Mapping[str, Any]:
     """Describe a part of RETURNING; `returning_column_descriptions` fails where that is an entity."""
     entity = part._annotations.get("parententity") if isinstance(part, FromClause) else None
     expression = part if entity is None else entity.entity
-    return {"name": getattr(part, "key", None), "type": getattr(part, "type", None), "expr": expression}
+    name = part._annotations.get("proxy_key", getattr(part, "key", None))
+    return {"name": name, "type": getattr(part, "type", None), "expr": expression}
 
 
 def entity_of(description: Any) -> Any:
@@ -55,22 +66,26 @@ def is_entity(value: Any) -> bool:
 
 
 def as_columns(statement: Select[Any]) -> Select[Any]:
-    """Replace mapped classes in a select by their columns; the tables of subclasses are joined where they are not yet.
+    """Replace mapped classes, composites and bundles in a select by their columns.
+
+    The tables of subclasses are joined where they are not yet.
 
     A select that would need such a join and cannot have one (GROUP BY, FOR UPDATE) stays as it is.
     """
     columns: list[Any] = []
     joins: list[tuple[Any, Any]] = []
+    may_lack = _has_outer_join(statement)
     for line in statement.column_descriptions:
         entity = entity_of(line)
         if entity is None:
-            columns.append(line["expr"])
+            columns += columns_of(line["expr"]) or [line["expr"]]
             continue
         mapper, of_subclasses = inspect(entity).mapper, _of_subclasses(entity)
         if of_subclasses is None:
             joins.append((entity, with_polymorphic(mapper, "*", aliased=True)))
             of_subclasses = _attributes_of_subclasses(joins[-1][1])
-        columns += [getattr(entity, key) for key, owners in _own(mapper).items() if not _is_deferred(owners)]
+        own = {key: getattr(entity, key) for key, owners in _own(mapper).items() if not _is_deferred(owners)}
+        columns += [_where_found(entity, key, own[key]) for key in own] if may_lack else own.values()
         columns += of_subclasses
     if joins and (statement._group_by_clauses or statement._for_update_arg is not None):
         return statement
@@ -80,17 +95,32 @@ def as_columns(statement: Select[Any]) -> Select[Any]:
     return statement
 
 
-def without_rows(mapper: Mapper[Any]) -> Named:
+def selected(entity: Any) -> dict[str, Any]:
+    """Give the expressions that a select of a class, or of an alias of it, has for its columns, where each has one."""
+    selectable = inspect(entity).selectable
+    found: dict[str, Any] = {}
+    for key, owners in _attributes(inspect(entity).mapper).items():
+        column = selectable.corresponding_column(owners[0].columns[0])
+        if column is None and hasattr(entity, key):
+            column = getattr(entity, key).__clause_element__()
+        if column is not None and len(owners) == 1:
+            found[key] = column
+    return found
+
+
+def without_rows(mapper: Mapper[Any], types: Types) -> Named:
     """Give the columns of no entities."""
-    return [(key, _type(owners), []) for key, owners in _attributes(mapper).items() if not _is_deferred(owners)]
+    shown = {key: owners for key, owners in _attributes(mapper).items() if not _is_deferred(owners)}
+    return [(key, types.get(key) or _type(owners), []) for key, owners in shown.items()]
 
 
-def of_entities(entities: Sequence[Any], mapper: Mapper[Any] | None = None) -> Named:
+def of_entities(entities: Sequence[Any], mapper: Mapper[Any] | None = None, types: Types = _NO_TYPES) -> Named:
     """Give the loaded columns of entities.
 
     Args:
         entities: Objects of a mapped class and its subclasses; None, of an outer join, has NULL in each column.
         mapper: The class that was selected; without it, the nearest one that all of them inherit from.
+        types: Of columns, by name, where more is known than what the class declares.
 
     Raises:
         FrameError: A column is loaded on some of them only, or those of a subclass are not loaded.
@@ -110,7 +140,7 @@ def of_entities(entities: Sequence[Any], mapper: Mapper[Any] | None = None) -> N
             )
         if loaded or (not held and not _is_deferred(owners)):
             values = [None if state is None else state.dict.get(key) for state in states]
-            named.append((key, _type(owners), values))
+            named.append((key, types.get(key) or _type(owners), values))
         elif not _is_deferred(owners):
             unloaded.append(key)
     _check_loaded(mapper, [state for state in states if state is not None], [key for key, *_ in named], unloaded)
@@ -177,8 +207,22 @@ def _is_deferred(owners: Sequence[ColumnProperty[Any]]) -> bool:
 
 
 def _type(owners: Sequence[ColumnProperty[Any]]) -> ColumnType | None:
-    types = {declared.of_sql_type(owner.columns[0].type) for owner in owners}
+    types = {declared.of_expression(owner.columns[0]) for owner in owners}
     return types.pop() if len(types) == 1 else None
+
+
+def _where_found(entity: Any, key: str, column: Any) -> Any:
+    """Have what is computed be NULL where an outer join finds no entity."""
+    if isinstance(inspect(entity).mapper.column_attrs[key].columns[0], Column):
+        return column
+    keys = [getattr(entity, name).is_not(None) for name in _primary_key(entity)]
+    return case((or_(*keys), column), else_=None).label(key)
+
+
+def _has_outer_join(statement: Select[Any]) -> bool:
+    joins = [part for source in statement._from_obj for part in visitors.iterate(source) if isinstance(part, Join)]
+    flags = [flags for *_, flags in statement._setup_joins]
+    return any(join.isouter or join.full for join in joins) or any(each["isouter"] or each["full"] for each in flags)
 
 
 def _inherited(mapper: Mapper[Any]) -> Owners:
@@ -213,6 +257,9 @@ def _first(columns: Iterable[Any]) -> Any:
 
 
 def _same_row(entity: Any, other: Any) -> Any:
+    return and_(*(getattr(entity, key) == getattr(other, key) for key in _primary_key(entity)))
+
+
+def _primary_key(entity: Any) -> list[str]:
     mapper: Mapper[Any] = inspect(entity).mapper
-    keys = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-    return and_(*(getattr(entity, key) == getattr(other, key) for key in keys))
+    return [mapper.get_property_by_column(column).key for column in mapper.primary_key]

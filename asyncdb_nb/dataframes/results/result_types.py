@@ -10,14 +10,15 @@ entity's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import ClauseElement, Column, Label, inspect
+from sqlalchemy import Cast, ClauseElement, Column, Label, inspect, select
 from sqlalchemy.orm import Mapper
 from sqlalchemy.types import NullType, TypeEngine
 
-from asyncdb_nb.dataframes.results.entities import descriptions, entity_of
+from asyncdb_nb.dataframes.results.bundles import columns_of
+from asyncdb_nb.dataframes.results.entities import Types, descriptions, entity_of, is_built, selected
 from asyncdb_nb.dataframes.types import declared, processing
 from asyncdb_nb.dataframes.types.processing import how
 from asyncdb_nb.dataframes.types.table import PYTHON, ColumnType, UnknownTypeError, column_type
@@ -31,11 +32,17 @@ class Known:
         name: Its key in the result.
         type: Its type; None where neither the server nor SQLAlchemy says.
         mapper: The mapped class, where the column is an entity.
+        attributes: The types of that class's columns, as far as the result tells.
+        bundle: The composite or bundle, where the column is one.
+        parts: What is known of its columns.
     """
 
     name: Any
     type: ColumnType | None = None
     mapper: Mapper[Any] | None = None
+    attributes: Types = field(default_factory=dict)
+    bundle: Any = None
+    parts: Sequence[Known] = ()
 
 
 def known(result: Any) -> list[Known]:
@@ -61,7 +68,7 @@ def _of_context(context: Any) -> list[Known]:
     oids = {place: line[1] for place, line in zip(places, described, strict=True) if place is not None}
     lines = descriptions(getattr(context, "invoked_statement", None))
     entries = getattr(getattr(context, "compiled", None), "_result_columns", None) or ()
-    if any(entity_of(line) is not None for line in lines):
+    if any(map(is_built, lines)):
         return [_beside_entities(line, entries, oids) for line in lines]
     names = [line[0] for line in described]
     if len(lines) == len(described):  # a text() among them has no name but the server's
@@ -75,16 +82,31 @@ def _of_context(context: Any) -> list[Known]:
 
 
 def _beside_entities(line: Any, entries: Sequence[Any], oids: Mapping[int, int]) -> Known:
-    """Say what is known of an entity, or of a column beside one; SQLAlchemy has the latter somewhere among all."""
+    """Say what is known of an entity, a composite or a bundle, or of a column beside one."""
     entity = entity_of(line)
     if entity is not None:
-        return Known(line["name"], mapper=inspect(entity).mapper)
+        attributes = {key: _of_expression(column, entries, oids) for key, column in selected(entity).items()}
+        return Known(line["name"], mapper=inspect(entity).mapper, attributes=attributes)
+    if (columns := columns_of(line["expr"])) is not None:
+        parts = [_of_part(part, entries, oids) for part in select(*columns).column_descriptions]
+        return Known(line["name"], bundle=line["expr"], parts=parts)
+    return _of_part(line, entries, oids)
+
+
+def _of_part(line: Any, entries: Sequence[Any], oids: Mapping[int, int]) -> Known:
     expression = line["expr"]
     element = expression.__clause_element__() if hasattr(expression, "__clause_element__") else expression
-    for place, entry in enumerate(entries):
-        if any(isinstance(part, ClauseElement) and part.compare(element) for part in entry.objects):
-            return _known(line["name"], entry, oids.get(place, 0))
-    return Known(line["name"], _type(line["type"], 0, plain=False))
+    found = _of_expression(element, entries, oids) or _type(line["type"], 0, plain=False)
+    return Known("_no_label" if line["name"] is None else line["name"], found)
+
+
+def _of_expression(element: Any, entries: Sequence[Any], oids: Mapping[int, int]) -> ColumnType | None:
+    """Find the type of an expression among all that SQLAlchemy selected; None where it is not there."""
+    for same in (lambda part: part is element, lambda part: isinstance(part, ClauseElement) and part.compare(element)):
+        for place, entry in enumerate(entries):
+            if any(map(same, entry.objects)):
+                return _known(None, entry, oids.get(place, 0)).type
+    return None
 
 
 def _known(name: Any, entry: Any, oid: int) -> Known:
@@ -95,8 +117,8 @@ def _known(name: Any, entry: Any, oid: int) -> Known:
 
 
 def _is_plain(part: Any) -> bool:
-    """Say whether an expression is a column of a table, of which the model knows more than the type."""
-    return isinstance(part.element if isinstance(part, Label) else part, Column)
+    """Say whether an expression is a column of a table, or a cast, of which SQLAlchemy knows more than the type."""
+    return isinstance(part.element if isinstance(part, Label) else part, Column | Cast)
 
 
 def _type(type_: TypeEngine[Any] | None, oid: int, *, plain: bool) -> ColumnType | None:

@@ -18,6 +18,7 @@ from sqlalchemy import Result, Row, ScalarResult
 from sqlalchemy.engine import MappingResult, RowMapping
 
 from asyncdb_nb.dataframes.columns.column import Column, from_native
+from asyncdb_nb.dataframes.results.bundles import values_of
 from asyncdb_nb.dataframes.results.entities import is_entity, of_entities, without_rows
 from asyncdb_nb.dataframes.results.result_types import Known, known
 from asyncdb_nb.dataframes.types import python_types
@@ -53,7 +54,9 @@ def of_rows(of_columns: Sequence[Known], rows: Sequence[Sequence[Any]]) -> list[
     made: list[Column] = []
     for column, values in zip(of_columns, by_position, strict=True):
         made += _expanded(column, values)
-    if any(column.mapper is not None for column in of_columns) or len(made) != len(of_columns):
+    if any(column.mapper is not None or column.bundle is not None for column in of_columns) or len(made) != len(
+        of_columns
+    ):
         _tell_apart(made)
     return made
 
@@ -75,11 +78,15 @@ def _tuples(result: Any, rows: Sequence[Any]) -> Sequence[Sequence[Any]]:
 
 
 def _expanded(column: Known, values: Sequence[Any]) -> list[Column]:
-    """Make the column of some values, or the columns of entities."""
+    """Make the column of some values, or the columns of entities, composites or bundles."""
     if column.mapper is not None and not values:
-        return [_column(*part) for part in without_rows(column.mapper)]
+        return [_column(*part) for part in without_rows(column.mapper, column.attributes)]
     if column.mapper is not None or _are_entities(values):
-        return [_column(*part) for part in of_entities(values, column.mapper)]
+        return [_column(*part) for part in of_entities(values, column.mapper, column.attributes)]
+    if column.bundle is not None:
+        return of_rows(column.parts, [values_of(column.bundle, value) for value in values])
+    if column.type is None and values and all(isinstance(value, Row) for value in values):
+        return _of_tuples(values)  # a bundle's
     return [_column(column.name, column.type, values)]
 
 

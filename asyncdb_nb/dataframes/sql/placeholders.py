@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from asyncdb_nb.dataframes.sql.tokenizer import Token
 
 _POSITIONAL = re.compile(r"\$\d+|%s|\?(?=\s*(?:$|[),;]|(?:and|or|order|group|limit)\b))", re.IGNORECASE)
 _NAMED = re.compile(r"%\((?P<a>\w+)\)s|\$?\{(?P<b>\w+)\}|[$@&](?P<c>[^\W\d]\w*)")  # of Python, shells, other drivers
+_NAME = re.compile(r"[^\W\d]\w*")
 _TYPED = frozenset({"date", "time", "timestamp", "timestamptz", "interval"})  # `date '...'`
 _OPENING = re.compile(r"(?:[eEnN]|[uU]&)?'")
 
@@ -27,6 +29,19 @@ def instead_of_bind(name: str, tokens: Sequence[Token]) -> str:
     """
     found = next(_quoted(name, tokens), None) or _placeholder(name, tokens)
     return found or f"Leave the value out, or type `:{name}` where it belongs."
+
+
+def instead_of_name(name: Any, tokens: Sequence[Token]) -> str | None:
+    """Say what to type in place of the name of a value that no bind can have; None for one that a bind can have."""
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return None
+    found = re.sub(r"\W", "_", str(name))
+    proposed = found if _NAME.fullmatch(found) else f"p{found}"
+    text = "".join(" " if token.kind in _IN_QUOTES else token.text for token in tokens)
+    position = rf":{re.escape(str(name))}(?!\w)"
+    meant = f":{name}" if re.search(position, text) else getattr(_POSITIONAL.search(text), "group", lambda: None)()
+    place = f"in place of `{meant}`" if meant else "where it belongs"
+    return f'The name of a value begins with a letter: type `:{proposed}` {place}, and `{{"{proposed}": ...}}`.'
 
 
 def instead_of_placeholder(rest: str) -> str | None:

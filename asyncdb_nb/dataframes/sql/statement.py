@@ -20,14 +20,15 @@ from sqlalchemy.orm.strategy_options import _AbstractLoad
 from sqlalchemy.sql import visitors
 
 from asyncdb_nb.dataframes.results.entities import as_columns, builds_entities
-from asyncdb_nb.dataframes.sql.placeholders import instead_of_bind
+from asyncdb_nb.dataframes.sql.placeholders import instead_of_bind, instead_of_name
 from asyncdb_nb.dataframes.sql.tokenizer import Token, bind_names, tokens_of
 from asyncdb_nb.errors import FrameError
 
 Params = Mapping[str, Any] | None
 
 _KEPT = "%\0("  # SQLAlchemy takes %(x)s for a bind that it has rendered itself; PostgreSQL takes no \0
-_COLON = re.compile(r"(?<!\\):")  # SQLAlchemy reads `\:` as a colon, wherever it stands
+_COLON = re.compile(":")
+_BARE_COLON = re.compile(r"(?<!\\):")  # in `text()` of the user's, `\:` is a colon, wherever it stands
 
 
 def executable(statement: str | Executable, params: Params) -> Executable:
@@ -71,7 +72,7 @@ def _of_text(statement: str, params: Params) -> Executable:
     if params is None:
         return text(statement.replace(":", r"\:").replace("%(", _KEPT))
     _check_values(statement, params)
-    return text(_escaped(statement))
+    return text(_escaped(statement, _COLON))
 
 
 def _text_of(statement: TextClause | TextualSelect) -> str:
@@ -82,6 +83,9 @@ def _text_of(statement: TextClause | TextualSelect) -> str:
 def _check_values(statement: str, params: Mapping[str, Any], *, missing: bool = True) -> None:
     """Refuse a bind without a value (unless SQLAlchemy knows it), a value without a bind, and `$1` beside binds."""
     tokens = tokens_of(statement)
+    for name in params:
+        if instead := instead_of_name(name, tokens):
+            raise FrameError(f"params has {name!r}, which no `:name` can stand for. {instead}")
     binds = bind_names(tokens)
     lacking = [name for name in binds if name not in params] if missing else []
     if lacking:
@@ -98,17 +102,17 @@ def _check_values(statement: str, params: Mapping[str, Any], *, missing: bool = 
         raise FrameError(f"The statement has {numbered[0]} beside :{binds[0]}. Name that value as well: `:name`.")
 
 
-def _escaped(statement: str) -> str:
+def _escaped(statement: str, colon: re.Pattern[str] = _BARE_COLON) -> str:
     """Write SQL so that `text()` finds the binds that are there, and leaves all else as it is typed."""
-    return "".join(_escaped_token(token) for token in tokens_of(statement)).replace("%(", _KEPT)
+    return "".join(_escaped_token(token, colon) for token in tokens_of(statement)).replace("%(", _KEPT)
 
 
-def _escaped_token(token: Token) -> str:
+def _escaped_token(token: Token, colon: re.Pattern[str]) -> str:
     if token.kind in ("bind", "colon"):
         return token.text
     if token.kind == "escapes":  # where the backslash is PostgreSQL's own
-        return token.text.replace(":", r"\:")
-    return _COLON.sub(r"\:", token.text)
+        colon = _COLON
+    return colon.sub(r"\\:", token.text)
 
 
 def _reread(statement: Executable) -> Executable:
@@ -132,7 +136,7 @@ def _reread_text(clause: TextClause) -> TextClause:
 
 
 def _with_columns(statement: Select[Any]) -> Select[Any]:
-    """Replace mapped classes by their columns, unless the select says itself how they are to be loaded."""
+    """Replace what is built of columns by them, unless the select says itself how entities are to be loaded."""
     if not builds_entities(statement) or any(isinstance(o, _AbstractLoad) for o in statement._with_options):
         return statement
     return as_columns(statement)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import Cast, Column, FunctionFilter, Label, Over, ScalarSelect
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.sql import functions
 
 from asyncdb_nb.dataframes.types.processing import how
 from asyncdb_nb.dataframes.types.table import PYTHON, ColumnType, column_type
@@ -69,3 +71,30 @@ def of_sql_type(type_: sql.TypeEngine[Any]) -> ColumnType:
     if isinstance(type_, sql.Time):
         return column_type(1266 if type_.timezone else 1083)
     return next((column_type(oid) for kind, oid in _OIDS.items() if isinstance(type_, kind)), PYTHON)
+
+
+def of_expression(expression: Any) -> ColumnType:
+    """Give the type of a column, or of what a class computes.
+
+    For the latter SQLAlchemy guesses: counts are int8, not int4, and a product does not have its factor's precision.
+    """
+    if isinstance(expression, Column):
+        return of_sql_type(expression.type)
+    inner = _innermost(expression)
+    guessed = of_sql_type(expression.type)
+    if isinstance(inner, Column | Cast):
+        return guessed
+    if isinstance(inner, functions.FunctionElement) and inner.name.lower() in _COUNTS and guessed.kind == "int4":
+        return column_type(20)
+    return column_type(1700) if guessed.kind == "decimal" else guessed
+
+
+def _innermost(expression: Any) -> Any:
+    """Look through labels, windows, filters and scalar subqueries."""
+    while isinstance(expression, Label | Over | FunctionFilter | ScalarSelect):
+        is_query = isinstance(expression, ScalarSelect)
+        expression = next(iter(expression.element.selected_columns), None) if is_query else expression.element
+    return expression
+
+
+_COUNTS = frozenset({"count", "row_number", "rank", "dense_rank"})

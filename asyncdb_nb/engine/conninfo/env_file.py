@@ -30,9 +30,14 @@ def find_env_file() -> Path | None:
     except FileNotFoundError:  # the folder was removed
         return None
     for file in (folder / ".env" for folder in (here, *here.parents)):
-        if os.path.isfile(file) and not _passed_over(file):
+        if is_readable(file):
             return file
     return None
+
+
+def is_readable(file: Path) -> bool:
+    """Say whether a `.env` is there, and is to be read: a warning tells why one is not."""
+    return os.path.isfile(file) and not _passed_over(file)
 
 
 def read_env_file(file: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote
 
 from sqlalchemy import URL
 
-from asyncdb_nb.engine.conninfo.env_file import find_env_file, named_otherwise, read_env_file
+from asyncdb_nb.engine.conninfo.env_file import find_env_file, is_readable, named_otherwise, read_env_file
 from asyncdb_nb.engine.conninfo.libpq_defaults import (
     VARIABLES,
     Parameters,
@@ -113,8 +113,11 @@ def _from_variable() -> Target | None:
 
 
 def _from_url_in(file: Path) -> Target | None:
-    url = read_env_file(file).get("DATABASE_URL")
-    return _named_by(f"DATABASE_URL in {file}", url, partial(_from_url_in, file), alone=True) if url else None
+    values = read_env_file(file)
+    url = values.get("DATABASE_URL")
+    return (
+        _named_by(f"DATABASE_URL in {file}", url, partial(_again, _from_url_in, file), values=values) if url else None
+    )
 
 
 def _from_libpqs_variables() -> Target | None:
@@ -127,8 +130,12 @@ def _from_libpqs_variables_in(file: Path) -> Target | None:
     variable = environment_names_a_server(values)
     if variable is None:
         return None
-    given = {name: values[known] for name, known in _IN_A_FILE.items() if known in values}
-    return _named_by(f"{variable} in {file}", given, partial(_from_libpqs_variables_in, file), alone=True)
+    return _named_by(f"{variable} in {file}", "", partial(_again, _from_libpqs_variables_in, file), values=values)
+
+
+def _again(read: Callable[[Path], Target | None], file: Path) -> Target | None:
+    """Read a `.env` once more, if it still is one that nobody else could have written."""
+    return read(file) if is_readable(file) else None
 
 
 def _refuse_another_name(file: Path | None) -> None:
@@ -140,9 +147,15 @@ def _refuse_another_name(file: Path | None) -> None:
             )
 
 
-def _named_by(origin: str, given: str | Parameters, again: Callable[[], Target | None], **how: bool) -> Target:
+def _named_by(
+    origin: str, url: str, again: Callable[[], Target | None], *, values: Mapping[str, str] | None = None
+) -> Target:
+    """Complete what a variable names: one of a `.env` by what else that file says, else by the environment."""
     try:
-        target = complete(parse(given) if isinstance(given, str) else given, origin, **how)
+        given = parse(url) if url else {}
+        if values is not None and "service" not in given:
+            given = {name: values[known] for name, known in _IN_A_FILE.items() if known in values} | given
+        target = complete(given, origin, alone=values is not None)
     except DatabaseURLError as error:
         raise DatabaseURLError(f"{origin} cannot be used. {error}") from None
     return replace(target, again=again)
