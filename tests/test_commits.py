@@ -559,3 +559,22 @@ async def test_scenario_48_an_error_says_which_bind_was_committed_and_which_was_
         assert await kept(engine) == []
         async with second.begin() as connection:
             await connection.execute(text("delete from commit_other"))
+
+
+@pytest.mark.parametrize("script", ["commit; begin", "commit; begin; select 1", "commit and chain"])
+async def test_a_commit_that_other_statements_follow_in_one_string_is_heard(engine: AsyncEngine, script: str) -> None:
+    """asyncpg gives the answer to the last one alone; a transaction in which nothing failed is committed."""
+    with pytest.raises(CommitRolledBackError):
+        async with session_scope(engine) as session:
+            driver: Any = (await (await session.connection()).get_raw_connection()).driver_connection
+            await session.execute(text("insert into commit_other values (71)"))
+            with suppress(DBAPIError):
+                await session.execute(text("select 1 / 0"))
+            await driver.execute(script)
+    async with session_scope(engine) as session:
+        driver = (await (await session.connection()).get_raw_connection()).driver_connection
+        await session.execute(text("insert into commit_other values (72)"))
+        await driver.execute(script)
+        kept = (await session.scalars(text("delete from commit_other where id > 70 returning id"))).all()
+
+    assert kept == [72]

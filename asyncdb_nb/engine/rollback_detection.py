@@ -39,6 +39,7 @@ class Commands:
         self.watchers = 0
         self._texts: set[str] = set()
         self._wrote = False
+        self._failed = False  # the last statement did, and so has its transaction
         self._query = protocol.query
         self._in_transaction = protocol.is_in_transaction
         for name in SENDING:
@@ -63,11 +64,16 @@ class Commands:
         async def watched(*args: Any, **kw: Any) -> Any:
             if not self._in_transaction():
                 self.forget()
-            result = await method(*args, **kw)
+            failed, self._failed = self._failed, False
+            try:
+                result = await method(*args, **kw)
+            except PostgresError as error:
+                self._failed = error.severity is not None and self._in_transaction()  # not one of asyncpg's own
+                raise
             sent = args[0] if args else next(iter(kw.values()))
             text = sent if isinstance(sent, str) else sent.query
             if _COMMITS.match(text):
-                await self.check(_tag(result))
+                await self.check(_answer(_tag(result), failed))
             else:
                 self._note(text)
             return result
@@ -91,6 +97,11 @@ class Commands:
         except (PostgresError, InterfaceError, OSError):
             return True  # in doubt
         return bool(answer != "SELECT 0")
+
+
+def _answer(tag: str, failed: bool) -> str:
+    """Say how a COMMIT was answered that other statements follow, whose tag is all that asyncpg gives."""
+    return "ROLLBACK" if failed and not tag.startswith(("COMMIT", "PREPARE")) else tag
 
 
 def _tag(result: Any) -> str:
