@@ -250,7 +250,7 @@ def _resident() -> int:
     ("settle", "turns"),
     [
         pytest.param(200, 400, marks=pytest.mark.second_tier),
-        pytest.param(2_000, 20_000, marks=[pytest.mark.soak, pytest.mark.timeout(3_600)]),
+        pytest.param(1_000, 20_000, marks=[pytest.mark.soak, pytest.mark.timeout(3_600)]),
     ],
 )
 async def test_memory_is_flat_on_both_sides(database_url: str, settle: int, turns: int) -> None:
