@@ -109,8 +109,8 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         """Cancel what is running, say Terminate, and wait for the server to hang up.
 
         Args:
-            timeout: Seconds to wait for that; it goes on in the background then. When it is not given: two, or the
-                connection's `command_timeout` if that is less.
+            timeout: Seconds, after which the socket is closed. When it is not given, this waits for two, or for the
+                connection's `command_timeout` if that is less, and the close then goes on in the background.
 
         Raises:
             TimeoutError: It took longer. The connection is closed for all that.
@@ -118,9 +118,11 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         if self._goodbye is None and self.is_closed():
             await super().close(timeout=timeout)
             return
-        goodbye = self.close_later()
+        if timeout is not None and self._goodbye is None:
+            await wait_for(self.close_later(timeout))
+            return
         async with in_time(self._patience() if timeout is None else timeout):
-            await wait_for(goodbye)
+            await wait_for(self.close_later())
 
     def terminate(self) -> None:
         """Close the connection without waiting. While its loop runs, a goodbye goes out first, in the background.
@@ -137,11 +139,16 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
             self.close_later()
             self._cleanup()  # an asyncpg pool can open another one in its place
 
-    def close_later(self) -> asyncio.Task[None]:
-        """Close the connection in the background, and return the task that does; a second call returns the same."""
+    def close_later(self, seconds: float = _BACKGROUND_SECONDS) -> asyncio.Task[None]:
+        """Close the connection in the background, and return the task that does; a second call returns the same.
+
+        After so many seconds the socket is closed, without the server's answer.
+        """
         if self._goodbye is None:
             self._leaving = True
-            self._goodbye = start(self._close_gracefully(), "goodbye", partial(_leave_terminate, self._transport))
+            self._goodbye = start(
+                self._close_gracefully(seconds), "goodbye", partial(_leave_terminate, self._transport)
+            )
         return self._goodbye
 
     def abandon(self) -> None:
@@ -159,11 +166,11 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         """Name a statement as no other process does: asyncpg's counters meet on a pooler's server connections."""
         return f"__asyncpg_{prefix}_{uuid4().hex}__"
 
-    async def _close_gracefully(self) -> None:
+    async def _close_gracefully(self, seconds: float) -> None:
         if self._transfer is not None:
             await self._transfer.stop()
         self._leaving = False  # from here on asyncpg says that it is closed, and so it does not close twice
-        async with in_time(_BACKGROUND_SECONDS):
+        async with in_time(seconds):
             await super().close(timeout=NO_TIMEOUT)
 
     def _patience(self, seconds: float = SECONDS) -> float:

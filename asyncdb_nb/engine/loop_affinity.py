@@ -103,11 +103,15 @@ def _checked_rollback(method: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def _or_by_force(close: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any], Coroutine[Any, Any, None]]:
-    """Close by force here, instead of raising: SQLAlchemy does not look any more when it was cancelled meanwhile."""
+    """Close by force here, instead of raising: SQLAlchemy does not look any more when it was cancelled meanwhile.
+
+    A connection of ours is closed without SQLAlchemy's timeout of two seconds, after which it would cut the close off.
+    """
 
     async def graceful_close(self: Any) -> None:
+        driver = self.driver_connection
         try:
-            await close(self)
+            await (driver.close() if hasattr(driver, "close_later") else close(self))
         except (OSError, TimeoutError):
             self._terminate_force_close()
 
