@@ -8,6 +8,7 @@ awaited. Whoever has seen what it says is not warned later; whoever has not, in 
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Generator
@@ -86,7 +87,9 @@ class Pending(Coroutine[Any, Any, T]):
 
     def __bool__(self) -> bool:
         # asyncio asks a task for the truth of its coroutine before it shows the task (Python 3.12 and later)
-        if sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] == "asyncio":
+        here = inspect.currentframe()
+        asker = here and here.f_back
+        if asker is not None and asker.f_globals.get("__name__", "").partition(".")[0] == "asyncio":
             return True
         raise TypeError(f"There is nothing to be true or false yet. {self!r}")
 

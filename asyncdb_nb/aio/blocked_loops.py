@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from asyncdb_nb.aio._asyncio import running_loop
+
 
 @dataclass
 class _Standstill:
@@ -26,7 +28,7 @@ _above: ContextVar[tuple[_Standstill, ...]] = ContextVar("asyncdb_nb standstills
 @contextmanager
 def until_done() -> Iterator[None]:
     """Say that the running loop, if any, stands still in this block, to code that runs in a copy of its context."""
-    loop = asyncio._get_running_loop()
+    loop = running_loop()
     if loop is None:
         yield
         return

@@ -31,6 +31,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from asyncdb_nb.aio import sigint
+from asyncdb_nb.aio._asyncio import before_executors_end, has_closed_generators, running_loop
 
 EXIT_SECONDS = 2.0  # jupyter_client sends SIGTERM 2.5 s after it has asked a kernel to shut down
 STOPPED_SECONDS = 0.1  # after which a loop of another thread will not go on
@@ -123,7 +124,7 @@ def drive(
                 if task.done() or "stopped before Future completed" not in str(error):
                     raise
 
-    if asyncio._get_running_loop() is None:
+    if running_loop() is None:
         with sigint.waiting():
             go()
         return
@@ -206,7 +207,7 @@ class _Watch:
             with contextlib.suppress(AttributeError):  # a loop without a __dict__: the other hooks remain
                 self._wrap_close(loop)
         # after shutdown_asyncgens() asyncio warns of every new generator, and this hook would never be called
-        if self._generator is None and not getattr(loop, "_asyncgens_shutdown_called", False):
+        if self._generator is None and not has_closed_generators(loop):
             self._generator = self._wait_for_shutdown()
             with contextlib.suppress(StopIteration):
                 self._generator.__anext__().send(None)
@@ -336,9 +337,7 @@ def _leave_to_parent() -> None:
     _watches.clear()
 
 
-# The threading hook runs before the executors shut down, so that a CancelRequest to a host *name* still finds its way;
-# it is private to CPython, and atexit does the same a little later.
-getattr(threading, "_register_atexit", atexit.register)(_finish_own)
+before_executors_end(_finish_own)  # so that a CancelRequest to a host *name* still finds its way
 atexit.register(finish_now)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_to_parent)

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from asyncdb_nb.aio import loop_cleanup
+from asyncdb_nb.aio._asyncio import running_loop
 
 SECONDS = 2.0  # how long a task may take when nobody waits for it any more
 STEPS = 20  # in which they are counted
@@ -140,7 +141,7 @@ def _shielded(base: Any) -> Any:
 
     class Shielded(base):  # type: ignore[misc]
         def cancel(self, msg: Any = None) -> bool:
-            loop = asyncio._get_running_loop()
+            loop = running_loop()
             if loop is None or asyncio.current_task(loop) is not None:
                 return False
             self.give_up()

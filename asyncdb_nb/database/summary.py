@@ -8,10 +8,10 @@ many connections are in use is told, and not how many are idle, which depends on
 from __future__ import annotations
 
 import asyncio
-from asyncio import _get_running_loop
 from typing import Any
 
 from asyncdb_nb.aio import loop_cleanup
+from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.engine.conninfo.parameters import EMBEDDED, Target
 from asyncdb_nb.engine.pool import LoopBoundPool
 
@@ -48,7 +48,7 @@ def _size_in_words(options: dict[str, Any], pool: Any) -> str:
 
 def _loops_in_words(pool: LoopBoundPool) -> list[str]:
     """Tell the running loop and every other one that has used the pool, each with its connections in use."""
-    here = _get_running_loop()
+    here = running_loop()
     in_use = pool.in_use_by_loop()
     if here is not None:
         in_use = {here: in_use.pop(here, 0), **in_use}

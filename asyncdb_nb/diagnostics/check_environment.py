@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import platform
 import sys
-from asyncio import _get_running_loop
 from importlib import metadata
 from typing import Any
 
+from asyncdb_nb.aio._asyncio import is_patched, running_loop
 from asyncdb_nb.diagnostics.finding import Finding, Level
 
 _OPTIONAL = ("ipython", "nest-asyncio2", "uvloop", "pytest", "pytest-asyncio")
@@ -37,7 +37,7 @@ def look_at_versions() -> list[Finding]:
 
 def look_at_loop() -> list[Finding]:
     """Name the running loop, and whatever stands in the place of asyncio's own functions."""
-    loop = _get_running_loop()
+    loop = running_loop()
     if loop is None:
         advice = "In a script: `asyncio.run(main())`; in a function that is not async: `asyncdb_nb.run(coroutine)`."
         return [Finding("loop", Level.NOTE, "No event loop is running here.", advice), *_patches(None)]
@@ -60,7 +60,7 @@ def _patches(loop: asyncio.AbstractEventLoop | None) -> list[Finding]:
         module = getattr(function, "__module__", None) or "asyncio"
         if module.partition(".")[0] not in _OF_ASYNCIO:
             by_module.setdefault(module, []).append(name)
-    if not by_module and "nest_asyncio" in sys.modules and hasattr(asyncio, "_nest_patched"):
+    if not by_module and "nest_asyncio" in sys.modules and is_patched():
         by_module["nest_asyncio"] = ["asyncio"]
     return [
         Finding("loop", Level.NOTE, f"{module} has replaced {', '.join(names)}.", _ADVICE_ON_PATCHES)

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from asyncio import _get_running_loop
 from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Engine, Pool, event
 from sqlalchemy.engine import Dialect, ExceptionContext
 
+from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.diagnostics.recorder import Loop, Recorder, words
 
 
@@ -27,7 +27,7 @@ def listen(recorder: Recorder) -> None:
         if not _recorders:
             _install()
         _recorders.append(recorder)
-    running = _get_running_loop()
+    running = running_loop()
     if running is not None:
         recorder.loop_runs(running)
 

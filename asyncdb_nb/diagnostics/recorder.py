@@ -12,11 +12,11 @@ import re
 import threading
 import time
 import weakref
-from asyncio import _get_running_loop
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.errors import AsyncDBError
 
 Loop = asyncio.AbstractEventLoop
@@ -93,7 +93,7 @@ class Recorder:
         """A pool's record has opened a connection on the running loop."""
         with self._lock:
             self._records.pop(record, None)
-            self._add("connected", self._know(record, _get_running_loop()))
+            self._add("connected", self._know(record, running_loop()))
 
     def happened(self, kind: str, connection: Any, record: Any, detail: str = "") -> None:
         """Something was done with a connection that a pool's record holds."""
@@ -133,7 +133,7 @@ class Recorder:
 
     def _add(self, kind: str, known: _Known | None, detail: str = "") -> Event:
         self.look_at_loops()
-        running = _get_running_loop()
+        running = running_loop()
         added = Event(self.now, kind, self._number(running), detail=detail)
         if known is not None:
             home = known.loop()
@@ -184,4 +184,4 @@ def words(error: BaseException) -> str:
 def _loop_of(connection: Any) -> Loop | None:
     """The loop of a connection that was open before; asyncpg's connections know theirs."""
     driver = getattr(connection, "driver_connection", None)
-    return getattr(driver, "_loop", None) or _get_running_loop()
+    return getattr(driver, "_loop", None) or running_loop()

@@ -22,6 +22,7 @@ import asyncpg
 from asyncpg.protocol import NO_TIMEOUT
 from sqlalchemy.exc import OperationalError
 
+from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.aio.shielded import SECONDS, await_before_close, in_time, limit, start, wait_for, wait_to_the_end
 from asyncdb_nb.engine import exact_dates
 from asyncdb_nb.engine.copy_transfers import CopyOut, ExecuteMany, Transfer
@@ -133,7 +134,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
             self.abandon()
         elif self._goodbye is not None and not self._goodbye.done():
             return
-        elif self.is_closed() or asyncio._get_running_loop() is not self._home:
+        elif self.is_closed() or running_loop() is not self._home:
             super().terminate()
         else:
             self.close_later()

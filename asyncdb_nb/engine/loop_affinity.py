@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine.interfaces import AdaptedConnection
 
+from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.aio.loop_cleanup import describe, never_finalize
 from asyncdb_nb.engine.pre_ping import bounded
 from asyncdb_nb.errors import WrongLoopError
@@ -81,7 +81,7 @@ def _guarded_class(kind: Any) -> Any:
 
 def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
     def checked(self: Any, *args: Any, **kw: Any) -> Any:
-        running = _get_running_loop()
+        running = running_loop()
         if running is not self._home:
             raise WrongLoopError(describe(self._home), describe(running))
         return method(self, *args, **kw)
@@ -93,7 +93,7 @@ def _checked_rollback(method: Callable[[Any], None]) -> Callable[[Any], None]:
     """Let a connection whose loop has closed be rolled back: it ended with its loop, and its transaction with it."""
 
     def rollback(self: Any) -> None:
-        running = _get_running_loop()
+        running = running_loop()
         if running is self._home:
             method(self)
         elif not self._home.is_closed():

@@ -13,7 +13,7 @@ import os
 import threading
 import warnings
 import weakref
-from asyncio import _get_running_loop, current_task
+from asyncio import current_task
 from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any
@@ -24,6 +24,7 @@ from sqlalchemy.pool.base import _ConnectionRecord
 from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb.aio import loop_cleanup
+from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.aio.loop_cleanup import Ending
 from asyncdb_nb.engine.first_connect import FirstConnect
 from asyncdb_nb.engine.idle_connections import Custody
@@ -117,7 +118,7 @@ class SubPool(AsyncAdaptedQueuePool):
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Run `work()` as a task of this sub-pool's loop, from any thread, and keep it alive."""
-        if _get_running_loop() is not self.loop:
+        if running_loop() is not self.loop:
             self.loop.call_soon_threadsafe(self.spawn, work)
             return
         task = self.loop.create_task(work())
@@ -204,7 +205,7 @@ class SubPool(AsyncAdaptedQueuePool):
 
     def _do_return_conn(self, record: Any) -> None:
         record.owner = None
-        if _get_running_loop() is not self.loop:  # a finalizer may run in any thread
+        if running_loop() is not self.loop:  # a finalizer may run in any thread
             if not self.loop.is_closed():
                 self.spawn(functools.partial(greenlet_spawn, self._do_return_conn, record))
         elif self.retiring:
@@ -228,7 +229,7 @@ class SubPool(AsyncAdaptedQueuePool):
             self._unregister_if_done()
 
     def _close_connection(self, connection: DBAPIConnection, *, terminate: bool = False) -> None:
-        if home_of(connection) in (None, _get_running_loop()):
+        if home_of(connection) in (None, running_loop()):
             self._custody.give(connection)
             self._closing[id(connection)] = current_task()
             try:  # terminate() says goodbye as well, but waits two seconds at most

@@ -15,7 +15,6 @@ import concurrent.futures
 import os
 import threading
 import weakref
-from asyncio import _get_running_loop
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +25,7 @@ from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
 from asyncdb_nb.aio import loop_cleanup, shielded
+from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.engine import pooler
 from asyncdb_nb.engine.first_connect import FirstConnect
 from asyncdb_nb.engine.loop_affinity import home_of, reraise_unwrapped
@@ -94,7 +94,7 @@ class LoopBoundPool(Pool):
 
     def connect(self) -> PoolProxiedConnection:
         """Check out a connection of the running loop."""
-        loop = _get_running_loop()
+        loop = running_loop()
         subpool = self._subpools.get(loop) or self._open_subpool(loop)  # type: ignore[arg-type]
         fairy: Any = subpool.connect()
         fairy._pool = self  # the engine's pool, as everywhere in SQLAlchemy
@@ -112,7 +112,7 @@ class LoopBoundPool(Pool):
             subpool.retiring = True
         for subpool in subpools.values():
             if not subpool.loop.is_closed():
-                self._dispose_one(subpool, _get_running_loop())
+                self._dispose_one(subpool, running_loop())
         self.logger.info("Pool disposed.")
 
     def recreate(self) -> LoopBoundPool:

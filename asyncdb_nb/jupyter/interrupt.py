@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.aio.loop_cleanup import exiting
 from asyncdb_nb.aio.portal import run
 from asyncdb_nb.jupyter import error_display, stack
@@ -98,7 +99,7 @@ class Interrupts:
             return
         self._cell = None
         self._started = time.monotonic()
-        loop = asyncio._get_running_loop()
+        loop = running_loop()
         previous = signal.getsignal(signal.SIGINT)
         if loop is None or not callable(previous) or previous is self._handler:
             return

@@ -9,7 +9,6 @@ server it keeps locks and holds back vacuum.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.session import SessionTransactionState
 
+from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.aio.loop_cleanup import exiting
 from asyncdb_nb.database.session import do_first
 from asyncdb_nb.errors import ConcurrentUseError
@@ -69,7 +69,7 @@ class Hygiene:
             if said is not None and known is None:
                 print(said)  # noqa: T201
 
-        if asyncio._get_running_loop() is not None:
+        if running_loop() is not None:
             do_first(session, mend)
         else:  # the terminal, between two cells
             self._shell.loop_runner(mend(session))

@@ -21,6 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.aio import loop_cleanup
+from asyncdb_nb.aio._asyncio import running_loop
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -57,7 +58,7 @@ class Ending:
 
     def _note_loop(self, info: Any = None) -> None:
         if _in_main_thread():
-            self._loop = asyncio._get_running_loop() or self._loop
+            self._loop = running_loop() or self._loop
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
@@ -96,7 +97,7 @@ def _is_of_interest(record: logging.LogRecord) -> bool:
 
 def _forgive(result: Any) -> None:
     """Let the cell of a subshell that ends with its kernel, or is being closed, count as one that did not fail."""
-    loop = asyncio._get_running_loop()
+    loop = running_loop()
     ends = loop_cleanup.exiting() or (loop is not None and loop_cleanup.closing(loop))
     if result is not None and ends and not _in_main_thread():
         result.error_in_exec = None

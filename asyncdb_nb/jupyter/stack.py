@@ -11,9 +11,10 @@ from typing import Any
 
 from greenlet import getcurrent  # type: ignore[import-untyped]
 
+from asyncdb_nb.aio._asyncio import is_importing
+
 SHOWN = 70  # characters of a line
 
-_IMPORTS = ("importlib._bootstrap", "importlib._bootstrap_external")
 _INSTALLED = ("<frozen", sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
 _LIBRARIES = ("asyncdb_nb.", "asyncpg.", "sqlalchemy.")  # in which a KeyboardInterrupt would break a connection
 
@@ -39,7 +40,7 @@ def is_importing_library(frame: FrameType | None) -> bool:
     """Tell whether the running code imports an installed module; a script of the user's own may be interrupted."""
     body = None  # of the module that is imported; none while one is looked for, or is an extension
     for each in _stack(frame):
-        if each.f_globals.get("__name__") in _IMPORTS:
+        if is_importing(each):
             return body is None or _is_installed(body.f_code.co_filename)
         body = each
     return False

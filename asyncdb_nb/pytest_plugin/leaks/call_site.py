@@ -7,7 +7,7 @@ parent greenlet, suspended. So the walk goes on from greenlet to greenlet, and l
 
 from __future__ import annotations
 
-import asyncio
+import inspect
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -16,6 +16,8 @@ from pathlib import Path
 from types import FrameType
 
 import greenlet  # type: ignore[import-untyped]
+
+from asyncdb_nb.aio._asyncio import is_step_of_loop
 
 DEPTH = 4  # lines that are kept: who opened it, and who called that
 
@@ -29,8 +31,6 @@ _INSTALLED = tuple(
         "<",
     }
 )
-
-_LOOP = asyncio.Handle._run.__code__
 
 
 def here(depth: int = DEPTH) -> Origin:
@@ -54,10 +54,10 @@ def in_words(origin: Origin) -> str:
 
 def _frames() -> Iterator[FrameType]:
     current: greenlet.greenlet | None = greenlet.getcurrent()
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = inspect.currentframe()
     while current is not None:
         while frame is not None:
-            if frame.f_code is _LOOP:  # below are the loop, and pytest
+            if is_step_of_loop(frame):  # below are the loop, and pytest
                 return
             yield frame
             frame = frame.f_back

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import Pool
 
+from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.engine.loop_pool import SubPool
 from asyncdb_nb.engine.pool import LoopBoundPool
 from asyncdb_nb.pytest_plugin.leaks import call_site, engine_call_sites
@@ -110,13 +111,13 @@ class Ledger:
     def _connected(self, connection: Any, record: Any) -> None:
         pool = _pool_of(record)
         if self.owner is not None and _is_async(pool._dialect) and not isinstance(pool, (LoopBoundPool, SubPool)):
-            loop = asyncio._get_running_loop()
+            loop = running_loop()
             if loop is not None and pool._dialect.name != "sqlite":  # whose connections work on any loop
                 opened = engine_call_sites.origin_of(pool._dialect) or call_site.here()
                 self.homes[record] = Home(weakref.ref(loop), self.owner, opened)
 
     def _checked_out(self, connection: Any, record: Any, proxy: Any) -> None:
-        loop = asyncio._get_running_loop()
+        loop = running_loop()
         dialect = dialect_of(record)
         if loop is None or self.owner is None or not _is_async(dialect) or dialect in self.ignored:
             return

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb.aio import loop_cleanup
+from asyncdb_nb.aio._asyncio import loop_of
 from asyncdb_nb.pytest_plugin.leaks.checkouts import Checkout, Ledger, dialect_of
 from asyncdb_nb.pytest_plugin.leaks.report import Leak
 
@@ -79,7 +80,7 @@ class Watch:
 
     def _runner_ends(self, runner: Any) -> None:
         """Look before the runner cancels the tasks that were forgotten on it."""
-        loop = runner._loop
+        loop = loop_of(runner)
         if loop is not None and loop in self._watched and not loop.is_closed() and not loop.is_running():
             loop_cleanup.drive(loop, self._settle_loop, SETTLE_SECONDS)
 
