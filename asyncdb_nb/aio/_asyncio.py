@@ -55,8 +55,9 @@ def is_importing(frame: FrameType) -> bool:
     return frame.f_globals.get("__name__") in _IMPORT_MACHINERY
 
 
-def _code_of(function: Any) -> CodeType | None:
+def code_of(function: Any) -> CodeType | None:
+    """Return the code of a function that is written in Python, or None."""
     return getattr(function, "__code__", None)
 
 
-_STEP = _code_of(getattr(asyncio.Handle, "_run", None))
+_STEP = code_of(getattr(asyncio.Handle, "_run", None))

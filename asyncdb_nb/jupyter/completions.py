@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from asyncdb_nb.engine.search_path import EQ, GT, MATCHES
+from asyncdb_nb.jupyter._ipython import add_matcher
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -39,23 +40,17 @@ class Completions:
     """What is known of the databases that were asked."""
 
     def __init__(self, shell: InteractiveShell) -> None:
-        self._completer: Any = shell.Completer
+        self._shell = shell
         self._names: dict[str, str] = {}
         self._asked: weakref.WeakSet[Database] = weakref.WeakSet()
 
     def install(self) -> None:
         """Offer completions."""
-        from IPython.core.completer import context_matcher
-
-        def matcher(context: Any) -> Any:  # a function, because the decorator puts attributes on it
-            return self.complete(context)
-
-        self._matcher = context_matcher(identifier="asyncdb_nb")(matcher)
-        self._completer.custom_matchers.append(self._matcher)
+        self._remove = add_matcher(self._shell, self.complete)
 
     def uninstall(self) -> None:
         """Offer none."""
-        self._completer.custom_matchers.remove(self._matcher)
+        self._remove()
 
     async def learn(self, database: Database) -> None:
         """Ask a database for its names, the first time it is used."""

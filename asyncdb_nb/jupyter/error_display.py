@@ -12,6 +12,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from asyncdb_nb.jupyter._ipython import show_as, show_group
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -57,18 +59,17 @@ def _handler(
     if shown is not None:
         _show_until_the_end_of_the_cell(shell, error, shown)
     if shown is not None and isinstance(error, BaseExceptionGroup):  # which IPython would only print, to stderr
-        shell._get_exc_info((kind, error, traceback))  # sets `sys.last_value`, as showtraceback() does
-        shell._showtraceback(kind, error, shown)
+        show_group(shell, error, traceback, shown)
     else:
         shell.showtraceback((kind, error, traceback))
 
 
 def _show_until_the_end_of_the_cell(shell: Any, error: Any, shown: list[str]) -> None:
     """Let an error say how it is shown, for what is displayed and for IPython's history, which is written after it."""
+    as_it_was = show_as(error, shown)
 
     def forget(result: Any) -> None:
         shell.events.unregister("post_run_cell", forget)
-        error.__dict__.pop("_render_traceback_", None)
+        as_it_was()
 
-    error._render_traceback_ = lambda: shown  # IPython asks an error for it
     shell.events.register("post_run_cell", forget)

@@ -24,13 +24,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import CodeType, FrameType, TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.aio.loop_cleanup import exiting
 from asyncdb_nb.aio.portal import run
 from asyncdb_nb.jupyter import error_display, stack
+from asyncdb_nb.jupyter._ipython import code_of_cells
 from asyncdb_nb.jupyter.open_sessions import losses
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Interrupts:
         self._started = time.monotonic()
         self._insisting = threading.Lock()
         self._handler = self._on_sigint  # one object, so that it is recognised
-        self._code: CodeType = shell.run_code.__func__.__code__  # type: ignore[attr-defined]
+        self._code = code_of_cells(shell)
 
     def install(self) -> None:
         """Serve every cell from now on, the running one included."""

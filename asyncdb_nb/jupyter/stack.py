@@ -21,7 +21,7 @@ _LIBRARIES = ("asyncdb_nb.", "asyncpg.", "sqlalchemy.")  # in which a KeyboardIn
 _MAGIC = re.compile(r"(?:await )?get_ipython\(\)\.run_(?:(cell)|line)_magic\('(\w+)', '((?:[^'\\]|\\.)*)'(?(1).*|\))")
 
 
-def is_running(code: CodeType, frame: FrameType | None) -> bool:
+def is_running(code: CodeType | None, frame: FrameType | None) -> bool:
     """Tell whether code is on the stack: the cell itself is running, and not another task."""
     return any(each.f_code is code for each in _stack(frame))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asyncdb_nb.pytest_plugin import options
+from asyncdb_nb.pytest_plugin._pytest import place_of_fixture
 from asyncdb_nb.pytest_plugin.secret_url import SecretURL
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def asyncdb(
 
     How it is kept clean: `asyncdb_isolation` in the ini file, or `@pytest.mark.asyncdb(isolation="clone")`.
     """
-    place = request._get_active_fixturedef("asyncdb_schema").baseid
+    place = place_of_fixture(request, "asyncdb_schema")
     with _said_plainly():
         options.refuse_trio(request.node)
         isolation = options.isolation(request.node)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from asyncdb_nb.pytest_plugin import options
+from asyncdb_nb.pytest_plugin._pytest import fixture_of
 
 CURE = pytest.StashKey[Any]()  # a `Cure`, whose module imports SQLAlchemy
 SHOWN = pytest.StashKey[int]()
@@ -62,7 +63,7 @@ def at_the_end(config: pytest.Config) -> list[str]:
 
 def _server(item: Any) -> str:
     """Name the server and its version, by asking it."""
-    fixture = item._fixtureinfo.name2fixturedefs.get("asyncdb_url", [None])[-1]
+    fixture = fixture_of(item, "asyncdb_url")
     if fixture is not None and fixture.func.__module__ != f"{__package__}.fixtures":
         return f"the server that the fixture asyncdb_url of {fixture.baseid or 'a plugin'} names"
     from asyncdb_nb.aio.portal import run

@@ -21,6 +21,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb.aio import loop_cleanup
 from asyncdb_nb.aio._asyncio import loop_of
+from asyncdb_nb.pytest_plugin._pytest import runs_one_test_after_the_other
 from asyncdb_nb.pytest_plugin.leaks.checkouts import Checkout, Ledger, dialect_of
 from asyncdb_nb.pytest_plugin.leaks.report import Leak
 
@@ -139,13 +140,10 @@ class Watch:
         return self.ledger.out.get(one.record) is one
 
 
-_ANYIO_RUNNER = "_run_tests_and_fixtures"
-
-
 def _is_busy(checkout: Checkout) -> bool:
     """Return whether a task still holds it; anyio's runner, which runs one test after the other, does not count."""
     task = checkout.task
-    return task is not None and not task.done() and getattr(task.get_coro(), "__name__", "") != _ANYIO_RUNNER
+    return task is not None and not task.done() and not runs_one_test_after_the_other(task)
 
 
 def _describe(one: Checkout) -> Leak:

@@ -92,24 +92,24 @@ class WatchHooks:
             self.watch.ledger.owner = before
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
         """Look when every fixture that ends with this test has ended."""
         self.other_engines.test_has_ended = True
         try:
             result = yield
         except BaseException as error:
-            if leaks := self._look(item):
+            if leaks := self._look(nextitem):
                 error.add_note(report(leaks))
             raise
-        leaks = self._look(item)
+        leaks = self._look(nextitem)
         if leaks and self.mode == "error":
             pytest.fail(report(leaks), pytrace=False)
         if leaks and self.mode == "warn":
             warnings.warn(report(leaks), LeakWarning, stacklevel=1)
         return result
 
-    def _look(self, item: pytest.Item) -> list[Leak]:
-        lasting = item.session._setupstate.stack
+    def _look(self, nextitem: pytest.Item | None) -> list[Leak]:
+        lasting = nextitem.listchain() if nextitem is not None else []  # what pytest does not tear down yet
         self.watch.settle(lambda checkout: checkout.owner.node not in lasting)
         leaks, self.watch.leaks = self.watch.leaks, []
         return leaks
