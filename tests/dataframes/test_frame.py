@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from models import Job, Level, Owner
 from pandas.testing import assert_frame_equal
+from pandas_versions import STR
 from sqlalchemy import DDL, event, false, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -41,7 +42,7 @@ async def test_scenario_38_dtypes_come_from_the_types_alone(session: AsyncSessio
     assert full.dtypes.equals(empty.dtypes)
     assert (len(full), len(nulls), len(empty)) == (2, 1, 0)
     assert [str(dtype) for dtype in full.dtypes] == [
-        "Int64", "boolean", "str", "decimal128(9, 2)[pyarrow]", "datetime64[us, UTC]", "date32[day][pyarrow]",
+        "Int64", "boolean", STR, "decimal128(9, 2)[pyarrow]", "datetime64[us, UTC]", "date32[day][pyarrow]",
         "object", "object", "object",
     ]  # fmt: skip
 
@@ -411,7 +412,7 @@ async def test_an_error_in_a_later_part_is_sqlalchemys(session: AsyncSession) ->
 
 async def test_a_result_whose_table_changed_is_described_anew(tables: AsyncSession) -> None:
     """The same text after an ALTER TABLE has the new type."""
-    assert str((await frame(tables, "select name from frame_owners"))["name"].dtype) == "str"
+    assert str((await frame(tables, "select name from frame_owners"))["name"].dtype) == STR
 
     await tables.execute(DDL("alter table frame_owners alter name type int using 1"))
     assert str((await frame(tables, "select name from frame_owners"))["name"].dtype) == "Int32"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from models import Base, Job, Level, Owner
+from pandas_versions import STR
 from pydantic import BaseModel
 from sqlalchemy import func, literal, make_url, select, text
 from sqlalchemy.dialects.postgresql import Range
@@ -43,7 +44,7 @@ Pair = namedtuple("Pair", "x y")
         ([Point(None)], {"x": "Int64", "y": "float64", "labels": "object"}),
         ([Model(x=1)], {"x": "Int64", "when": "date32[day][pyarrow]"}),
         (Model(x=1), {"x": "Int64", "when": "date32[day][pyarrow]"}),
-        ([Pair(1, "a")], {"x": "Int64", "y": "str"}),
+        ([Pair(1, "a")], {"x": "Int64", "y": STR}),
         ([(1, True)], {0: "Int64", 1: "boolean"}),
         ([{"a": 1}, {"b": b"x"}], {"a": "Int64", "b": "object"}),
         ({"a": Decimal("1.5")}, {"a": "object"}),
@@ -150,7 +151,7 @@ async def test_columns_of_a_result_have_their_own_types_whatever_they_are_called
     beside = select(Owner, Job.id).join(Job.owner)
 
     assert to_frame(await jobs.execute(made_up)).iloc[0].tolist() == [2**53 + 1, "load"]
-    assert to_frame(await jobs.execute(made_up.where(Job.id < 0).group_by(Job.id))).dtypes.tolist() == ["Int64", "str"]
+    assert to_frame(await jobs.execute(made_up.where(Job.id < 0).group_by(Job.id))).dtypes.tolist() == ["Int64", STR]
     assert to_frame(await jobs.execute(beside)).iloc[0].tolist() == [1, "Ada", 2**53 + 1]
     repeated = to_frame(await jobs.execute(text("select 1::int2 as a, 2::int8 as a")))
     assert [str(dtype) for dtype in repeated.dtypes] == ["Int16", "Int64"]
@@ -236,4 +237,4 @@ def test_structs_have_columns() -> None:
     got = to_frame([Struct(1, None), Struct(2, "x")])
 
     assert list(got) == ["a", "b"]
-    assert [str(dtype) for dtype in got.dtypes] == ["Int64", "str"]
+    assert [str(dtype) for dtype in got.dtypes] == ["Int64", STR]

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from models import Job, Owner
+from pandas_versions import STR
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import (
     ARRAY,
@@ -323,14 +324,14 @@ LISTS: dict[str, tuple[Any, dict[Any, list[Any]], dict[Any, str]]] = {
     "attrs, one": (Attrs(1), {"x": [1], "when": [None]}, {"x": "Int64", "when": "date32[day][pyarrow]"}),
     "attrs, unslotted": ([Frozen(1.5)], {"x": [1.5]}, {"x": "float64"}),
     "attrs, wrong": ([Attrs(1.5)], {"x": [1.5], "when": [None]}, {"x": "float64"}),  # type: ignore[arg-type]
-    "NamedTuples": ([Named(1, "a"), Named(2.5)], {"x": [1.0, 2.5], "y": ["a", None]}, {"x": "float64", "y": "str"}),
-    "NamedTuples without values": ([Named(1, None)], {"x": [1.0], "y": [None]}, {"y": "str"}),
+    "NamedTuples": ([Named(1, "a"), Named(2.5)], {"x": [1.0, 2.5], "y": ["a", None]}, {"x": "float64", "y": STR}),
+    "NamedTuples without values": ([Named(1, None)], {"x": [1.0], "y": [None]}, {"y": STR}),
     "a NamedTuple": (Named(1, "a"), {"x": [1.0], "y": ["a"]}, {"x": "float64"}),
-    "dataclasses that inherit": ([Parent(1), Child(2)], {"x": [1, 2], "y": [None, "b"]}, {"x": "Int64", "y": "str"}),
-    "pydantic, extra": ([Open(x=1, z="q"), Open(x=2)], {"x": [1, 2], "z": ["q", None]}, {"z": "str"}),
+    "dataclasses that inherit": ([Parent(1), Child(2)], {"x": [1, 2], "y": [None, "b"]}, {"x": "Int64", "y": STR}),
+    "pydantic, extra": ([Open(x=1, z="q"), Open(x=2)], {"x": [1, 2], "z": ["q", None]}, {"z": STR}),
     "NaT": ([{"a": pd.NaT}, {"a": NOON}], {"a": [None, pd.Timestamp(NOON)]}, {"a": "datetime64[us]"}),
     "NA": ([{"a": pd.NA}, {"a": 1}], {"a": [None, 1]}, {"a": "Int64"}),
-    "NaN among texts": ([{"a": NAN}, {"a": "x"}], {"a": [None, "x"]}, {"a": "str"}),
+    "NaN among texts": ([{"a": NAN}, {"a": "x"}], {"a": [None, "x"]}, {"a": STR}),
     "NaN among dates": ([{"a": NAN}, {"a": NOON.date()}], {"a": [None, NOON.date()]}, {"a": "date32[day][pyarrow]"}),
     "NaN among bools": ([{"a": NAN}, {"a": True}], {"a": [None, True]}, {"a": "boolean"}),
     "NaN among ints": ([{"a": NAN}, {"a": 1}], {"a": [None, 1.0]}, {"a": "float64"}),
@@ -340,10 +341,10 @@ LISTS: dict[str, tuple[Any, dict[Any, list[Any]], dict[Any, str]]] = {
     "bools and ints": ([True, 1], {"value": [True, 1]}, {"value": "object"}),
     "dates and datetimes": ([NOON.date(), NOON], {"value": [NOON.date(), NOON]}, {"value": "object"}),
     "zones and none": ([NOON, NOON.replace(tzinfo=UTC)], {"value": [NOON, NOON.replace(tzinfo=UTC)]}, {}),
-    "times with zones": ([dt.time(1, tzinfo=EAST)], {"value": ["01:00:00+02"]}, {"value": "str"}),
+    "times with zones": ([dt.time(1, tzinfo=EAST)], {"value": ["01:00:00+02"]}, {"value": STR}),
     "numpy": ([{"a": np.int64(1), "b": np.bool_(True), "c": np.float32(0.5)}], {"a": [1], "b": [True], "c": [0.5]}, {}),
     "nanoseconds": ([pd.Timestamp(1)], {"value": [pd.Timestamp(1)]}, {"value": "object"}),
-    "addresses": ([ipaddress.ip_address("::1")], {"value": ["::1"]}, {"value": "str"}),
+    "addresses": ([ipaddress.ip_address("::1")], {"value": ["::1"]}, {"value": STR}),
     "enums": ([Colour.RED, None], {"value": [Colour.RED, None]}, {"value": "object"}),
     "lists of several types": ([{"a": [1]}, {"a": [2.5]}, {"a": []}], {"a": [[1], [2.5], []]}, {"a": "object"}),
     "fields of several classes": ([Attrs(1), Attrs(2)], {"x": [1, 2], "when": [None, None]}, {}),

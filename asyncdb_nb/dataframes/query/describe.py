@@ -18,6 +18,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
 from typing import Any
 
 from asyncdb_nb.dataframes.sql.binds import Parameter, goes_as_text
@@ -96,6 +98,8 @@ async def prepare(connection: Any, query: str, name: str, kept: Kept = _none) ->
         return await _prepare_plainly(connection, query, name)
     state._init_codecs()
     if not name:
+        if not _cursors_send_again():
+            await _parse(connection, query, name)
         state.mark_unprepared()  # what else has no name may have replaced it on the server
     return statement, None if columns is None else Columns(columns, parameters)
 
@@ -111,6 +115,13 @@ async def describe(connection: Any, query: str) -> list[tuple[int, int]] | None:
         return [(line[3], line[5]) for line in _description(await _parse(connection, query, ""))[0] or ()]
     except LookupError:
         return None
+
+
+@cache
+def _cursors_send_again() -> bool:
+    """Return whether cursors send a nameless statement again, as all else does; they do from asyncpg 0.32 on."""
+    major, minor, *_ = metadata.version("asyncpg").split(".")
+    return (int(major), int(minor)) >= (0, 32)
 
 
 async def _parse(connection: Any, query: str, name: str) -> Any:

@@ -205,7 +205,7 @@ def _money(value: Any, scale: int) -> Any:
 
 
 _TAKERS: dict[str, Callable[[Any], Any]] = {
-    "bool": lambda value: _need(isinstance(value, bool) or type(value).__name__ == "bool", value),  # numpy's
+    "bool": lambda value: _need(isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"), value),  # numpy's
     "int2": _integer,
     "int4": _integer,
     "int8": _integer,
