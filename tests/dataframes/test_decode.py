@@ -368,7 +368,7 @@ def walked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     def counted(walk: Walk, first: int, starts: Any) -> Any:
         count["candidates"] += len(starts)
-        return together(candidates, first, starts)
+        return together(walk, first, starts)
 
     monkeypatch.setattr(Walk, "together", counted)
     return count
