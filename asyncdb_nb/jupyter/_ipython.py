@@ -47,9 +47,7 @@ def add_matcher(shell: Any, complete: Callable[[Any], dict[str, Any]]) -> Callab
     except ImportError:
         return lambda: None
 
-    @context_matcher(identifier="asyncdb_nb")  # which puts attributes on it
-    def matcher(context: Any) -> Any:
-        return complete(context)
-
+    as_matcher: Any = context_matcher(identifier="asyncdb_nb")
+    matcher = as_matcher(lambda context: complete(context))  # a function, on which the decorator puts attributes
     shell.Completer.custom_matchers.append(matcher)
     return lambda: shell.Completer.custom_matchers.remove(matcher)
