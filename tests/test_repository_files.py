@@ -89,3 +89,13 @@ def test_the_wheel_has_the_package_and_the_lessons_and_shows_them_anywhere(tmp_p
     checkpoints = {path for path in lessons if ".ipynb_checkpoints" in path.parts}
     assert {path for path in files if path.parts[0] == "asyncdb_nb"} == package | lessons - checkpoints
     assert len(tour.stdout.splitlines()) == len({path for path in lessons if path.parent.name == "notebooks"})
+
+
+def test_the_lowest_versions_that_ci_tests_are_those_that_are_allowed() -> None:
+    """A lower bound in pyproject.toml is what is really tested, of every dependency."""
+    script = [sys.executable, str(ROOT / ".ci/lowest.py")]
+
+    tested = subprocess.run(script, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    wanted = [re.sub(r"\[\w+\]", "", requirement).replace(">=", "==") for requirement in PROJECT["dependencies"]]
+    assert set(wanted) <= set(tested)
