@@ -310,7 +310,7 @@ MEAN = [
     ("numeric", pa.scalar(Decimal("1.50")), "1.50"),
     ("int", pd.NA, None),
     ("timestamptz", pd.NaT, None),
-    ("date", np.datetime64("NaT"), None),
+    ("date", np.datetime64("NaT", "us"), None),
     ("interval", np.timedelta64("NaT"), None),
     ("text", float("nan"), None),
     ("jsonb", pd.NA, None),
