@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from asyncdb_nb.engine._sqlalchemy.statements import connections_of
 from asyncdb_nb.errors import CommitRolledBackError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _ask_before(session: Session) -> None:
     if _WATCHED not in session.info or session.in_nested_transaction():
         return  # RELEASE SAVEPOINT fails in a failed transaction
     session.flush()
-    connections = _connections(session.get_transaction())
+    connections = connections_of(session.get_transaction())
     # of two phases, too: before 2.1, SQLAlchemy cannot roll back when PREPARE TRANSACTION fails
     if len(connections) > 1 or session.twophase or any(_commands(connection) is None for connection in connections):
         for connection in connections:
@@ -105,7 +106,7 @@ async def commit(session: AsyncSession, send: Callable[[], Awaitable[None]]) -> 
     try:
         await session.flush()
         await asyncio.sleep(0)  # a cancellation that is waiting arrives here, before there is anything to regret
-        answers = [Answer(connection) for connection in _connections(session.sync_session.get_transaction())]
+        answers = [Answer(connection) for connection in connections_of(session.sync_session.get_transaction())]
         sending = asyncio.ensure_future(_sent(session, send))
         await asyncio.wait([sending])
     except asyncio.CancelledError as cancelled:
@@ -204,12 +205,6 @@ async def _ask_to_cancel(answers: list[Answer]) -> None:
 def _commands(connection: Connection) -> Commands | None:
     """Give what watches a connection; None where another class of connection, or another driver, has it."""
     return getattr(connection.connection.driver_connection, "commands", None)
-
-
-def _connections(transaction: Any) -> list[Connection]:
-    """Give the connections of a transaction; none where SQLAlchemy keeps them elsewhere: they are its own."""
-    entries = getattr(transaction, "_connections", {}).values()
-    return list({id(entry[0]): entry[0] for entry in entries}.values())
 
 
 def _outcome(sending: asyncio.Task[None] | None) -> str:

@@ -17,13 +17,13 @@ from types import TracebackType
 from typing import Any, NoReturn, Protocol
 
 from sqlalchemy import event, text
-from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
 from asyncdb_nb.database.commit import commit, refuse_rollbacks, tells
 from asyncdb_nb.database.one_task import Usage, one_task_at_a_time, to_the_end
+from asyncdb_nb.engine._sqlalchemy.execution import begin, is_asyncpgs, raise_wrapped
 from asyncdb_nb.errors import AsyncDBError
 
 SessionFactory = async_sessionmaker[Any] | type[AsyncSession] | type[Session]
@@ -202,7 +202,7 @@ def _settings(readonly: bool, timeout: float | None) -> dict[str, str]:
 
 
 def _is_asyncpgs(connection: Any) -> bool:
-    return isinstance(connection.connection.dbapi_connection, AsyncAdapt_asyncpg_connection)
+    return is_asyncpgs(connection.connection.dbapi_connection)
 
 
 def _start_transaction(connection: Any, *, readonly: bool = False) -> None:
@@ -217,9 +217,9 @@ def _start_transaction(connection: Any, *, readonly: bool = False) -> None:
     adapter.isolation_level = "read_committed" if adapter.autocommit else adapter.isolation_level
     adapter.readonly = readonly or adapter.readonly
     try:
-        await_only(adapter._start_transaction())
+        await_only(begin(adapter))
     except BaseException as error:  # a cancelled BEGIN may have begun: SQLAlchemy then gives the connection up
-        connection._handle_dbapi_exception(error, "BEGIN", None, None, None)
+        raise_wrapped(connection, error, "BEGIN")
     finally:
         adapter.isolation_level, adapter.readonly = before
 

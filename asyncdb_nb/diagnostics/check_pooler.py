@@ -41,6 +41,8 @@ _NOT_TRIED = Finding(
 
 async def look_at_pooler(database: Database) -> list[Finding]:
     """Ask on two connections of the engine; nothing is found where PostgreSQL itself answers."""
+    from asyncdb_nb.engine._asyncpg import statement_cache_size  # here: it imports the driver
+
     async with database.engine.connect() as connection:
         raw = await connection.get_raw_connection()
         adapter: Any = raw.dbapi_connection
@@ -49,7 +51,7 @@ async def look_at_pooler(database: Database) -> list[Finding]:
         await connection.rollback()
         if not is_pooled(driver_connection) and pid == driver_connection.get_server_pid():
             return []
-        if cache_of(adapter) is None and not driver_connection._config.statement_cache_size:
+        if cache_of(adapter) is None and not statement_cache_size(driver_connection):
             return [_KEEPS_NONE]
         try:
             async with asyncio.timeout(SECONDS):

@@ -19,6 +19,7 @@ from sqlalchemy.engine import Dialect, ExceptionContext
 
 from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.diagnostics.recorder import Loop, Recorder, words
+from asyncdb_nb.engine._sqlalchemy.execution import marks_of_listeners
 
 
 def listen(recorder: Recorder) -> None:
@@ -50,7 +51,7 @@ _undo: list[Callable[[], None]] = []
 def _install() -> None:
     """Listen on the classes. SQLAlchemy marks a class that has listeners, and never unmarks it; that is undone too."""
     for marked in (Engine, Dialect):
-        _undo.append(_restorer(marked, "_has_events"))
+        _undo.append(marks_of_listeners(marked))
     for target, name, listener in _LISTENERS:
         event.listen(target, name, listener)
     for loop_class in _loop_classes():

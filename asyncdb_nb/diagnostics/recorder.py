@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asyncdb_nb.aio._asyncio import running_loop
+from asyncdb_nb.engine._sqlalchemy.pool import place_of
 from asyncdb_nb.errors import AsyncDBError
 
 Loop = asyncio.AbstractEventLoop
@@ -145,7 +146,7 @@ class Recorder:
     def _known(self, connection: Any) -> _Known:
         """Find what is known of the connection that a `Connection` uses; a detached one has no record any more."""
         fairy = connection.connection
-        record = fairy._connection_record
+        record = place_of(fairy)
         known = self._used_by.get(connection) if record is None else self._records.get(record)
         if known is None:
             known = self._know(record or fairy, _loop_of(fairy.dbapi_connection))

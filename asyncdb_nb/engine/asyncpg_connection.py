@@ -25,6 +25,13 @@ from sqlalchemy.exc import OperationalError
 from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.aio.shielded import SECONDS, await_before_close, in_time, limit, start, wait_for, wait_to_the_end
 from asyncdb_nb.engine import exact_dates
+from asyncdb_nb.engine._asyncpg import (
+    ReceiveCopy,
+    StoppableConnection,
+    command_timeout,
+    request_cancel,
+    without_statement_cache,
+)
 from asyncdb_nb.engine.copy_transfers import CopyOut, ExecuteMany, Transfer
 from asyncdb_nb.engine.keepalive import keep_alive
 from asyncdb_nb.engine.pooler import is_pooled
@@ -66,7 +73,7 @@ async def _connect(*args: Any, **options: Any) -> asyncpg.Connection:
     return connection
 
 
-class Connection(asyncpg.Connection):  # type: ignore[misc]
+class Connection(StoppableConnection):
     """An asyncpg connection whose goodbye cannot be cut off. `close()` takes two seconds at most, by default.
 
     A close that takes longer goes on in the background, for half a minute: closing a socket while the server sends
@@ -138,7 +145,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
             super().terminate()
         else:
             self.close_later()
-            self._cleanup()  # an asyncpg pool can open another one in its place
+            self.leave_pool()
 
     def close_later(self, seconds: float = _BACKGROUND_SECONDS) -> asyncio.Task[None]:
         """Close the connection in the background, and return the task that does; a second call returns the same.
@@ -147,25 +154,23 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         """
         if self._goodbye is None:
             self._leaving = True
-            self._goodbye = start(
-                self._close_gracefully(seconds), "goodbye", partial(_leave_terminate, self._transport)
-            )
+            self._goodbye = start(self._close_gracefully(seconds), "goodbye", partial(_leave_terminate, self.socket))
         return self._goodbye
 
     def abandon(self) -> None:
         """Close the socket at once, because the server answers nothing any more; Terminate is there when it does."""
-        _leave_terminate(self._transport)
+        _leave_terminate(self.socket)
         super().terminate()
 
     async def cancel_statement(self) -> None:
         """Ask the server to cancel the running statement. Whoever awaits that statement gets the server's answer."""
         sent = asyncio.get_running_loop().create_future()
-        self._cancel_current_command(sent)
+        request_cancel(self, sent)
         await sent
 
-    def _get_unique_id(self, prefix: str) -> str:
+    def name_for(self, kind: str) -> str:
         """Name a statement as no other process does: asyncpg's counters meet on a pooler's server connections."""
-        return f"__asyncpg_{prefix}_{uuid4().hex}__"
+        return f"__asyncpg_{kind}_{uuid4().hex}__"
 
     async def _close_gracefully(self, seconds: float) -> None:
         if self._transfer is not None:
@@ -176,34 +181,30 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
 
     def _patience(self, seconds: float = SECONDS) -> float:
         """Give so many seconds, or the connection's `command_timeout` if that is less."""
-        return min(self._config.command_timeout or seconds, seconds)
+        return min(command_timeout(self) or seconds, seconds)
 
     def _cancel_has_failed(self) -> bool:
         if self._cancelling is None or self._cancelled is None or self._cancelled.done():
             return False
         return self._cancelling.done() or asyncio.current_task() is self._cancelling
 
-    def _cancel_current_command(self, *waiters: Any) -> None:
-        """Send a CancelRequest in a shielded task."""
-        self._cancelled = waiters[-1]
-        self._cancelling = limit(start(self._cancel(*waiters), "cancel request"), self._patience(_BACKGROUND_SECONDS))
-        self._cancellations.add(self._cancelling)
+    def send_cancel_request(self, request: Callable[[], Coroutine[Any, Any, None]], answered: Any) -> None:
+        """Send it in a shielded task."""
+        self._cancelled = answered
+        self._cancelling = limit(start(request(), "cancel request"), self._patience(_BACKGROUND_SECONDS))
+        self.keep_until_sent(self._cancelling)
 
-    def _clean_tasks(self) -> None:
-        """Let a CancelRequest end by itself: asyncio would complain of one that is cut off while it connects."""
-        self._cancellations.clear()
-
-    async def _copy_out(self, copy_stmt: str, output: Any, timeout: Any) -> str:
+    async def receive_copy(self, copy: ReceiveCopy, output: Any, timeout: Any) -> str:
+        """Receive a COPY that can be stopped."""
         if isinstance(output, str | bytes | os.PathLike):
-            with await self._loop.run_in_executor(None, open, output, "wb") as file:
-                return await self._copy_out(copy_stmt, file, timeout)
+            with await self._home.run_in_executor(None, open, output, "wb") as file:
+                return await self.receive_copy(copy, file, timeout)
         if hasattr(output, "write"):
-            output = partial(self._loop.run_in_executor, None, output.write)
+            output = partial(self._home.run_in_executor, None, output.write)
         if not callable(output):
-            return await super()._copy_out(copy_stmt, output, timeout)  # type: ignore[no-any-return]  # which says so
-        copy = super()._copy_out
+            return await copy(output, timeout)  # which says so
         with self._stoppable(CopyOut(self, output)) as transfer:
-            return await transfer.run(lambda sink: copy(copy_stmt, sink, NO_TIMEOUT), timeout)
+            return await transfer.run(lambda sink: copy(sink, NO_TIMEOUT), timeout)
 
     @contextmanager
     def _stoppable(self, transfer: T) -> Iterator[T]:
@@ -214,11 +215,13 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         finally:
             self._transfer = None
 
-    async def _copy_in(self, *args: Any) -> str:
-        return await self._settled(super()._copy_in(*args))
+    async def copy_to_table(self, *args: Any, **options: Any) -> str:
+        """Copy to the server."""
+        return await self._settled(super().copy_to_table(*args, **options))
 
-    async def _copy_in_records(self, *args: Any) -> str:
-        return await self._settled(super()._copy_in_records(*args))
+    async def copy_records_to_table(self, *args: Any, **options: Any) -> str:
+        """Copy to the server."""
+        return await self._settled(super().copy_records_to_table(*args, **options))
 
     async def _settled(self, copying: Coroutine[Any, Any, str]) -> str:
         """Await a COPY to the server; after one that failed, wait until its cancellation has come to an end.
@@ -226,19 +229,19 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
         Where the server had refused the data before its source failed, that never comes: asyncpg waits for the end of
         a statement that has ended. The connection is then closed.
         """
-        protocol = self._protocol
+        end_of_cancellation = self.end_of_cancellation()
         try:
             return await copying
         except BaseException:
-            await wait_to_the_end(start(self._settle(protocol), "end of a transfer"))
+            await wait_to_the_end(start(self._settle(end_of_cancellation()), "end of a transfer"))
             raise
 
-    async def _settle(self, protocol: Any) -> None:
+    async def _settle(self, cancellation: Coroutine[Any, Any, None]) -> None:
         try:
             async with in_time(self._patience()):
-                await protocol._wait_for_cancellation()
+                await cancellation
         except TimeoutError:
-            _leave_terminate(self._transport)
+            _leave_terminate(self.socket)
             self.close_later()
 
 
@@ -251,7 +254,7 @@ class _WaryConnection(Connection):
         self, protocol: Any, transport: asyncio.Transport, loop: Any, address: Any, config: Any, params: Any
     ) -> None:
         if is_pooled(protocol):
-            config = config._replace(statement_cache_size=0)
+            config = without_statement_cache(config)
         super().__init__(protocol, transport, loop, address, config, params)
 
 

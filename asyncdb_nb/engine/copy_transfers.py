@@ -60,8 +60,10 @@ class Transfer:
     async def _end(self) -> None:
         if self._working.done():
             return
+        from asyncdb_nb.engine._asyncpg import request_cancel  # here: it imports the driver
+
         sent = asyncio.get_running_loop().create_future()
-        self._connection._cancel_current_command(sent)
+        request_cancel(self._connection, sent)
         try:
             async with in_time(SECONDS):
                 await asyncio.wait([self._working, sent])
@@ -122,9 +124,11 @@ class CopyOut(Transfer):
     def _seconds(self, timeout: Any) -> float | None:
         from asyncpg.protocol import NO_TIMEOUT
 
+        from asyncdb_nb.engine._asyncpg import command_timeout
+
         if timeout is NO_TIMEOUT:
             return None
-        return self._connection._config.command_timeout if timeout is None else float(timeout)
+        return command_timeout(self._connection) if timeout is None else float(timeout)
 
 
 class ExecuteMany(Transfer):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from sqlalchemy.engine.interfaces import AdaptedConnection
 
 from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.aio.loop_cleanup import describe, never_finalize
+from asyncdb_nb.engine._sqlalchemy.execution import closing_by_force_at_last
 from asyncdb_nb.engine.pre_ping import bounded
 from asyncdb_nb.errors import WrongLoopError
 
@@ -74,8 +75,7 @@ def _guarded_class(kind: Any) -> Any:
     methods["rollback"] = _checked_rollback(kind.rollback)
     if "ping" in methods:
         methods["ping"] = _checked(bounded(kind.ping))
-    if hasattr(kind, "_terminate_graceful_close"):
-        methods["_terminate_graceful_close"] = _or_by_force(kind._terminate_graceful_close)
+    methods |= closing_by_force_at_last(kind)
     return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, **methods})
 
 
@@ -100,22 +100,6 @@ def _checked_rollback(method: Callable[[Any], None]) -> Callable[[Any], None]:
             raise WrongLoopError(describe(self._home), describe(running))
 
     return rollback
-
-
-def _or_by_force(close: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any], Coroutine[Any, Any, None]]:
-    """Close by force here, instead of raising: SQLAlchemy does not look any more when it was cancelled meanwhile.
-
-    A connection of ours is closed without SQLAlchemy's timeout of two seconds, after which it would cut the close off.
-    """
-
-    async def graceful_close(self: Any) -> None:
-        driver = self.driver_connection
-        try:
-            await (driver.close() if hasattr(driver, "close_later") else close(self))
-        except (OSError, TimeoutError):
-            self._terminate_force_close()
-
-    return graceful_close
 
 
 def _leave_to_parent() -> None:

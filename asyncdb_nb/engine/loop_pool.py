@@ -19,13 +19,13 @@ from time import monotonic
 from typing import Any
 
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool, PoolProxiedConnection
-from sqlalchemy.pool.base import _ConnectionRecord
+from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb.aio import loop_cleanup
 from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.aio.loop_cleanup import Ending
+from asyncdb_nb.engine._sqlalchemy.pool import EnginePool, PlacesPool
 from asyncdb_nb.engine.first_connect import FirstConnect
 from asyncdb_nb.engine.idle_connections import Custody
 from asyncdb_nb.engine.loop_affinity import guard, home_of
@@ -37,7 +37,7 @@ OWNER_SECONDS = 1.0  # how long a closing loop waits for the tasks that it cance
 _living: weakref.WeakSet[SubPool] = weakref.WeakSet()
 
 
-class SubPool(AsyncAdaptedQueuePool):
+class SubPool(PlacesPool):
     """The connections of one loop.
 
     Args:
@@ -48,22 +48,17 @@ class SubPool(AsyncAdaptedQueuePool):
         **options: What `AsyncAdaptedQueuePool` takes.
     """
 
-    _sqla_logger_namespace = "sqlalchemy.pool.LoopBoundPool"
-
     def __init__(
         self,
-        parent: Pool,
+        parent: EnginePool,
         loop: asyncio.AbstractEventLoop,
         *,
         first_connect: FirstConnect,
         idle_timeout: float | None,
         **options: Any,
     ) -> None:
-        self._parent = parent
-        super().__init__(
-            lambda record: guard(limited(parent._invoke_creator(record)), loop), dialect=parent._dialect, **options
-        )
-        self.__dict__["dispatch"] = parent.dispatch  # one for all, so that a listener added late reaches everyone
+        super().__init__(parent, lambda record: guard(limited(parent.open_for(record)), loop), **options)
+        self._can_terminate = parent.engine_dialect.has_terminate
         self.loop = loop
         self.retiring = False  # a returned connection is closed, not kept
         self._first_connect = first_connect
@@ -72,7 +67,7 @@ class SubPool(AsyncAdaptedQueuePool):
         self._counting = threading.Lock()  # `in_use()` is asked from any thread
         self._waiting: set[asyncio.Task[Any] | None] = set()  # that wait for a connection, or open one
         self._checking_out: dict[asyncio.Task[Any] | None, list[Any]] = {}  # what each checkout took
-        self._custody = Custody(self, loop, parent._dialect)
+        self._custody = Custody(self, loop, parent.engine_dialect)
         self._closing: dict[int, asyncio.Task[Any] | None] = {}  # ids of connections that are being closed, and by whom
         self._registered = False  # with the loop, for as long as there is something to close
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -131,8 +126,8 @@ class SubPool(AsyncAdaptedQueuePool):
 
     def _unregister_if_done(self) -> None:
         """Have the loop forget a pool that is disposed of and empty, which it would keep until it closes."""
-        connections = self._pool.maxsize + self._overflow
-        if self.retiring and not connections and not self._tasks:
+        places = self.checkedin() + self.checkedout()
+        if self.retiring and not places and not self._tasks:
             self._registered = False
             self._custody.end()
 
@@ -158,24 +153,26 @@ class SubPool(AsyncAdaptedQueuePool):
             if outer is not None:
                 self._checking_out[task] = outer
 
-    def _do_get(self) -> ConnectionPoolEntry:
+    def hand_out(self) -> Any:
+        """Take a place of the queue, or wait for one."""
         task = current_task()
-        record: Any = self._pool.get_nowait() if self._pool.qsize() else self._wait_or_connect(task)
+        record = self.next_in_queue() if self.checkedin() else self._wait_or_connect(task)
         record.owner = task
         self._checking_out[task].append(record)
         self._custody.give(record.dbapi_connection)
-        return record  # type: ignore[no-any-return]
+        return record
 
-    def _wait_or_connect(self, task: asyncio.Task[Any] | None) -> ConnectionPoolEntry:
+    def _wait_or_connect(self, task: asyncio.Task[Any] | None) -> Any:
         self._waiting.add(task)
         try:
-            return super()._do_get()
+            return super().hand_out()
         finally:
             self._waiting.discard(task)
             if self.retiring and not self._waiting:
                 self.spawn(self.close_idle)
 
-    def _create_connection(self) -> ConnectionPoolEntry:
+    def open_place(self) -> Any:
+        """Open a connection when it is this loop's turn."""
         if not self._registered:
             self._registered = True
             self._custody.begin()
@@ -188,10 +185,10 @@ class SubPool(AsyncAdaptedQueuePool):
             finally:
                 self.loop.call_soon(self._offer_slot)
             raise
-        return record  # type: ignore[no-any-return]
+        return record
 
     def _new_record(self) -> Any:
-        record: Any = _ConnectionRecord(self, connect=False)
+        record = self.new_place()
         record.subpool = self
         record.owner = None  # the task that has it checked out
         with self._counting:
@@ -200,19 +197,20 @@ class SubPool(AsyncAdaptedQueuePool):
 
     def _offer_slot(self) -> None:
         """Let a waiting task try where a connect failed; SQLAlchemy would let it wait for its timeout."""
-        if self._waiting and self._max_overflow > -1 and self._inc_overflow():
-            self._do_return_conn(self._new_record())
+        if self._waiting and self.is_limited() and self.add_place():
+            self.take_back(self._new_record())
 
-    def _do_return_conn(self, record: Any) -> None:
+    def take_back(self, record: Any) -> None:
+        """Keep a place whose connection is returned, on its own loop."""
         record.owner = None
         if running_loop() is not self.loop:  # a finalizer may run in any thread
             if not self.loop.is_closed():
-                self.spawn(functools.partial(greenlet_spawn, self._do_return_conn, record))
+                self.spawn(functools.partial(greenlet_spawn, self.take_back, record))
         elif self.retiring:
             self._retire(record)
         else:
             self._custody.take(record.dbapi_connection)
-            AsyncAdaptedQueuePool._do_return_conn(self, record)
+            super().take_back(record)
             if self._idle_timeout is not None:
                 record.idle_since = monotonic()
                 if self._reaper is None:
@@ -220,31 +218,25 @@ class SubPool(AsyncAdaptedQueuePool):
 
     def _retire(self, record: Any) -> None:
         if self._waiting:  # somebody may be waiting for it
-            super()._do_return_conn(record)
+            super().take_back(record)
             return
         try:
             record.close()
         finally:
-            self._dec_overflow()
+            self.drop_place()
             self._unregister_if_done()
 
-    def _close_connection(self, connection: DBAPIConnection, *, terminate: bool = False) -> None:
+    def close_connection(self, connection: DBAPIConnection, *, terminate: bool) -> None:
+        """Close a connection on its own loop."""
         if home_of(connection) in (None, running_loop()):
             self._custody.give(connection)
             self._closing[id(connection)] = current_task()
             try:  # terminate() says goodbye as well, but waits two seconds at most
-                super()._close_connection(
-                    connection, terminate=terminate or (self.retiring and self._dialect.has_terminate)
-                )
+                super().close_connection(connection, terminate=terminate or (self.retiring and self._can_terminate))
             finally:
                 self._closing.pop(id(connection), None)
         elif not self.loop.is_closed():  # a finalizer may run in any thread
-            self.spawn(functools.partial(greenlet_spawn, self._close_connection, connection, terminate=True))
-
-    def _invalidate(
-        self, connection: PoolProxiedConnection, exception: BaseException | None = None, _checkin: bool = True
-    ) -> None:
-        self._parent._invalidate(connection, exception, _checkin)
+            self.spawn(functools.partial(greenlet_spawn, self.close_connection, connection, terminate=True))
 
     def _reap_after(self, seconds: float) -> None:
         self._reaper = self.loop.call_later(seconds, _reap, weakref.ref(self))  # a timer shall not keep it alive
@@ -259,8 +251,8 @@ class SubPool(AsyncAdaptedQueuePool):
         fresh = [record for record in records if record.idle_since > oldest_allowed]
         stale = [record for record in records if record.idle_since <= oldest_allowed]
         for record in fresh:
-            self._pool.put(record, False)
-            self._inc_overflow()
+            self.put_in_queue(record)
+            self.add_place()
         if fresh:
             oldest = min(record.idle_since for record in fresh)
             self._reap_after(oldest - oldest_allowed)
@@ -269,10 +261,10 @@ class SubPool(AsyncAdaptedQueuePool):
 
     def _take_idle(self) -> list[Any]:
         """Empty the queue; return what was in it, in an order in which it can be put back."""
-        records = [self._pool.get(False) for _ in range(self._pool.qsize())]
+        records = [self.next_in_queue() for _ in range(self.checkedin())]
         for _ in records:
-            self._dec_overflow()
-        return records[::-1] if self._pool.use_lifo else records
+            self.drop_place()
+        return records[::-1] if self.is_last_in_first_out() else records
 
     async def _cancel_users(self) -> None:
         """Cancel the tasks that hold a connection, open one or wait for one, so that their own cleanup lets go."""

@@ -20,13 +20,14 @@ from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
-from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
+from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
 from asyncdb_nb.aio import loop_cleanup, shielded
 from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.engine import pooler
+from asyncdb_nb.engine._sqlalchemy.pool import EnginePool
 from asyncdb_nb.engine.first_connect import FirstConnect
 from asyncdb_nb.engine.loop_affinity import home_of, reraise_unwrapped
 from asyncdb_nb.engine.loop_pool import SubPool
@@ -37,7 +38,7 @@ OTHER_LOOP_SECONDS = 5.0  # how long dispose() waits for a loop that runs in ano
 _pools: weakref.WeakSet[LoopBoundPool] = weakref.WeakSet()
 
 
-class LoopBoundPool(Pool):
+class LoopBoundPool(EnginePool):
     """A SQLAlchemy pool with one sub-pool per running event loop.
 
     Every argument that `AsyncAdaptedQueuePool` takes means the same here, for each loop by itself: three loops with
@@ -63,9 +64,6 @@ class LoopBoundPool(Pool):
     Raises:
         WrongLoopError: From a session or connection that is used on a loop other than its own.
     """
-
-    _is_asyncio = True
-    _sqla_logger_namespace = "sqlalchemy.pool.LoopBoundPool"
 
     def __init__(
         self,
@@ -96,9 +94,7 @@ class LoopBoundPool(Pool):
         """Check out a connection of the running loop."""
         loop = running_loop()
         subpool = self._subpools.get(loop) or self._open_subpool(loop)  # type: ignore[arg-type]
-        fairy: Any = subpool.connect()
-        fairy._pool = self  # the engine's pool, as everywhere in SQLAlchemy
-        return fairy  # type: ignore[no-any-return]
+        return self.adopt(subpool.connect())  # type: ignore[no-any-return]
 
     def dispose(self) -> None:
         """Close the idle connections of every loop, each on its own loop.
@@ -118,13 +114,7 @@ class LoopBoundPool(Pool):
     def recreate(self) -> LoopBoundPool:
         """Return a new, empty pool with the same arguments and listeners."""
         self.logger.info("Pool recreating")
-        return self.__class__(
-            self._creator,
-            idle_timeout=self._idle_timeout,
-            _dispatch=self.dispatch,
-            dialect=self._dialect,
-            **self._options(),
-        )
+        return self.anew(idle_timeout=self._idle_timeout, **self._options())  # type: ignore[no-any-return]
 
     def status(self) -> str:
         """Describe each loop's sub-pool in SQLAlchemy's words."""
@@ -159,15 +149,10 @@ class LoopBoundPool(Pool):
         """Return by how many the open connections exceed `pool_size`, summed over the loops."""
         return sum(subpool.overflow() for subpool in self._snapshot())
 
-    @property
-    def _recycle(self) -> int:
-        return self._seconds_to_recycle
-
-    @_recycle.setter
-    def _recycle(self, seconds: int) -> None:
-        self._seconds_to_recycle = seconds
-        for subpool in getattr(self, "_subpools", {}).values():  # changed later: SQLAlchemy's own tests do that
-            subpool._recycle = seconds
+    def recycle_changed(self, seconds: int) -> None:
+        """Tell the sub-pools, once there are any."""
+        for subpool in getattr(self, "_subpools", {}).values():
+            subpool.recycle_after(seconds)
 
     def _snapshot(self) -> list[SubPool]:
         """Return the sub-pools, without those whose loop has closed."""
@@ -181,8 +166,8 @@ class LoopBoundPool(Pool):
             raise AsyncDBError(
                 "A connection needs a running event loop. In synchronous code write `asyncdb_nb.run(coroutine)`."
             )
-        if isinstance(self._dialect, Dialect):
-            _prepare(self._dialect, loop)
+        if isinstance(self.engine_dialect, Dialect):
+            _prepare(self.engine_dialect, loop)
         subpool = SubPool(
             self, loop, first_connect=self._first_connect, idle_timeout=self._idle_timeout, **self._options()
         )
@@ -192,14 +177,7 @@ class LoopBoundPool(Pool):
         return subpool
 
     def _options(self) -> dict[str, Any]:
-        return {
-            **self._queue_options,
-            "recycle": self._recycle,
-            "echo": self.echo,
-            "logging_name": self._orig_logging_name,
-            "reset_on_return": self._reset_on_return,
-            "pre_ping": self._pre_ping,
-        }
+        return {**self._queue_options, **self.pool_arguments()}
 
     def _dispose_one(self, subpool: SubPool, here: asyncio.AbstractEventLoop | None) -> None:
         loop = subpool.loop
@@ -225,26 +203,22 @@ class LoopBoundPool(Pool):
         if not closing.cancelled() and (error := closing.exception()) is not None:
             self.logger.warning("The connections of another event loop could not be closed: %r", error)
 
-    def _invalidate(
-        self, connection: PoolProxiedConnection, exception: BaseException | None = None, _checkin: bool = True
-    ) -> None:
-        super()._invalidate(connection, exception, _checkin)
+    def generation_ended(self) -> None:
+        """Tell the sub-pools."""
         for subpool in self._snapshot():
-            subpool._invalidate_time = self._invalidate_time
+            subpool.follow_generation()
 
-    def _close_connection(self, connection: DBAPIConnection, *, terminate: bool = False) -> None:
+    def close_connection(self, connection: DBAPIConnection, *, terminate: bool) -> None:
         """Close a connection that was detached from its sub-pool, on its own loop."""
         subpool = self._subpools.get(home_of(connection))  # type: ignore[arg-type]
         if subpool is not None:
-            subpool._close_connection(connection, terminate=terminate)
+            subpool.close_connection(connection, terminate=terminate)
         else:
-            super()._close_connection(connection, terminate=terminate)
+            super().close_connection(connection, terminate=terminate)
 
-    def _do_return_conn(self, record: Any) -> None:
-        record.subpool._do_return_conn(record)
-
-    def _do_get(self) -> ConnectionPoolEntry:
-        raise NotImplementedError("The sub-pool of the running loop does this.")
+    def take_back(self, record: Any) -> None:
+        """Leave it to the sub-pool that it is of."""
+        record.subpool.take_back(record)
 
 
 def _prepare(dialect: Dialect, loop: asyncio.AbstractEventLoop) -> None:

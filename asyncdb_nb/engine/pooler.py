@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from asyncdb_nb.engine._sqlalchemy.execution import forget_prepared
+
 if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
 
@@ -63,7 +65,7 @@ def explain(context: ExceptionContext) -> None:
 def forget_if_unknown(dialect: Any, error: Any) -> None:
     """Have everything prepared anew when the server does not know a statement: another one may be lost as well."""
     if getattr(error, "sqlstate", None) == UNKNOWN_STATEMENT:
-        dialect._invalidate_schema_cache()
+        forget_prepared(dialect)
 
 
 def _was_pooled(context: ExceptionContext) -> bool:

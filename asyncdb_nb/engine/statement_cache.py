@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
-
+from asyncdb_nb.engine._sqlalchemy.execution import (
+    is_asyncpgs,
+    keep_prepared_in,
+    names_are_given,
+    prepared_statements,
+)
 from asyncdb_nb.engine.pooler import is_pooled
 
 if TYPE_CHECKING:
@@ -25,7 +29,7 @@ def cache_of(adapter: Any) -> Any:
     There is none where asyncpg is told to keep nothing, unless statements are named by the user. Without names they are
     sent anew each time, and a cached description would be of a table as it was before it was altered.
     """
-    cache = adapter._prepared_statement_cache
+    cache = prepared_statements(adapter)
     if cache is None or not _is_named(adapter):
         return None
     cache.threshold = 0  # else it is allowed half as many again
@@ -34,8 +38,8 @@ def cache_of(adapter: Any) -> Any:
 
 def limited(connection: T) -> T:
     """Apply `cache_of` to what SQLAlchemy prepares on a connection that its dialect has just opened."""
-    if isinstance(connection, AsyncAdapt_asyncpg_connection):
-        connection._prepared_statement_cache = cache_of(connection)
+    if is_asyncpgs(connection):
+        keep_prepared_in(connection, cache_of(connection))
     return connection
 
 
@@ -44,17 +48,12 @@ def limit(connection: DBAPIConnection, record: Any) -> None:
     limited(connection)
 
 
-async def close_dropped(connection: Any) -> None:
-    """Close on the server what was dropped here; asyncpg does so only where it prepares a statement itself."""
-    if connection._stmts_to_close:
-        await connection._cleanup_stmts()
-
-
 def _is_named(adapter: Any) -> bool:
-    if adapter._prepared_statement_name_func != adapter._default_name_func:
+    if names_are_given(adapter):
         return True
+    from asyncdb_nb.engine._asyncpg import statement_cache_size
     from asyncdb_nb.engine.asyncpg_connection import Connection  # here: it imports the driver
 
     connection = adapter.driver_connection
     size_is_meant = isinstance(connection, Connection) or not is_pooled(connection)
-    return bool(connection._config.statement_cache_size and size_is_meant)
+    return bool(statement_cache_size(connection) and size_is_meant)

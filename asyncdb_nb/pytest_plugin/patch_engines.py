@@ -12,13 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import make_url
-from sqlalchemy.ext.asyncio import engine
 
+from asyncdb_nb.engine._sqlalchemy.pool import intercept_engines
 from asyncdb_nb.engine.pool import LoopBoundPool
 from asyncdb_nb.pytest_plugin.leaks import call_site
 from asyncdb_nb.pytest_plugin.secret_url import without_password
-
-_MODULE, _NAME = engine, "_create_engine"
 
 
 class Cure:
@@ -26,17 +24,16 @@ class Cure:
 
     def __init__(self) -> None:
         self.engines: list[str] = []
-        self._original: Callable[..., Any] = getattr(_MODULE, _NAME)
-        setattr(_MODULE, _NAME, self._create)
+        self._end = intercept_engines(self._create)
 
     def stop(self) -> None:
         """Let later engines be what they are. Engines that were made keep the pool."""
-        setattr(_MODULE, _NAME, self._original)
+        self._end()
 
-    def _create(self, url: Any, **options: Any) -> Any:
+    def _create(self, original: Callable[..., Any], url: Any, **options: Any) -> Any:
         where = make_url(url)
         has_it = issubclass(options.get("poolclass") or object, LoopBoundPool)
         if has_it or options.get("pool") is not None or where.get_backend_name() == "sqlite":
-            return self._original(url, **options)
+            return original(url, **options)
         self.engines.append(f"{without_password(where)}, made {call_site.in_words(call_site.here()[:1])}")
-        return self._original(url, **{**options, "poolclass": LoopBoundPool})
+        return original(url, **{**options, "poolclass": LoopBoundPool})

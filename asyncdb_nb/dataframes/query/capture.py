@@ -3,8 +3,10 @@ Run a statement through a session, and take the rows where SQLAlchemy hands the 
 
 `session.execute` does all that it always does: autoflush, `do_orm_execute` hooks, loader criteria, compilation, events,
 its own errors. Only at the last step, SQLAlchemy's `do_execute` event, a statement that carries a `Capture` in its
-execution options is prepared by `prepared.prepare`, so that its columns are described in full and exact. Every other
-statement passes untouched.
+execution options is prepared by `describe.prepare`, so that its columns are described in full and exact. Every other
+statement passes untouched. The event is listened to on engines that frames are read from, from the first one on.
+
+Where SQLAlchemy or asyncpg has renamed what this stands on, SQLAlchemy reads the rows, too.
 
 Compiled INSERT, UPDATE and DELETE keep their rows, since the ORM reads what they return; their columns are only
 described.
@@ -13,36 +15,41 @@ described.
 from __future__ import annotations
 
 import json
-import math
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from sqlalchemy import event
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine.cursor import CursorFetchStrategy
+from sqlalchemy.ext.asyncio import AsyncConnection, async_scoped_session
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from asyncdb_nb.dataframes.query.copy import Part, Receiver, command
 from asyncdb_nb.dataframes.query.copy_stream import CopyStream
 from asyncdb_nb.dataframes.query.describe import Columns, Described, Kept, prepare
 from asyncdb_nb.dataframes.query.row_counts import FEW, gave_few, remember
-from asyncdb_nb.dataframes.query.schema_changes import note_schema_change, schema_may_change
+from asyncdb_nb.dataframes.query.schema_changes import note_schema_change, schema_may_change, schema_may_have_changed
 from asyncdb_nb.dataframes.query.shape import Shape, Wishes
 from asyncdb_nb.dataframes.sql.binds import Parameter, fitted
 from asyncdb_nb.dataframes.sql.statement import as_sent
 from asyncdb_nb.dataframes.sql.tokenizer import query_tokens
 from asyncdb_nb.dataframes.types.catalog import column_types
 from asyncdb_nb.dataframes.types.processing import declared, processings
+from asyncdb_nb.engine._sqlalchemy import execution, statements
+from asyncdb_nb.engine.frozen_clock import import_extension
 from asyncdb_nb.engine.pooler import forget_if_unknown
-from asyncdb_nb.engine.statement_cache import cache_of, close_dropped
+from asyncdb_nb.engine.statement_cache import cache_of
 from asyncdb_nb.errors import CorruptStreamError, FrameError
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.engine import Dialect
     from sqlalchemy.engine.default import DefaultExecutionContext
+    from sqlalchemy.orm import Session
 
 T = TypeVar("T")
 
@@ -52,6 +59,7 @@ NO_ROWS = (
     "Run it in `async with db.session() as session:`, by `await session.execute(...)`, or, with RETURNING, by "
     "`await frame(session, ...)`."
 )
+NO_ROWS_CAME = "This statement was run and returned no rows, so there is no frame of it."
 
 TWICE = (
     "A hook of the session runs this statement more than once, so it is not one result. "
@@ -101,6 +109,7 @@ class Capture:
         self._in_parts = in_parts
         self._seen = seen
         self._context: DefaultExecutionContext | None = None
+        self._adapter: Any = None
         self._cursor: Any = None
 
     @property
@@ -120,9 +129,8 @@ class Capture:
 
     async def learn(self, oid: int) -> None:
         """Ask the server what a type is that was found in an anonymous row."""
-        adapter = self._cursor._adapt_connection
-        async with adapter._execute_mutex:
-            asking = column_types(adapter._connection, [(oid, -1)])
+        async with execution.exclusively(self._adapter) as connection:
+            asking = column_types(connection, [(oid, -1)])
             [found] = await greenlet_spawn(self._with_sqlalchemys_errors, lambda: await_only(asking))
         columns = [replace(column, type=column.type.knowing(oid, found)) for column in self.shape.columns]
         self.shape = replace(self.shape, columns=columns)
@@ -139,17 +147,17 @@ class Capture:
 
     def run(self, cursor: Any, statement: str, parameters: Any, context: DefaultExecutionContext) -> None:
         """Execute in the driver's place; inside SQLAlchemy's greenlet."""
-        statement = as_sent(statement)
         if self.executions:
             raise FrameError(TWICE)
         self.statement, self._context, self._cursor = statement, context, cursor
+        self._adapter = execution.adapter_of(context)
         self.exact = not (context.isinsert or context.isupdate or context.isdelete)
         if self.exact and cursor.server_side:
             context.cursor_fetch_strategy = CursorFetchStrategy()  # the default one reads ahead, and rows are read here
         try:
             prepared, parameters = await_only(self._prepare(cursor, statement, parameters or (), context))
             if self.path == "rows":
-                with _in_place_of_cache(cursor._adapt_connection, statement, prepared):
+                with execution.executing_prepared(self._adapter, statement, *prepared):
                     self._execute(cursor, statement, parameters, context)
         except Exception as error:
             forget_if_unknown(context.dialect, error)
@@ -158,21 +166,21 @@ class Capture:
 
     def _execute(self, cursor: Any, statement: str, parameters: Any, context: DefaultExecutionContext) -> None:
         """Execute the plain way; rows that may be many are left to `fetch`."""
-        self.fetching = self.exact and (cursor.server_side or self._may_be_many(cursor, context))
+        self.fetching = self.exact and (cursor.server_side or self._may_be_many(context))
         if not self.fetching or cursor.server_side:
             cursor.execute(statement, parameters)
         else:
-            self._cursor = cursor._adapt_connection.cursor(server_side=True)
+            self._cursor = self._adapter.cursor(server_side=True)
             self._cursor.execute(statement, parameters)
-            _set_description(cursor, self._cursor.description)
+            execution.set_description(cursor, self._cursor.description)
         if self.exact and not self.fetching and not self._in_parts:
             self.records = cursor.fetchall()
             self.remember(len(self.records))
 
-    def _may_be_many(self, cursor: Any, context: DefaultExecutionContext) -> bool:
+    def _may_be_many(self, context: DefaultExecutionContext) -> bool:
         """Say whether to read with a cursor, slice by slice; only a transaction has cursors."""
         wanted = self._in_parts or self._limit is not None or not gave_few(context.dialect, self.statement)
-        return wanted and bool(cursor._adapt_connection._connection.is_in_transaction())
+        return wanted and bool(self._adapter.driver_connection.is_in_transaction())
 
     async def _prepare(
         self, cursor: Any, statement: str, parameters: Any, context: DefaultExecutionContext
@@ -183,26 +191,25 @@ class Capture:
             asyncpg's prepared statement with its columns, and the parameters to execute it with.
         """
         types = declared(context)
-        adapter = cursor._adapt_connection
         copying = self._may_copy(cursor, statement, context)
-        async with adapter._execute_mutex:
+        async with execution.exclusively(self._adapter) as connection:
             try:
-                if not adapter._connection.is_in_transaction():
-                    await adapter._start_transaction()
+                if not connection.is_in_transaction():
+                    await execution.begin(self._adapter)
                 kept = (types.key(), types.processed) if self.exact else ("all", _all)
                 prepared, columns = await _prepared(cursor, statement, *kept, context, keep=not copying)
                 if columns is None:
                     raise FrameError(NO_ROWS)
                 steps = processings(types, [(column.name, column.type.oid) for column in columns], context.dialect)
-                loads = getattr(context.dialect, "_json_deserializer", None) or json.loads
+                loads = execution.json_loads(context.dialect) or json.loads
                 self.shape = Shape(columns, steps, loads, self.shape.wishes)
                 self.parameters = columns.parameters
-                parameters = fitted(parameters, self.parameters, getattr(context.dialect, "_json_serializer", None))
+                parameters = fitted(parameters, self.parameters, execution.json_dumps(context.dialect))
                 if copying and self.shape.is_copyable():
                     await self._copy(cursor, parameters, prepared)
                 return (prepared, columns), parameters
             except Exception as error:
-                cursor._handle_exception(error)
+                execution.raise_translated(self._adapter, error)
                 raise
 
     def _may_copy(self, cursor: Any, statement: str, context: DefaultExecutionContext) -> bool:
@@ -210,11 +217,11 @@ class Capture:
         return self.exact and not cursor.server_side and not few and query_tokens(statement) is not None
 
     async def _copy(self, cursor: Any, parameters: Sequence[Any], prepared: Any) -> None:
-        connection, columns = cursor._adapt_connection._connection, self.shape.columns
+        connection, columns = self._adapter.driver_connection, self.shape.columns
         query = await command(connection, self.statement, parameters, prepared, columns, self.parameters, self._limit)
         if query is None:
             return
-        _set_description(cursor, [(column.name, column.type.oid, *[None] * 5) for column in columns])
+        execution.set_description(cursor, [(column.name, column.type.oid, *[None] * 5) for column in columns])
         shape = self.shape
         receiver = Receiver(shape.copied(), shape.loads, shape.of_batch, self._seen, arrow=shape.wishes.arrow)
         if self._in_parts:
@@ -239,11 +246,11 @@ class Capture:
             try:
                 return step()
             except Exception as error:
-                self._cursor._handle_exception(error)
+                execution.raise_translated(self._adapter, error)
                 raise
         except Exception as error:
-            connection = self._context.root_connection
-            connection._handle_dbapi_exception(error, self.statement, None, self._cursor, self._context)
+            root = self._context.root_connection
+            execution.raise_wrapped(root, error, self.statement, self._cursor, self._context)
             raise
 
 
@@ -251,19 +258,21 @@ async def _prepared(
     cursor: Any, statement: str, decoded: str, kept: Kept, context: DefaultExecutionContext, *, keep: bool
 ) -> tuple[Any, Columns | None]:
     """Find a statement in the adapter's cache, or prepare it: by a name if it is to be kept there, else without one."""
-    adapter, as_of = cursor._adapt_connection, cursor._invalidate_schema_cache_asof
-    cache = cache_of(adapter) if keep else None
+    from asyncdb_nb.engine import _asyncpg  # here: it imports the driver
+
+    adapter, as_of = execution.adapter_of(context), execution.schema_changed_at(cursor)
+    kept_statements = cache_of(adapter) if keep else None
     key = f"{statement}\n-- columns that asyncpg decodes: {decoded}"  # the adapter has others of the same text
-    found = None if cache is None else cache.get(key)
-    if cache is None or (found is not None and _may_be_outdated(found[1])) or schema_may_change(context):
-        await adapter._check_type_cache_invalidation(as_of)
-        return await prepare(adapter._connection, statement, "", kept)
+    found = None if kept_statements is None else kept_statements.get(key)
+    if kept_statements is None or (found is not None and _may_be_outdated(found[1])) or schema_may_change(context):
+        await execution.forget_old_types(adapter, as_of)
+        return await prepare(adapter.driver_connection, statement, "", kept)
     if found is None or found[2] <= as_of:
-        await adapter._check_type_cache_invalidation(as_of)
-        name = adapter._prepared_statement_name_func() or f"__asyncdb_{uuid4().hex}__"
-        found = (*await prepare(adapter._connection, statement, name, kept), time.time())
-        cache[key] = found
-        await close_dropped(adapter._connection)
+        await execution.forget_old_types(adapter, as_of)
+        name = execution.statement_name(adapter) or f"__asyncdb_{uuid4().hex}__"
+        found = (*await prepare(adapter.driver_connection, statement, name, kept), time.time())
+        kept_statements[key] = found
+        await _asyncpg.close_dropped(adapter.driver_connection)
     return found[0], found[1]
 
 
@@ -276,30 +285,70 @@ def _may_be_outdated(columns: Sequence[Described] | None) -> bool:
     return any(part.kind == "composite" for column in columns or () for part in column.type.parts())
 
 
-@contextmanager
-def _in_place_of_cache(adapter: Any, statement: str, prepared: tuple[Any, list[Described]]) -> Iterator[None]:
-    """Have the adapter execute what is prepared, for it looks into its cache first."""
-    cache = adapter._prepared_statement_cache
-    adapter._prepared_statement_cache = {statement: (*prepared, math.inf)}
-    try:
-        yield
-    finally:
-        adapter._prepared_statement_cache = cache
+def can_capture() -> bool:
+    """Say whether SQLAlchemy and asyncpg have all that a capture stands on; a log says once what they have not."""
+    import_extension("asyncpg")
+    from asyncdb_nb.engine import _asyncpg  # here: it imports the driver
+
+    gone = (*execution.GONE, *statements.GONE, *_asyncpg.GONE)
+    if gone:
+        _tell(gone)
+    return not gone
 
 
-def _set_description(cursor: Any, description: Any) -> None:
-    """Give an adapter's cursor its description, which SQLAlchemy 2.1 keeps behind a property and 2.0 does not."""
-    setattr(cursor, "_description" if hasattr(cursor, "_description") else "description", description)
+@cache
+def _tell(gone: Sequence[str]) -> None:
+    logging.getLogger("asyncdb_nb.dataframes").warning(
+        "Frames are read without COPY, by SQLAlchemy, which is slower and loses the months of intervals: this version "
+        "of SQLAlchemy or asyncpg has no %s. Look for a later version of asyncdb_nb.",
+        ", ".join(gone),
+    )
+
+
+def listen(session: Any) -> None:
+    """Have statements with a capture taken over on every engine that they are executed on.
+
+    Args:
+        session: An `AsyncSession`, an `async_scoped_session` or an `AsyncConnection`.
+    """
+    if isinstance(session, AsyncConnection):
+        _listen_to_all([session.sync_connection] if session.sync_connection else ())
+        return
+    session = (session() if isinstance(session, async_scoped_session) else session).sync_session
+    _listen_to_all(statements.connections_of(session.get_transaction()))
+    bind = statements.only_bind(session)
+    if bind is not None:
+        _listen_on(bind.dialect)
+    elif not event.contains(session, "after_begin", _begun):
+        event.listen(session, "after_begin", _begun)
+
+
+def _listen_to_all(connections: Iterable[Any]) -> None:
+    for connection in connections:
+        if _listen_on(connection.dialect):
+            schema_may_have_changed(connection)
+
+
+def _begun(session: Session, transaction: Any, connection: Connection) -> None:
+    _listen_on(connection.dialect)
+
+
+def _listen_on(dialect: Dialect) -> bool:
+    """Listen to a dialect of asyncpg's; say whether that is new."""
+    if dialect.driver != "asyncpg" or event.contains(dialect, "do_execute", _do_execute):
+        return False
+    event.listen(dialect, "do_execute", _do_execute)
+    return True
 
 
 def _do_execute(cursor: Any, statement: str, parameters: Any, context: DefaultExecutionContext) -> bool:
     """Take over a statement that carries a capture; SQLAlchemy's `do_execute` event."""
     capture = context.execution_options.get(OPTION)
-    if capture is None:
-        note_schema_change(context, statement)
-        return False
-    capture.run(cursor, statement, parameters, context)
-    return True
-
-
-event.listen(PGDialect_asyncpg, "do_execute", _do_execute)
+    sent = as_sent(statement)
+    if capture is not None:
+        capture.run(cursor, sent, parameters, context)
+        return True
+    note_schema_change(context, statement)
+    if sent != statement:
+        cursor.execute(sent, parameters)
+    return sent != statement

@@ -26,8 +26,10 @@ class CopyStream:
     def __init__(self, receiver: Receiver, connection: Any, query: str) -> None:
         from asyncpg.protocol import NO_TIMEOUT
 
+        from asyncdb_nb.engine._asyncpg import command_timeout  # here: it imports the driver
+
         self._parts: asyncio.Queue[Part] = asyncio.Queue(1)
-        self._patience: float | None = connection._config.command_timeout  # for a part, not for what is done with them
+        self._patience: float | None = command_timeout(connection)  # for a part, not for what is done with them
         self._copying = asyncio.create_task(receiver.run(connection, query, self._parts.put, NO_TIMEOUT))
         self._copying.add_done_callback(retrieve)  # whoever stops before the end does not
 

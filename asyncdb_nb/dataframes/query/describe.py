@@ -2,12 +2,11 @@
 A prepared statement that tells its columns' types in full, and carries what asyncpg would spoil as it is sent.
 
 PostgreSQL describes every column before the first row: its type and its modifier (the precision of a numeric). asyncpg
-receives that, uses it to choose decoders, and shows the type only. The description is the one list of seven-part tuples
-that a statement's state refers to; it is found there by its shape. A column whose decoder loses something (an
-interval's months, infinity) is described to asyncpg as bytea before it chooses, and so comes as the bytes that were
-sent; one of a type without a binary form as unknown, and so as the text that PostgreSQL writes. A parameter whose
-encoder loses something (a date in the year 9999) is described as unknown as well, and so takes the text that PostgreSQL
-reads. That is for this statement alone: no codec of the connection is touched.
+receives that, uses it to choose decoders, and shows the type only; `engine/_asyncpg.py` finds it. A column whose
+decoder loses something (an interval's months, infinity) is described to asyncpg as bytea before it chooses, and so
+comes as the bytes that were sent; one of a type without a binary form as unknown, and so as the text that PostgreSQL
+writes. A parameter whose encoder loses something (a date in the year 9999) is described as unknown as well, and so
+takes the text that PostgreSQL reads. That is for this statement alone: no codec of the connection is touched.
 
 Should an asyncpg come that keeps its description elsewhere, nothing is found: numeric columns are then without
 precision, and values are as asyncpg decodes and encodes them. A test says so.
@@ -15,19 +14,20 @@ precision, and values are as asyncpg decodes and encodes them. A test says so.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.dataframes.sql.binds import Parameter, goes_as_text
 from asyncdb_nb.dataframes.types.catalog import column_types
 from asyncdb_nb.dataframes.types.table import ColumnType
 
+if TYPE_CHECKING:
+    from asyncdb_nb.engine._asyncpg import Line
+
 Kept = Callable[[Sequence[str]], Sequence[bool]]
-Line = tuple[bytes, int, int, int, int, int, int]  # name, table, column, oid, size, typmod, format
 
 _BYTEA, _UNKNOWN = 17, 705
 _EXACT_IN_ASYNCPG = frozenset(
@@ -80,27 +80,25 @@ async def prepare(connection: Any, query: str, name: str, kept: Kept = _none) ->
     Returns:
         An asyncpg `PreparedStatement` and its columns; None when the statement returns no rows.
     """
-    from asyncpg.prepared_stmt import PreparedStatement
+    from asyncdb_nb.engine import _asyncpg  # here: it imports the driver
 
-    state = await _parse(connection, query, name)
-    statement = PreparedStatement(connection, query, state)  # at once: when it is dropped, asyncpg has it closed
+    state = await _asyncpg.parse(connection, query, name)
+    statement = _asyncpg.prepared_statement(connection, query, state)  # at once: when dropped, asyncpg has it closed
     try:
-        description, expected = _description(state)
+        description, expected = _asyncpg.description(state)
         parameters = await _parameters(connection, expected, written=True)
         columns = None if description is None else await _columns(connection, description, kept)
         for position, column in enumerate(columns or ()):
             if description is not None and not column.kept:
                 description[position] = _as_sent(description[position], column)
         expected[:] = [_UNKNOWN if parameter.written else parameter.oid for parameter in parameters]
-        await _learn(connection, state._init_types())
-        _expect(state, description, expected)
+        await _asyncpg.learn_types(connection, state)
+        _expect(statement, description, expected)
     except LookupError:
         return await _prepare_plainly(connection, query, name)
-    state._init_codecs()
-    if not name:
-        if not _cursors_send_again():
-            await _parse(connection, query, name)
-        state.mark_unprepared()  # what else has no name may have replaced it on the server
+    if not name and not _cursors_send_again():
+        await _asyncpg.parse(connection, query, name)
+    _asyncpg.choose_decoders(state, send_again=not name)
     return statement, None if columns is None else Columns(columns, parameters)
 
 
@@ -111,8 +109,12 @@ async def describe(connection: Any, query: str) -> list[tuple[int, int]] | None:
         connection: An asyncpg connection that is free.
         query: SQL, which the server accepts as one statement; else this is the server's error.
     """
+    from asyncdb_nb.engine import _asyncpg  # here: it imports the driver
+
     try:
-        return [(line[3], line[5]) for line in _description(await _parse(connection, query, ""))[0] or ()]
+        return [
+            (line[3], line[5]) for line in _asyncpg.description(await _asyncpg.parse(connection, query, ""))[0] or ()
+        ]
     except LookupError:
         return None
 
@@ -124,27 +126,6 @@ def _cursors_send_again() -> bool:
     return (int(major), int(minor)) >= (0, 32)
 
 
-async def _parse(connection: Any, query: str, name: str) -> Any:
-    """Have the server parse and describe a statement; asyncpg has not looked at its types yet."""
-    protocol = connection._protocol
-    return await protocol.prepare(name, query, None, record_class=protocol.get_record_class())
-
-
-def _description(state: Any) -> tuple[list[Line] | None, list[int]]:
-    """Find the description of a statement's columns (None when it returns no rows), and the oids of its parameters.
-
-    Raises:
-        LookupError: It is not where asyncpg 0.30 to 0.32 has it: a list before the list of the parameters' oids.
-    """
-    lists = [found for found in gc.get_referents(state) if type(found) is list]
-    if not 1 <= len(lists) <= 2 or not all(type(oid) is int for oid in lists[-1]):
-        raise LookupError("asyncpg keeps the description of parameters elsewhere")
-    lines = lists[0] if len(lists) == 2 else None
-    if not all(type(line) is tuple and [type(part) for part in line] == [bytes, *[int] * 6] for line in lines or ()):
-        raise LookupError("asyncpg keeps the description of columns elsewhere")
-    return lines, lists[-1]
-
-
 def _as_sent(line: Line, column: Described) -> Line:
     """Describe a column as what asyncpg does not decode."""
     if column.raw:
@@ -153,18 +134,11 @@ def _as_sent(line: Line, column: Described) -> Line:
     return (*line[:3], _UNKNOWN, *line[4:]) if written else line
 
 
-async def _learn(connection: Any, oids: Collection[int]) -> None:
-    """Have asyncpg learn the types that it is to encode or decode itself, and only those: there are some it refuses."""
-    if oids:
-        types, _ = await connection._introspect_types(oids, None)
-        connection._protocol.get_settings().register_data_types(types)
-
-
-def _expect(state: Any, description: Sequence[Line] | None, expected: Sequence[int]) -> None:
+def _expect(statement: Any, description: Sequence[Line] | None, expected: Sequence[int]) -> None:
     """See that asyncpg goes by a description that was changed."""
-    if [attribute.type.oid for attribute in state._get_attributes()] != [line[3] for line in description or ()]:
+    if [attribute.type.oid for attribute in statement.get_attributes()] != [line[3] for line in description or ()]:
         raise LookupError("asyncpg keeps the description of columns elsewhere")
-    if [type_.oid for type_ in state._get_parameters()] != list(expected):
+    if [type_.oid for type_ in statement.get_parameters()] != list(expected):
         raise LookupError("asyncpg keeps the description of parameters elsewhere")
 
 
@@ -183,9 +157,9 @@ async def _columns(connection: Any, description: Sequence[Line], kept: Kept) -> 
 
 
 async def _prepare_plainly(connection: Any, query: str, name: str) -> tuple[Any, Columns | None]:
-    statement = await connection.prepare(query, name=name)
-    if not name:
-        statement._state.mark_unprepared()
+    from asyncdb_nb.engine._asyncpg import prepare_unnamed  # here: it imports the driver
+
+    statement = await (connection.prepare(query, name=name) if name else prepare_unnamed(connection, query))
     attributes = statement.get_attributes()
     types = await column_types(connection, [(attribute.type.oid, -1) for attribute in attributes])
     columns = [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes.columns.column import Column, joined
-from asyncdb_nb.dataframes.query.capture import OPTION, Capture
+from asyncdb_nb.dataframes.query.capture import NO_ROWS_CAME, OPTION, Capture, can_capture, listen
 from asyncdb_nb.dataframes.query.copy import Part
 from asyncdb_nb.dataframes.query.error_notes import advice
 from asyncdb_nb.dataframes.query.progress import Progress
@@ -20,6 +20,7 @@ from asyncdb_nb.dataframes.results.entities import builds_entities
 from asyncdb_nb.dataframes.results.result_types import Known, known
 from asyncdb_nb.dataframes.sql.statement import Params, executable
 from asyncdb_nb.dataframes.types.table import DtypeBackend, NumericAs, UnknownTypeError, check_backend
+from asyncdb_nb.engine._sqlalchemy.statements import repeats_entities
 from asyncdb_nb.errors import FrameError, TooManyRowsError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Reading:
         self._statement = statement
         self._params = params
         self._executable = executable(statement, params)
-        self._entities = builds_entities(self._executable)
+        self._captures = can_capture() and not builds_entities(self._executable)  # else SQLAlchemy reads all of it
         self._max_rows = max_rows
         self._truncate = truncate
         self._progress = Progress(max_rows if truncate else None)
@@ -155,7 +156,7 @@ class Reading:
         return await self._built(await self._next(count))
 
     def _options(self) -> dict[str, Any]:
-        return {} if self._entities else {OPTION: self._capture}
+        return {OPTION: self._capture} if self._captures else {}
 
     def _limited(self, columns: list[Column], count: int) -> tuple[list[Column], int]:
         if self._max_rows is None or count <= self._max_rows:
@@ -167,17 +168,19 @@ class Reading:
 
     def _needs_sqlalchemy(self) -> bool:
         """Say whether the rows are SQLAlchemy's to read, and so come by its own cursor."""
-        return self._entities or bool(getattr(self._executable, "is_dml", False))
+        return not self._captures or bool(getattr(self._executable, "is_dml", False))
 
     async def _execute(self) -> None:
+        listen(self._session)
         self._result = await self._session.execute(
             self._executable, self._params, execution_options=_AT_ONCE | self._options()
         )
         self._name()
 
     async def _stream(self) -> None:
+        listen(self._session)
         self._result = await self._session.stream(self._executable, self._params, execution_options=self._options())
-        if rows.repeats(self._result):
+        if repeats_entities(self._result):
             raise FrameError(_REPEATED)
         self._name()
 
@@ -191,7 +194,7 @@ class Reading:
             whole = self._joined(self._capture.copied)
             self._capture.copied.clear()  # each column can then be freed when the frame has it
             return whole
-        if self._entities:
+        if not self._captures:
             return await self._built(rows.all_rows(self._result))
         if self._capture.fetching:
             return await self._fetched()
@@ -251,10 +254,12 @@ class Reading:
 
     def _exact(self) -> bool:
         """Say whether the capture has the rows: not when the ORM needs them."""
-        return self._capture.exact and not self._entities
+        return self._capture.exact and self._captures
 
     def _name(self) -> None:
-        if self._entities:
+        if not self._captures:
+            if not getattr(self._result, "returns_rows", True):
+                raise FrameError(NO_ROWS_CAME)
             self._known = known(self._result)
             return
         if self._capture.executions == 0:
@@ -264,6 +269,6 @@ class Reading:
         self._names = keys if len(keys) == len(described) else described
 
     def _build(self, records: Sequence[Any]) -> list[Column]:
-        if self._entities:
+        if not self._captures:
             return rows.of_rows(self._known, records)
         return self._capture.shape.of_rows(records, self._names, exact=self._exact())

@@ -12,9 +12,11 @@ import re
 import weakref
 from typing import TYPE_CHECKING
 
+from asyncdb_nb.engine._sqlalchemy.execution import forget_prepared
 from asyncdb_nb.engine.write_detection import BLANK
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
     from sqlalchemy.engine.default import DefaultExecutionContext
 
 _CHANGES = re.compile(rf"{BLANK}(alter|call|create|deallocate|discard|do|drop|import)\b", re.IGNORECASE)
@@ -25,9 +27,14 @@ def note_schema_change(context: DefaultExecutionContext, statement: str) -> None
     """Have SQLAlchemy prepare anew what was prepared before this statement, if it may change the schema."""
     if not context.isddl and _CHANGES.match(statement) is None:
         return
-    context.dialect._invalidate_schema_cache()  # type: ignore[attr-defined]
-    transaction = context.root_connection.get_transaction()
-    context.root_connection.info[_CHANGED] = None if transaction is None else weakref.ref(transaction)
+    forget_prepared(context.dialect)
+    schema_may_have_changed(context.root_connection)
+
+
+def schema_may_have_changed(connection: Connection) -> None:
+    """Keep nothing prepared of what is prepared in the open transaction, of which it is not known what it did."""
+    transaction = connection.get_transaction()
+    connection.info[_CHANGED] = None if transaction is None else weakref.ref(transaction)
 
 
 def schema_may_change(context: DefaultExecutionContext) -> bool:

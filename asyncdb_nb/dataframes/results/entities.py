@@ -19,6 +19,7 @@ from sqlalchemy.sql import visitors
 from asyncdb_nb.dataframes.results.bundles import bundle_of, columns_of
 from asyncdb_nb.dataframes.types import declared
 from asyncdb_nb.dataframes.types.table import ColumnType
+from asyncdb_nb.engine._sqlalchemy.statements import can_be_joined, entity_behind, returned_by
 from asyncdb_nb.errors import FrameError
 
 Named = list[tuple[Any, ColumnType | None, Sequence[Any]]]  # name, type where it is declared, values
@@ -41,13 +42,13 @@ def is_built(line: Mapping[str, Any]) -> bool:
 def descriptions(statement: Any) -> Sequence[Mapping[str, Any]]:
     """Describe what a select, or a statement with RETURNING, gives, as SQLAlchemy's `column_descriptions` do."""
     if getattr(statement, "is_dml", False):
-        return [_returned(part) for part in statement._returning]
+        return [_returned(part) for part in returned_by(statement)]
     return getattr(statement, "column_descriptions", None) or ()
 
 
 def _returned(part: Any) -> Mapping[str, Any]:
     """Describe a part of RETURNING; `returning_column_descriptions` fails where that is an entity."""
-    entity = part._annotations.get("parententity") if isinstance(part, FromClause) else None
+    entity = entity_behind(part) if isinstance(part, FromClause) else None
     expression = part if entity is None else entity.entity
     name = part._annotations.get("proxy_key", getattr(part, "key", None))
     return {"name": name, "type": getattr(part, "type", None), "expr": expression}
@@ -87,7 +88,7 @@ def as_columns(statement: Select[Any]) -> Select[Any]:
         own = {key: getattr(entity, key) for key, owners in _own(mapper).items() if not _is_deferred(owners)}
         columns += [_where_found(entity, key, own[key]) for key in own] if may_lack else own.values()
         columns += of_subclasses
-    if joins and (statement._group_by_clauses or statement._for_update_arg is not None):
+    if joins and not can_be_joined(statement):
         return statement
     statement = statement.with_only_columns(*columns)
     for entity, whole in joins:

@@ -22,6 +22,7 @@ from asyncdb_nb.dataframes.results.entities import Types, descriptions, entity_o
 from asyncdb_nb.dataframes.types import declared, processing
 from asyncdb_nb.dataframes.types.processing import how
 from asyncdb_nb.dataframes.types.table import PYTHON, ColumnType, UnknownTypeError, column_type
+from asyncdb_nb.engine._sqlalchemy.statements import declared_columns, execution_of, keys_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +48,12 @@ class Known:
 
 def known(result: Any) -> list[Known]:
     """Say what is known of the columns of a result, which may have been cut down to some of them."""
-    keys = list(result._metadata._keys)  # `keys()` leaves out an alias that has no name
-    whole = _of_context(_context(result))
+    keys = keys_of(result)
+    whole = _of_context(execution_of(result))
     if len(whole) == len(keys):
         return [column if key is None else replace(column, name=key) for column, key in zip(whole, keys, strict=True)]
     by_name = {column.name: column for column in whole if [other.name for other in whole].count(column.name) == 1}
     return [replace(by_name.get(key, _UNKNOWN), name=key) for key in keys]
-
-
-def _context(result: Any) -> Any:
-    """Find the execution that a result came from; None for a result that was made by hand."""
-    whole = getattr(result, "_real_result", None) or result
-    return getattr(getattr(whole, "raw", whole), "context", None)
 
 
 def _of_context(context: Any) -> list[Known]:
@@ -67,7 +62,7 @@ def _of_context(context: Any) -> list[Known]:
     places = says.places([line[0] for line in described])
     oids = {place: line[1] for place, line in zip(places, described, strict=True) if place is not None}
     lines = descriptions(getattr(context, "invoked_statement", None))
-    entries = getattr(getattr(context, "compiled", None), "_result_columns", None) or ()
+    entries = declared_columns(getattr(context, "compiled", None))
     if any(map(is_built, lines)):
         return [_beside_entities(line, entries, oids) for line in lines]
     names = [line[0] for line in described]

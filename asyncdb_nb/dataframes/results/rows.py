@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Result, Row, ScalarResult
 from sqlalchemy.engine import MappingResult, RowMapping
+from sqlalchemy.exc import InvalidRequestError
 
 from asyncdb_nb.dataframes.columns.column import Column, from_native
 from asyncdb_nb.dataframes.results.bundles import values_of
@@ -24,6 +25,7 @@ from asyncdb_nb.dataframes.results.result_types import Known, known
 from asyncdb_nb.dataframes.types import python_types
 from asyncdb_nb.dataframes.types.exact import are_json
 from asyncdb_nb.dataframes.types.table import PYTHON, ColumnType
+from asyncdb_nb.engine._sqlalchemy.statements import keys_of_row, repeats_entities
 from asyncdb_nb.errors import FrameError
 
 _HAVE_FIELDS = ("dataclass", "pydantic model", "attrs object", "msgspec struct")
@@ -63,12 +65,10 @@ def of_rows(of_columns: Sequence[Known], rows: Sequence[Sequence[Any]]) -> list[
 
 def all_rows(result: Any) -> list[Any]:
     """Read a result to its end; once each entity where a joined eager load has repeated them, as SQLAlchemy demands."""
-    return list((result.unique() if repeats(result) else result).all())
-
-
-def repeats(result: Any) -> bool:
-    """Say whether a result repeats entities because of a joined eager load."""
-    return getattr(result, "_unique_filter_state", None) is not None
+    try:
+        return list((result.unique() if repeats_entities(result) else result).all())
+    except InvalidRequestError:  # which SQLAlchemy raises before it reads, where `repeats_entities` could not know
+        return list(result.unique().all())
 
 
 def _tuples(result: Any, rows: Sequence[Any]) -> Sequence[Sequence[Any]]:
@@ -194,7 +194,7 @@ def _of_tuples(rows: Sequence[Any]) -> list[Column]:
 
 def _names(row: Any) -> tuple[Any, ...]:
     if isinstance(row, Row | RowMapping):
-        return tuple(row._parent._keys)  # `_fields` leaves out an alias that has no name
+        return keys_of_row(row)
     if hasattr(row, "_fields"):
         return tuple(row._fields)
     return tuple(row.keys()) if hasattr(row, "keys") else tuple(range(len(row)))

@@ -15,13 +15,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Executable, Select, TextClause, TextualSelect, text
-from sqlalchemy.orm.strategy_options import _AbstractLoad
+from sqlalchemy import BindParameter, Executable, Select, TextClause, TextualSelect, text
 from sqlalchemy.sql import visitors
 
 from asyncdb_nb.dataframes.results.entities import as_columns, builds_entities
 from asyncdb_nb.dataframes.sql.placeholders import instead_of_bind, instead_of_name
 from asyncdb_nb.dataframes.sql.tokenizer import Token, bind_names, tokens_of
+from asyncdb_nb.engine._sqlalchemy.statements import has_loader_options
 from asyncdb_nb.errors import FrameError
 
 Params = Mapping[str, Any] | None
@@ -128,15 +128,14 @@ def _reread(statement: Executable) -> Executable:
 
 
 def _reread_text(clause: TextClause) -> TextClause:
-    reread = clause._clone()
-    found = text(_escaped(clause.text))
-    reread.text = found.text
-    reread._bindparams = {name: clause._bindparams.get(name, bind) for name, bind in found._bindparams.items()}
-    return reread
+    reread = text(_escaped(clause.text)).execution_options(**clause.get_execution_options())
+    found = {part.key for part in visitors.iterate(reread) if isinstance(part, BindParameter)}
+    binds = (part for part in visitors.iterate(clause) if isinstance(part, BindParameter))
+    return reread.bindparams(*(bind for bind in binds if bind.key in found))
 
 
 def _with_columns(statement: Select[Any]) -> Select[Any]:
     """Replace what is built of columns by them, unless the select says itself how entities are to be loaded."""
-    if not builds_entities(statement) or any(isinstance(o, _AbstractLoad) for o in statement._with_options):
+    if not builds_entities(statement) or has_loader_options(statement):
         return statement
     return as_columns(statement)

@@ -109,6 +109,7 @@ async def _catalog(connection: Any, oids: Iterable[int]) -> dict[int, CatalogTyp
 
 async def _fetch(connection: Any, query: str, *args: Any) -> Any:
     """Run a query that is sent with its execution, so that nothing has to be on the server from before."""
-    statement = await connection.prepare(query, name="")
-    statement._state.mark_unprepared()
+    from asyncdb_nb.engine._asyncpg import prepare_unnamed  # here: it imports the driver
+
+    statement = await prepare_unnamed(connection, query)
     return await statement.fetch(*args)

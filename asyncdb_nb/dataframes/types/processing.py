@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import ARRAY, Enum, Float, Interval, Numeric, TypeDecorator, Uuid
 
 from asyncdb_nb.dataframes.types.table import ColumnType
+from asyncdb_nb.engine._sqlalchemy.statements import declared_columns, is_declared_in_order
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -81,8 +82,8 @@ class Processing:
 def declared(context: DefaultExecutionContext | None) -> Declared:
     """Find what SQLAlchemy declares of the result columns of a statement."""
     compiled = None if context is None else context.compiled
-    columns = [(entry[0] or "", entry[3]) for entry in getattr(compiled, "_result_columns", None) or ()]
-    return Declared(columns, getattr(compiled, "_ordered_columns", False))
+    columns = [(entry[0] or "", entry[3]) for entry in declared_columns(compiled)]
+    return Declared(columns, is_declared_in_order(compiled))
 
 
 def processings(declared: Declared, columns: Sequence[tuple[str, int]], dialect: Dialect) -> list[Processing]:

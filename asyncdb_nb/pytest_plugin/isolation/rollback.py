@@ -30,6 +30,8 @@ from asyncdb_nb.pytest_plugin.isolation.cross_loop import CarriedProtocol, Carri
 from asyncdb_nb.pytest_plugin.isolation.savepoint import Savepoint, Share
 from asyncdb_nb.pytest_plugin.isolation.turns import Turn, Turns
 
+_LEAVE = "asyncdb_nb.leave"  # in the `record_info` of a checked-out connection: ends its turn
+
 _living: weakref.WeakSet[OneTransaction] = weakref.WeakSet()
 
 
@@ -104,11 +106,12 @@ class OneTransaction:
         if self._raw is not None and not self._raw.is_closed():
             return
         from asyncdb_nb.engine import asyncpg_connection  # here: it imports the driver
+        from asyncdb_nb.engine._asyncpg import replace_protocol
 
         if self._raw is None:
             loop_cleanup.before_close(asyncio.get_running_loop(), self._finish)
         self._raw = await asyncpg_connection.connect(**{**arguments, "max_cached_statement_lifetime": 0})  # no timers
-        self._raw._protocol = CarriedProtocol(self._raw._protocol, self._carrier)
+        replace_protocol(self._raw, lambda protocol: CarriedProtocol(protocol, self._carrier))
         self._begun = False
         await self._make_ready()
 
@@ -151,12 +154,12 @@ class OneConnectionPool(LoopBoundPool):
         turn = await_only(self._transaction.enter())
         leave = functools.partial(self._transaction.turns.leave, turn)
         try:
-            fairy: Any = super().connect()
+            proxy = super().connect()
         except BaseException:
             leave()
             raise
-        fairy._connection_record.leave = leave
-        return fairy  # type: ignore[no-any-return]
+        proxy.record_info[_LEAVE] = leave  # type: ignore[index]  # None for a detached one alone
+        return proxy
 
     def recreate(self) -> OneConnectionPool:
         """Return a new pool in the same transaction."""
@@ -171,7 +174,7 @@ def _refuse_dead(connection: Any, record: Any, fairy: Any) -> None:
 
 
 def _leave(connection: Any, record: Any) -> None:
-    leave, record.leave = getattr(record, "leave", None), None
+    leave = record.record_info.pop(_LEAVE, None)
     if leave is not None:
         leave()
 

@@ -21,6 +21,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import Pool
 
 from asyncdb_nb.aio._asyncio import running_loop
+from asyncdb_nb.engine._sqlalchemy.pool import dialect_of as pool_dialect
+from asyncdb_nb.engine._sqlalchemy.pool import place_of, pool_of
 from asyncdb_nb.engine.loop_pool import SubPool
 from asyncdb_nb.engine.pool import LoopBoundPool
 from asyncdb_nb.pytest_plugin.leaks import call_site, engine_call_sites
@@ -109,11 +111,12 @@ class Ledger:
         return stop
 
     def _connected(self, connection: Any, record: Any) -> None:
-        pool = _pool_of(record)
-        if self.owner is not None and _is_async(pool._dialect) and not isinstance(pool, (LoopBoundPool, SubPool)):
+        pool = pool_of(record)
+        dialect = pool_dialect(pool)
+        if self.owner is not None and _is_async(dialect) and not isinstance(pool, (LoopBoundPool, SubPool)):
             loop = running_loop()
-            if loop is not None and pool._dialect.name != "sqlite":  # whose connections work on any loop
-                opened = engine_call_sites.origin_of(pool._dialect) or call_site.here()
+            if loop is not None and dialect.name != "sqlite":  # whose connections work on any loop
+                opened = engine_call_sites.origin_of(dialect) or call_site.here()
                 self.homes[record] = Home(weakref.ref(loop), self.owner, opened)
 
     def _checked_out(self, connection: Any, record: Any, proxy: Any) -> None:
@@ -148,7 +151,7 @@ class Ledger:
 
 def dialect_of(record: Any) -> Any:
     """Return the dialect of the engine whose pool a record is in."""
-    return _pool_of(record)._dialect
+    return pool_dialect(pool_of(record))
 
 
 def after_call(kind: Any, name: str, also: Callable[[Any, Any], None]) -> Callable[[], None]:
@@ -165,7 +168,7 @@ def after_call(kind: Any, name: str, also: Callable[[Any, Any], None]) -> Callab
     return lambda: setattr(kind, name, original)
 
 
-_ORIGIN = "_asyncdb_nb_origin"
+_ORIGIN = "asyncdb_nb.origin"
 
 
 def _remember_origin(made: Any, _: None) -> None:
@@ -182,9 +185,6 @@ def _is_async(dialect: Any) -> bool:
     return bool(getattr(dialect, "is_async", False))
 
 
-def _pool_of(record: Any) -> Any:
-    return record._ConnectionRecord__pool
-
-
 def _record_of(connection: Any) -> Any:
-    return getattr(connection._dbapi_connection, "_connection_record", None)
+    """Find the record of a connection that is at work, and so has one unless it was detached."""
+    return place_of(connection.connection)

@@ -22,6 +22,7 @@ from sqlalchemy.util import greenlet_spawn
 from asyncdb_nb.aio import loop_cleanup
 from asyncdb_nb.aio._asyncio import loop_of
 from asyncdb_nb.pytest_plugin._pytest import runs_one_test_after_the_other
+from asyncdb_nb.engine._sqlalchemy.execution import is_executing
 from asyncdb_nb.pytest_plugin.leaks.checkouts import Checkout, Ledger, dialect_of
 from asyncdb_nb.pytest_plugin.leaks.report import Leak
 
@@ -148,8 +149,7 @@ def _is_busy(checkout: Checkout) -> bool:
 
 def _describe(one: Checkout) -> Leak:
     busy = _is_busy(one)
-    mutex = getattr(one.record.dbapi_connection, "_execute_mutex", None)
-    running = busy and mutex is not None and mutex.locked()
+    running = busy and is_executing(one.record.dbapi_connection)
     if busy:
         kind = "query" if running else "task"
     elif one.session is not None:

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 _MODULE = "sqlalchemy.engine.base"
-_ORIGIN = "_asyncdb_nb_origin"
+_ORIGIN = "asyncdb_nb_origin"
 
 
 def follow() -> Callable[[], None]:

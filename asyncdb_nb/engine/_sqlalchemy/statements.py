@@ -1,0 +1,118 @@
+"""What SQLAlchemy knows of a statement, and of the rows that it gave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import FromClause
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.interfaces import LoaderOption
+
+from asyncdb_nb.engine.private_names import Names, missing
+
+_TYPES = "the types that a statement declares for its columns, and so what a TypeDecorator does to a frame's values"
+_ALIASES = "the columns of a result, an alias without a name among them"
+
+DECLARING: Names = {
+    "sqlalchemy.sql.compiler:SQLCompiler": {"_result_columns": _TYPES, "_ordered_columns": _TYPES},
+    "sqlalchemy:Insert": {"_returning": "frames of `insert(...).returning(Entity)`"},
+}
+
+PRIVATE_NAMES: Names = {
+    **DECLARING,
+    "sqlalchemy.engine:CursorResult": {"_metadata": _ALIASES},
+    "sqlalchemy.engine.cursor:CursorResultMetaData": {"_keys": _ALIASES},
+    "sqlalchemy:Row": {"_parent": "the columns of a list of rows, an alias without a name among them"},
+    "sqlalchemy.engine.result:FilterResult": {"_real_result": "the types of a result behind `.scalars()`"},
+    "sqlalchemy:Result": {"_unique_filter_state": "reading entities that a joined eager load has repeated"},
+    "sqlalchemy:Table": {"_annotations": "frames of `insert(...).returning(Entity)`"},
+    "sqlalchemy:Select": {
+        "_group_by_clauses": "frames of a class with subclasses, GROUP BY",
+        "_for_update_arg": "frames of a class with subclasses, FOR UPDATE",
+        "_with_options": "leaving a select with loader options to the ORM",
+    },
+    "sqlalchemy.orm:SessionTransaction": {"_connections": "what became of each transaction of a cancelled commit"},
+    "sqlalchemy.orm:Session": {"_Session__binds": "seeing that all of a session goes to one engine"},
+}
+
+GONE = missing(DECLARING)
+"""The names that are missing for a statement to say what it gives. Then only SQLAlchemy can read what it gave."""
+
+
+def declared_columns(compiled: Any) -> Sequence[Any]:
+    """Return what a compiled statement says of its result columns: tuples of name, name, objects and type.
+
+    Stands on `_result_columns`.
+    """
+    return getattr(compiled, "_result_columns", None) or ()
+
+
+def is_declared_in_order(compiled: Any) -> bool:
+    """Say whether those are all columns, in the order of the result. Stands on `_ordered_columns`."""
+    return bool(getattr(compiled, "_ordered_columns", False))
+
+
+def keys_of(result: Any) -> list[Any]:
+    """Return the keys of a result's columns, None for an alias without a name.
+
+    Stands on `_metadata._keys`; else these are the public `keys()`, which leave such an alias out.
+    """
+    keys = getattr(getattr(result, "_metadata", None), "_keys", None)
+    return list(result.keys() if keys is None else keys)
+
+
+def keys_of_row(row: Any) -> tuple[Any, ...]:
+    """Return the keys of a `Row` or `RowMapping`, as above. Stands on `_parent._keys`."""
+    keys = getattr(getattr(row, "_parent", None), "_keys", None)
+    return tuple((row.keys() if hasattr(row, "keys") else row._fields) if keys is None else keys)
+
+
+def execution_of(result: Any) -> Any:
+    """Return the execution that a result came from; None for one that was made by hand. Stands on `_real_result`."""
+    whole = getattr(result, "_real_result", None) or result
+    return getattr(getattr(whole, "raw", whole), "context", None)
+
+
+def repeats_entities(result: Any) -> bool:
+    """Say whether a joined eager load has repeated entities. Stands on `_unique_filter_state`."""
+    return getattr(result, "_unique_filter_state", None) is not None
+
+
+def returned_by(statement: Any) -> Sequence[Any]:
+    """Return the expressions of RETURNING, entities among them. Stands on `_returning`."""
+    return getattr(statement, "_returning", ())
+
+
+def entity_behind(table: FromClause) -> Any:
+    """Return what stands for a mapped class that was given where a table is. Stands on `_annotations`."""
+    return getattr(table, "_annotations", {}).get("parententity")
+
+
+def can_be_joined(select: Any) -> bool:
+    """Say whether an outer join changes neither the groups nor the locks of a select; not where it does not say.
+
+    Stands on `_group_by_clauses` and `_for_update_arg`.
+    """
+    return not getattr(select, "_group_by_clauses", (None,)) and getattr(select, "_for_update_arg", ()) is None
+
+
+def has_loader_options(select: Any) -> bool:
+    """Say whether a select says how entities are to be loaded; so where it does not say. Stands on `_with_options`."""
+    options = getattr(select, "_with_options", None)
+    return options is None or any(isinstance(option, LoaderOption) for option in options)
+
+
+def only_bind(session: Session) -> Any:
+    """Return the engine or connection that all of a session goes to; None where there may be several.
+
+    Stands on `_Session__binds`; a `get_bind()` of the user's own may decide anything.
+    """
+    alone = type(session).get_bind is Session.get_bind and not getattr(session, "_Session__binds", True)
+    return session.bind if alone else None
+
+
+def connections_of(transaction: Any) -> list[Any]:
+    """Return the connections of a session's transaction; none where it does not say. Stands on `_connections`."""
+    entries = getattr(transaction, "_connections", {}).values()
+    return list({id(entry[0]): entry[0] for entry in entries}.values())
