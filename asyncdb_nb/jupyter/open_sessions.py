@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm.session import SessionTransactionState
 
 from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.aio.loop_cleanup import exiting
 from asyncdb_nb.database.session import do_first
+from asyncdb_nb.engine._sqlalchemy.statements import connections_of, is_prepared
 from asyncdb_nb.errors import ConcurrentUseError
 
 if TYPE_CHECKING:
@@ -111,7 +111,6 @@ def _open_sessions(variables: dict[str, Any]) -> dict[str, AsyncSession]:
 def _loss(name: str, session: AsyncSession) -> str | None:
     """Say what became of a transaction that has lost its connection, as a Stop does to it; None if it has not."""
     transaction: Any = session.sync_session.get_transaction()
-    connections = [entry[0] for entry in getattr(transaction, "_connections", {}).values()]
-    if not any(connection.invalidated for connection in connections):
+    if not any(connection.invalidated for connection in connections_of(transaction)):
         return None
-    return (UNKNOWN if transaction._state is SessionTransactionState.PREPARED else GONE).format(name)
+    return (UNKNOWN if is_prepared(transaction) else GONE).format(name)

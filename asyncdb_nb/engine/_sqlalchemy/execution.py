@@ -45,6 +45,12 @@ PRIVATE_NAMES: Names = {
     f"{_ASYNCPG}:AsyncAdapt_asyncpg_connection": {
         **TAKING_OVER[f"{_ASYNCPG}:AsyncAdapt_asyncpg_connection"],
         "_default_name_func": "keeping no statements where asyncpg is told to keep none",
+        "_terminate_graceful_close": "closing by force what fails to close gracefully, when a task was cancelled",
+        "_terminate_force_close": "closing by force what fails to close gracefully, when a task was cancelled",
+    },
+    f"{_ASYNCPG}:AsyncAdapt_asyncpg_cursor": {
+        **TAKING_OVER[f"{_ASYNCPG}:AsyncAdapt_asyncpg_cursor"],
+        "_description": "the columns of a frame that came by COPY",
     },
     f"{_ASYNCPG}:PGDialect_asyncpg": {
         "_invalidate_schema_cache": "preparing anew after `alter table` or `deallocate` as SQL text",

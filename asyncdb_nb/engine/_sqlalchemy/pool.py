@@ -41,7 +41,7 @@ PRIVATE_NAMES: Names = {
         "_pool": "LoopBoundPool: a checked-out connection says that it is of the engine's pool",
         "_connection_record": "telling of which place a traced connection is",
     },
-    "sqlalchemy.log:Identified": {"_sqla_logger_namespace": "LoopBoundPool: the name of its logger"},
+    "sqlalchemy.log": {"_sqla_logger_namespace": "LoopBoundPool: the name of its logger"},
     "sqlalchemy.ext.asyncio.engine": {"_create_engine": "the plugin's `asyncdb_cure`: LoopBoundPool for every engine"},
 }
 

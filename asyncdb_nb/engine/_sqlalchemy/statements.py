@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import FromClause
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.interfaces import LoaderOption
+from sqlalchemy.orm.session import SessionTransactionState
 
 from asyncdb_nb.engine.private_names import Names, missing
 
@@ -32,7 +33,10 @@ PRIVATE_NAMES: Names = {
         "_for_update_arg": "frames of a class with subclasses, FOR UPDATE",
         "_with_options": "leaving a select with loader options to the ORM",
     },
-    "sqlalchemy.orm:SessionTransaction": {"_connections": "what became of each transaction of a cancelled commit"},
+    "sqlalchemy.orm:SessionTransaction": {
+        "_connections": "what became of each transaction of a cancelled commit",
+        "_state": "saying in a notebook what became of a transaction of two phases",
+    },
     "sqlalchemy.orm:Session": {"_Session__binds": "seeing that all of a session goes to one engine"},
 }
 
@@ -106,13 +110,19 @@ def has_loader_options(select: Any) -> bool:
 def only_bind(session: Session) -> Any:
     """Return the engine or connection that all of a session goes to; None where there may be several.
 
-    Stands on `_Session__binds`; a `get_bind()` of the user's own may decide anything.
+    Stands on `_Session__binds` before SQLAlchemy 2.1, which has a public `binds`. A `get_bind()` of the user's own may
+    decide anything.
     """
-    alone = type(session).get_bind is Session.get_bind and not getattr(session, "_Session__binds", True)
-    return session.bind if alone else None
+    binds = getattr(session, "binds", getattr(session, "_Session__binds", True))
+    return None if binds or type(session).get_bind is not Session.get_bind else session.bind
 
 
 def connections_of(transaction: Any) -> list[Any]:
     """Return the connections of a session's transaction; none where it does not say. Stands on `_connections`."""
     entries = getattr(transaction, "_connections", {}).values()
     return list({id(entry[0]): entry[0] for entry in entries}.values())
+
+
+def is_prepared(transaction: Any) -> bool:
+    """Say whether PREPARE TRANSACTION was sent for a session's transaction. Stands on `_state`."""
+    return getattr(transaction, "_state", None) is SessionTransactionState.PREPARED
