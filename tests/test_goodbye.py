@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -154,22 +154,27 @@ async def test_rows_cancelled_while_they_are_sent_leave_the_connection_as_it_was
     assert await connection.fetchval("select count(*) from many") in range(0, 250_000, 50_000)
 
 
+@pytest.mark.parametrize("rows", ["text", "records"])
 async def test_rows_that_the_server_refused_do_not_hold_up_the_next_statement(
-    connection: asyncpg_connection.Connection,
+    connection: asyncpg_connection.Connection, rows: str
 ) -> None:
     """The source fails after the server has ended the COPY: there is nothing left to be cancelled."""
     await connection.execute("create temp table numbers (i int primary key)")
     refused = asyncio.Event()
 
-    async def source() -> AsyncIterator[bytes]:
-        yield b"1\n1\n" * 100_000
+    async def source(sent: Iterable[Any]) -> AsyncIterator[Any]:
+        for part in sent:
+            yield part
         while not refused.is_set():
             await asyncio.sleep(0.05)
             refused.set()
         raise OSError("the source is gone")
 
     with suppress(OSError, asyncpg.UniqueViolationError):
-        await connection.copy_to_table("numbers", source=source())
+        if rows == "text":
+            await connection.copy_to_table("numbers", source=source([b"1\n1\n" * 100_000]))
+        else:
+            await connection.copy_records_to_table("numbers", records=source([(1,)] * 200_000))
 
     with suppress(asyncpg.InterfaceError):  # it may be closed
         assert await works(connection)
