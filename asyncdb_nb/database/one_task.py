@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.ext.asyncio.base import GeneratorStartableContext
 
 from asyncdb_nb.aio.loop_cleanup import describe
+from asyncdb_nb.engine._sqlalchemy.statements import is_given
 from asyncdb_nb.errors import ConcurrentUseError, SessionEndedError, WrongLoopError
 
 T = TypeVar("T")
@@ -219,9 +220,7 @@ def _is_users_own(result: Any, session: Any) -> bool:
     """Say whether a session was given a connection, which others may use after it."""
     if type(result) is not AsyncConnection or not isinstance(session, AsyncSession):
         return False
-    entries = getattr(session.sync_session.get_transaction(), "_connections", {})
-    opened = entries.get(result.sync_connection, (None,) * 4)[3]
-    return not opened
+    return is_given(result.sync_connection, session.sync_session.get_transaction())
 
 
 def _name(of: Any, method: Callable[..., Any]) -> str:

@@ -12,12 +12,14 @@ from typing import Any
 
 from sqlalchemy.orm import Bundle, CompositeProperty
 
+from asyncdb_nb.engine._sqlalchemy.statements import annotation_of, values_of_composite
+
 
 def bundle_of(expression: Any) -> Bundle[Any] | None:
     """Give the bundle, or the composite's, that an expression is; else None."""
     if isinstance(expression, Bundle):
         return expression
-    return getattr(expression, "_annotations", {}).get("bundle")
+    return annotation_of(expression, "bundle")  # type: ignore[no-any-return]
 
 
 def columns_of(expression: Any) -> list[Any] | None:
@@ -36,7 +38,7 @@ def values_of(expression: Any, value: Any) -> Sequence[Any]:
     if isinstance(bundle, CompositeProperty.CompositeBundle):
         if value is None:
             return [None] * len(bundle.exprs)
-        return bundle.property._composite_values_from_instance(value)
+        return values_of_composite(bundle.property, value)
     return [item for part, inner in zip(bundle.exprs, value, strict=True) for item in values_of(part, inner)]
 
 

@@ -11,15 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, FromClause, Join, Select, and_, case, func, inspect, or_
+from sqlalchemy import Column, FromClause, Select, and_, case, func, inspect, or_
 from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper, with_polymorphic
 from sqlalchemy.orm.util import AliasedInsp
-from sqlalchemy.sql import visitors
 
 from asyncdb_nb.dataframes.results.bundles import bundle_of, columns_of
 from asyncdb_nb.dataframes.types import declared
 from asyncdb_nb.dataframes.types.table import ColumnType
-from asyncdb_nb.engine._sqlalchemy.statements import can_be_joined, entity_behind, returned_by
+from asyncdb_nb.engine._sqlalchemy.statements import annotation_of, can_be_joined, has_outer_join, returned_by
 from asyncdb_nb.errors import FrameError
 
 Named = list[tuple[Any, ColumnType | None, Sequence[Any]]]  # name, type where it is declared, values
@@ -48,9 +47,9 @@ def descriptions(statement: Any) -> Sequence[Mapping[str, Any]]:
 
 def _returned(part: Any) -> Mapping[str, Any]:
     """Describe a part of RETURNING; `returning_column_descriptions` fails where that is an entity."""
-    entity = entity_behind(part) if isinstance(part, FromClause) else None
+    entity = annotation_of(part, "parententity") if isinstance(part, FromClause) else None
     expression = part if entity is None else entity.entity
-    name = part._annotations.get("proxy_key", getattr(part, "key", None))
+    name = annotation_of(part, "proxy_key") or getattr(part, "key", None)
     return {"name": name, "type": getattr(part, "type", None), "expr": expression}
 
 
@@ -75,7 +74,7 @@ def as_columns(statement: Select[Any]) -> Select[Any]:
     """
     columns: list[Any] = []
     joins: list[tuple[Any, Any]] = []
-    may_lack = _has_outer_join(statement)
+    may_lack = has_outer_join(statement)
     for line in statement.column_descriptions:
         entity = entity_of(line)
         if entity is None:
@@ -218,12 +217,6 @@ def _where_found(entity: Any, key: str, column: Any) -> Any:
         return column
     keys = [getattr(entity, name).is_not(None) for name in _primary_key(entity)]
     return case((or_(*keys), column), else_=None).label(key)
-
-
-def _has_outer_join(statement: Select[Any]) -> bool:
-    joins = [part for source in statement._from_obj for part in visitors.iterate(source) if isinstance(part, Join)]
-    flags = [flags for *_, flags in statement._setup_joins]
-    return any(join.isouter or join.full for join in joins) or any(each["isouter"] or each["full"] for each in flags)
 
 
 def _inherited(mapper: Mapper[Any]) -> Owners:

@@ -22,7 +22,7 @@ from asyncdb_nb.dataframes.results.entities import Types, descriptions, entity_o
 from asyncdb_nb.dataframes.types import declared, processing
 from asyncdb_nb.dataframes.types.processing import how
 from asyncdb_nb.dataframes.types.table import PYTHON, ColumnType, UnknownTypeError, column_type
-from asyncdb_nb.engine._sqlalchemy.statements import declared_columns, execution_of, keys_of
+from asyncdb_nb.engine._sqlalchemy.statements import NO_LABEL, declared_columns, execution_of, keys_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _of_part(line: Any, entries: Sequence[Any], oids: Mapping[int, int]) -> Know
     expression = line["expr"]
     element = expression.__clause_element__() if hasattr(expression, "__clause_element__") else expression
     found = _of_expression(element, entries, oids) or _type(line["type"], 0, plain=False)
-    return Known("_no_label" if line["name"] is None else line["name"], found)
+    return Known(NO_LABEL if line["name"] is None else line["name"], found)
 
 
 def _of_expression(element: Any, entries: Sequence[Any], oids: Mapping[int, int]) -> ColumnType | None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import FromClause
+from sqlalchemy import Join
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.interfaces import LoaderOption
 from sqlalchemy.orm.session import SessionTransactionState
+from sqlalchemy.sql import visitors
 
 from asyncdb_nb.engine.private_names import Names, missing
 
 _TYPES = "the types that a statement declares for its columns, and so what a TypeDecorator does to a frame's values"
 _ALIASES = "the columns of a result, an alias without a name among them"
+
+NO_LABEL = "_no_label"
+"""SQLAlchemy's key for a column of a result that has no name."""
 
 DECLARING: Names = {
     "sqlalchemy.sql.compiler:SQLCompiler": {"_result_columns": _TYPES, "_ordered_columns": _TYPES},
@@ -27,10 +31,13 @@ PRIVATE_NAMES: Names = {
     "sqlalchemy:Row": {"_parent": "the columns of a list of rows, an alias without a name among them"},
     "sqlalchemy.engine.result:FilterResult": {"_real_result": "the types of a result behind `.scalars()`"},
     "sqlalchemy:Result": {"_unique_filter_state": "reading entities that a joined eager load has repeated"},
-    "sqlalchemy:Table": {"_annotations": "frames of `insert(...).returning(Entity)`"},
+    "sqlalchemy:Table": {"_annotations": "frames of `insert(...).returning(Entity)`, of composites and of bundles"},
+    "sqlalchemy.orm:CompositeProperty": {"_composite_values_from_instance": "frames of composites"},
     "sqlalchemy:Select": {
         "_group_by_clauses": "frames of a class with subclasses, GROUP BY",
         "_for_update_arg": "frames of a class with subclasses, FOR UPDATE",
+        "_from_obj": "frames of computed columns behind an outer join",
+        "_setup_joins": "frames of computed columns behind an outer join",
         "_with_options": "leaving a select with loader options to the ORM",
     },
     "sqlalchemy.orm:SessionTransaction": {
@@ -88,9 +95,27 @@ def returned_by(statement: Any) -> Sequence[Any]:
     return getattr(statement, "_returning", ())
 
 
-def entity_behind(table: FromClause) -> Any:
-    """Return what stands for a mapped class that was given where a table is. Stands on `_annotations`."""
-    return getattr(table, "_annotations", {}).get("parententity")
+def annotation_of(expression: Any, name: str) -> Any:
+    """Return what the ORM notes on an expression: its "parententity", "bundle" or "proxy_key"; else None.
+
+    Stands on `_annotations`.
+    """
+    return getattr(expression, "_annotations", {}).get(name)
+
+
+def has_outer_join(select: Any) -> bool:
+    """Say whether a select has an outer join; so where it does not say. Stands on `_from_obj` and `_setup_joins`."""
+    if not (hasattr(select, "_from_obj") and hasattr(select, "_setup_joins")):
+        return True
+    joins = [part for source in select._from_obj for part in visitors.iterate(source) if isinstance(part, Join)]
+    flags = [flags for *_, flags in select._setup_joins]
+    return any(join.isouter or join.full for join in joins) or any(each["isouter"] or each["full"] for each in flags)
+
+
+def values_of_composite(composite: Any, value: Any) -> Sequence[Any]:
+    """Return the values of a composite's columns. Stands on `_composite_values_from_instance`, else asks the value."""
+    values = getattr(composite, "_composite_values_from_instance", None)
+    return value.__composite_values__() if values is None else values(value)  # type: ignore[no-any-return]
 
 
 def can_be_joined(select: Any) -> bool:
@@ -121,6 +146,12 @@ def connections_of(transaction: Any) -> list[Any]:
     """Return the connections of a session's transaction; none where it does not say. Stands on `_connections`."""
     entries = getattr(transaction, "_connections", {}).values()
     return list({id(entry[0]): entry[0] for entry in entries}.values())
+
+
+def is_given(connection: Any, transaction: Any) -> bool:
+    """Say whether a session was given a connection, and did not open it. Stands on `_connections`."""
+    entries = getattr(transaction, "_connections", {})
+    return not entries.get(connection, (None,) * 4)[3]
 
 
 def is_prepared(transaction: Any) -> bool:
