@@ -196,9 +196,9 @@ def json_dumps(dialect: Any) -> Callable[[Any], str] | None:
 def closing_by_force_at_last(kind: Any) -> dict[str, Any]:
     """Give methods for a subclass of an adapter whose graceful close never raises: it then closes by force.
 
-    SQLAlchemy does not look any more when it was cancelled meanwhile. A connection of ours is closed without SQLAlchemy's
-    timeout of two seconds, after which it would cut the close off. Stands on `_terminate_graceful_close` and
-    `_terminate_force_close`; an adapter without them (aiosqlite's) keeps its own.
+    SQLAlchemy does not look any more when it was cancelled meanwhile. A connection of ours is closed without
+    SQLAlchemy's timeout of two seconds, after which it would cut the close off. Stands on `_terminate_graceful_close`
+    and `_terminate_force_close`; an adapter without them (aiosqlite's) keeps its own.
     """
     if not (hasattr(kind, "_terminate_graceful_close") and hasattr(kind, "_terminate_force_close")):
         return {}
