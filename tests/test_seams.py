@@ -15,7 +15,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from conftest import STRICT
 from packaging.specifiers import SpecifierSet
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -27,6 +26,7 @@ from asyncdb_nb.engine._sqlalchemy import execution, statements
 from asyncdb_nb.errors import FrameError
 
 ROOT = Path(asyncdb_nb.__file__).parent
+STRICT = ("-X", "dev", "-W", "error")
 
 SEAMS = [
     "engine/_asyncpg.py",
