@@ -21,8 +21,8 @@ from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb.aio import loop_cleanup
 from asyncdb_nb.aio._asyncio import loop_of
-from asyncdb_nb.pytest_plugin._pytest import runs_one_test_after_the_other
 from asyncdb_nb.engine._sqlalchemy.execution import is_executing
+from asyncdb_nb.pytest_plugin._pytest import runs_one_test_after_the_other
 from asyncdb_nb.pytest_plugin.leaks.checkouts import Checkout, Ledger, dialect_of
 from asyncdb_nb.pytest_plugin.leaks.report import Leak
 
