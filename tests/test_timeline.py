@@ -174,11 +174,10 @@ async def test_a_connection_from_before_keeps_its_loop_and_its_statements(databa
     assert told_so_far == str(recorded) == "loop 1\n  connection 1\n    select 2"
 
 
-async def test_a_session_on_a_wrong_loop_is_astray_while_its_own_loop_lives(database_url: str) -> None:
+async def test_a_connection_on_a_wrong_loop_is_astray_while_its_own_loop_lives(database_url: str) -> None:
     async with Database(database_url) as db:
         with trace() as recorded:
-            async with db.session() as session:
-                connection = await session.connection()
+            async with db.engine.begin() as connection:
                 with pytest.raises(WrongLoopError):
                     await asyncio.to_thread(asyncio.run, connection.execute(text("select 42")))
 

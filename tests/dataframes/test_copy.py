@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import gc
 import json
+import time
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -228,7 +229,7 @@ async def _either(session: AsyncSession, statement: Any, *, few: bool) -> pd.Dat
 async def test_hostile_names_stay_names(session: AsyncSession, path: str, name: str) -> None:
     quoted = '"' + name.replace('"', '""') + '"'
 
-    got = await frame(session, f"select :v ::int as {quoted.replace(':', chr(92) + ':')}", {"v": 5})
+    got = await frame(session, f"select :v ::int as {quoted}", {"v": 5})
 
     assert got.to_dict("list") == {name: [5]}
     assert got.attrs["asyncdb"]["path"] == path
@@ -330,15 +331,14 @@ async def _until(session: AsyncSession, condition: str) -> None:
 
 @pytest.mark.parametrize(("column", "path"), [("1", "copy"), ("'{}'::aclitem[]", "rows")], ids=["copy", "rows"])
 async def test_the_loop_is_free_while_a_large_result_is_read(session: AsyncSession, column: str, path: str) -> None:
-    """Receiving, decoding and building hold it for moments only."""
-    late = []
+    """Receiving, decoding and building hold it for moments only: of its thread's own time, whatever else runs."""
+    held = []
 
     async def tick() -> None:
-        clock = asyncio.get_running_loop().time
         while True:
-            due = clock() + 0.01
+            before = time.thread_time()
             await asyncio.sleep(0.01)
-            late.append(clock() - due)
+            held.append(time.thread_time() - before)
 
     statement = f"select {column} as c, g::text as t, jsonb_build_object('g', g) as j, g::numeric as n"
     await frame(session, f"{statement} from generate_series(1, 10) g")  # imports what it needs
@@ -350,8 +350,8 @@ async def test_the_loop_is_free_while_a_large_result_is_read(session: AsyncSessi
     gc.unfreeze()
 
     assert (got.attrs["asyncdb"]["path"], len(got)) == (path, 100_000)
-    assert len(late) > 10
-    assert max(late) < 0.2  # 0.05 on a machine that has nothing else to do
+    assert len(held) > 10
+    assert max(held) < 0.1  # seconds; a hundredth is usual
 
 
 async def test_python_side_types_are_the_same_by_both_ways(jobs: AsyncSession, path: str) -> None:

@@ -74,7 +74,7 @@ async def test_scenario_41_with_params_a_name_is_a_bind_and_the_rest_as_typed(se
 
     got = await frame(session, statement, {"n": 5})
 
-    assert got.iloc[0].tolist() == [5, '{"x":1}', dt.time(12, 30), "a:b", "%(n)s%%"]
+    assert got.iloc[0].tolist() == [5, '{"x":1}', dt.time(12, 30), r"a\:b", "%(n)s%%"]
 
 
 async def test_a_bind_without_a_value_is_named(session: AsyncSession) -> None:

@@ -72,6 +72,7 @@ def test_scenario_10_a_test_that_raises_or_times_out_in_mid_query(run_suite: Run
 import asyncio
 import os
 import signal
+import sys
 import threading
 import psycopg
 import pytest
@@ -83,6 +84,8 @@ def send_the_signal_of_the_timeout():
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as look:
         while not look.execute(asleep).fetchone():
             pass
+    while sys._current_frames()[threading.main_thread().ident].f_code.co_name != "select":
+        pass  # the loop has not yet come back from sending the statement
     os.kill(os.getpid(), signal.SIGALRM)
 
 @pytest.mark.parametrize("isolation", [
