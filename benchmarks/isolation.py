@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from asyncdb_nb import LoopBoundPool
 from asyncdb_nb.pytest_plugin.leaks.checkouts import Owner
-from asyncdb_nb.pytest_plugin.leaks.detector import Watch
+from asyncdb_nb.pytest_plugin.leaks.detector import LeakDetector
 from asyncdb_nb.server import EmbeddedServer
 
 ROUNDS = 3
@@ -198,9 +198,9 @@ async def cost_of_the_watch(url: str) -> float:
     without, watched = [], []
     for _ in range(31):
         without.append(await sessions())
-        watch = Watch()
-        watch.ledger.owner = Owner(None, "benchmark")
-        stop = watch.start()
+        detector = LeakDetector()
+        detector.checkouts.owner = Owner(None, "benchmark")
+        stop = detector.start()
         watched.append(await sessions())
         stop()
     await engine.dispose()

@@ -2,8 +2,8 @@
 What every test stands on: a real PostgreSQL, and the check that a test leaves nothing behind on it.
 
 A test that uses `server` (or a fixture built on it) fails when it leaves a backend, or when one of its connections
-ended without a goodbye. The check runs after all of the test's own fixtures are torn down. A test whose connections
-live longer on purpose says so: `@pytest.mark.keeps_connections`.
+ended without a Terminate message. The check runs after all of the test's own fixtures are torn down. A test whose
+connections live longer on purpose says so: `@pytest.mark.keeps_connections`.
 """
 
 from __future__ import annotations

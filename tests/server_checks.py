@@ -1,5 +1,5 @@
 """
-Ask the server what a test left behind: backends that are still there, and connections that ended without a goodbye.
+Ask the server what a test left behind: backends that are still there, and connections that ended without Terminate.
 
 `log_min_messages = debug1` is needed: PostgreSQL reports an idle client that vanished only at that level.
 """
@@ -17,7 +17,7 @@ from waiting import HANG
 
 from asyncdb_nb.server import EmbeddedServer
 
-BAD_GOODBYES = (
+UNCLEAN_ENDS = (
     "unexpected EOF on client connection",
     "Connection reset by peer",
     "connection to client lost",
@@ -71,9 +71,9 @@ class ServerWatch:
             file.seek(self._mark)
             return file.read()
 
-    def bad_goodbyes(self) -> list[str]:
+    def unclean_ends(self) -> list[str]:
         """The log's lines since `mark()` about clients that vanished."""
-        return [line for line in self.log_since_mark().splitlines() if any(text in line for text in BAD_GOODBYES)]
+        return [line for line in self.log_since_mark().splitlines() if any(text in line for text in UNCLEAN_ENDS)]
 
     def backends(self, application_name: str | None = None) -> list[Backend]:
         """The clients that are connected now, but for this watch; with a name, those of that name."""
@@ -94,10 +94,10 @@ class ServerWatch:
         return found
 
     def assert_clean(self, application_name: str | None = None, timeout: float = HANG) -> None:
-        """Fail if a client is left after `timeout` seconds, or if one vanished since `mark()` without a goodbye."""
+        """Fail if a client is left after `timeout` seconds, or if one vanished since `mark()` without Terminate."""
         left = self.wait_for_backends(0, application_name, timeout)
         assert not left, f"backends are left: {left}"
-        assert not self.bad_goodbyes(), self.log_since_mark()[-6000:]
+        assert not self.unclean_ends(), self.log_since_mark()[-6000:]
 
     def end_backends(self) -> None:
         """End every client's connection but this one."""

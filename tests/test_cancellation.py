@@ -246,7 +246,7 @@ async def test_a_block_cancelled_before_its_commit_commits_nothing(engine: Async
 
 
 @pytest.mark.parametrize("how", ["Database", "LoopBoundPool", "NullPool"])
-def test_a_connect_cancelled_as_the_last_act_of_a_loop_says_goodbye(
+def test_a_connect_cancelled_as_the_last_act_of_a_loop_closes_gracefully(
     database_url: str, clean_server: ServerWatch, how: str
 ) -> None:
     """`asyncio.run` cancels what is left and closes the loop: the handshake still comes to its end."""
@@ -277,7 +277,7 @@ ENGINES: dict[str, Callable[[str], AsyncEngine]] = {
 def test_a_statement_cancelled_as_the_last_act_of_a_loop_ends_on_the_server(
     database_url: str, clean_server: ServerWatch
 ) -> None:
-    """Twice, so that nobody waits for the goodbye but the loop that closes."""
+    """Twice, so that nobody waits for the graceful close but the loop that closes."""
     engine = make_engine(database_url)
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a program with KeyboardInterrupt, whenever it comes, and connections still say goodbye."""
+"""Ctrl-C ends a program with KeyboardInterrupt, whenever it comes, and connections are still closed gracefully."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from asyncdb_nb.aio import loop_cleanup
 
 
 @pytest.mark.parametrize(("presses", "finished"), [(1, ["finished"]), (2, [])], ids=["once", "twice"])
-def test_ctrl_c_waits_for_a_goodbye_and_a_second_one_does_not(presses: int, finished: list[str]) -> None:
+def test_ctrl_c_waits_for_a_close_and_a_second_one_does_not(presses: int, finished: list[str]) -> None:
     happened = []
 
-    async def goodbye(ending: loop_cleanup.Ending) -> None:
+    async def cleanup(ending: loop_cleanup.LoopPhase) -> None:
         for _ in range(presses):
             signal.raise_signal(signal.SIGINT)
         await asyncio.sleep(0.01)
         happened.append("finished")
 
     async def register() -> None:
-        loop_cleanup.before_close(asyncio.get_running_loop(), goodbye)
+        loop_cleanup.before_close(asyncio.get_running_loop(), cleanup)
 
     loop = asyncio.new_event_loop()
     loop.run_until_complete(register())
@@ -56,7 +56,7 @@ def test_ctrl_c_is_not_replaced_by_a_warning(database_url: str, clean_server: Se
     clean_server.assert_clean()
 
 
-@pytest.mark.keeps_connections  # none is kept, but Ctrl-C in a callback of asyncio's can cost a goodbye
+@pytest.mark.keeps_connections  # none is kept, but Ctrl-C in a callback of asyncio's can cost a graceful close
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 27))])
 def test_ctrl_c_at_random_moments_of_asyncio_run(
     database_url: str, clean_server: ServerWatch, run_script: Any, seed: int

@@ -102,7 +102,7 @@ def test_a_lesson_runs_on_this_python_and_the_embedded_server_whatever_is_set_up
 ) -> None:
     """Neither another kernel named python3, nor DATABASE_URL, nor an .env above, nor a taken port gets in the way.
 
-    And at Ctrl-C in mid-query the kernel ends well: its connection says goodbye, and the server stops with it.
+    And at Ctrl-C in mid-query the kernel ends well: its connection is closed, and the server stops with it.
     """
     (tmp_path / "jupyter/kernels/python3").mkdir(parents=True)
     broken = {"argv": ["/no/such/python"], "display_name": "Another Python 3", "language": "python"}
@@ -251,10 +251,10 @@ def fetch(lab: LabProcess, path: str, content: Any = None) -> str:
 
 
 def assert_nothing_is_left(watch: ServerWatch, learner: dict[str, str]) -> None:
-    """The server has stopped, as it does with its last user, and nobody left it without a goodbye."""
+    """The server has stopped, as it does with its last user, and nobody left it without a Terminate message."""
     server = EmbeddedServer(Path(learner["ASYNCDB_NB_HOME"]) / "server")
     wait_until(lambda: not server.status().running)
     watch.close()
 
-    assert not watch.bad_goodbyes()
+    assert not watch.unclean_ends()
     assert "database system is shut down" in watch.log_since_mark()

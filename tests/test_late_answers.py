@@ -159,4 +159,4 @@ async def test_a_connect_that_is_cancelled_ends_with_terminate_however_late_the_
 
         await until(lambda: clean_server.backends())
         await until(lambda: not clean_server.backends())
-        assert not clean_server.bad_goodbyes()
+        assert not clean_server.unclean_ends()

@@ -305,7 +305,7 @@ loop.run_until_complete(one())
 @pytest.mark.keeps_connections
 @pytest.mark.parametrize("milliseconds", range(50, 400, 7))
 def test_daemon_threads_that_open_loops_while_the_interpreter_exits(database_url: str, milliseconds: int) -> None:
-    """They are frozen in the middle of it: no goodbye can be expected of them, but no hang and no traceback."""
+    """They are frozen in the middle of it: no graceful close can be expected of them, but no hang and no traceback."""
     code = DAEMONS.format(url=database_url, seconds=milliseconds / 1000)
 
     done = subprocess.run(

@@ -23,7 +23,7 @@ from asyncdb_nb.diagnostics.check_server import look_at_server
 from asyncdb_nb.errors import AsyncDBError
 from asyncdb_nb.jupyter.completions import Completions
 from asyncdb_nb.pytest_plugin.isolation import truncate
-from asyncdb_nb.pytest_plugin.isolation.databases import Keeper
+from asyncdb_nb.pytest_plugin.isolation.databases import Databases
 from asyncdb_nb.server import EmbeddedServer
 from asyncdb_nb.workflows import WorkflowRepository, load_event_log, seed_workflows, unload_event_log
 
@@ -153,17 +153,17 @@ async def emptying(db: Database) -> None:
 
 
 def test_databases(url: str) -> None:
-    keeper = Keeper(url)
-    keeper.open()
+    databases = Databases(url)
+    databases.open()
     try:
 
         async def build(url: Any) -> None:
             pass
 
-        keeper.drop(keeper.clone(keeper.template("planted", build)))
-        keeper.version()
+        databases.drop(databases.clone(databases.template("planted", build)))
+        databases.version()
     finally:
-        keeper.close()
+        databases.close()
 
 
 test_databases.__test__ = False  # type: ignore[attr-defined]

@@ -38,17 +38,17 @@ def test_a_connection_that_is_left_open_is_found(server: EmbeddedServer, clean_s
 def test_a_client_that_vanishes_is_found_in_the_log(
     server: EmbeddedServer, clean_server: ServerWatch, statement: str
 ) -> None:
-    """A process that ends without a goodbye leaves no backend, but a line in the log."""
+    """A process that ends without a Terminate message leaves no backend, but a line in the log."""
     subprocess.run([sys.executable, "-c", VANISH, server.url, statement], check=True)
 
     clean_server.wait_for_backends(0)
 
-    assert "unexpected EOF on client connection" in clean_server.bad_goodbyes()[0]
+    assert "unexpected EOF on client connection" in clean_server.unclean_ends()[0]
     with pytest.raises(AssertionError):
         clean_server.assert_clean()
 
 
-async def test_asyncpg_says_goodbye(server: EmbeddedServer, clean_server: ServerWatch) -> None:
+async def test_asyncpg_closes_gracefully(server: EmbeddedServer, clean_server: ServerWatch) -> None:
     """Connections that are closed properly pass, though the client does not wait for the server to end them."""
     connections = await asyncio.gather(*(asyncpg.connect(server.url) for _ in range(5)))
     for connection in connections:

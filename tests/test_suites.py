@@ -2,7 +2,7 @@
 Whole test suites on one module-level engine, each run by pytest in a process of its own.
 
 Nothing of the package is used but `poolclass=LoopBoundPool`. Every run is under `-X dev -W error`; `server` checks
-afterwards that no backend is left and that every connection said goodbye.
+afterwards that no backend is left and that every connection was closed gracefully.
 """
 
 from __future__ import annotations

@@ -17,12 +17,12 @@ from asyncdb_nb.aio._asyncio import running_loop
 
 
 @dataclass
-class _Standstill:
+class _BlockedLoop:
     loop: asyncio.AbstractEventLoop
     over: bool = False  # a task that the awaited code began may live on
 
 
-_above: ContextVar[tuple[_Standstill, ...]] = ContextVar("asyncdb_nb standstills", default=())
+_above: ContextVar[tuple[_BlockedLoop, ...]] = ContextVar("asyncdb_nb blocked loops", default=())
 
 
 @contextmanager
@@ -32,15 +32,15 @@ def until_done() -> Iterator[None]:
     if loop is None:
         yield
         return
-    standstill = _Standstill(loop)
-    token = _above.set((*_above.get(), standstill))
+    blocked = _BlockedLoop(loop)
+    token = _above.set((*_above.get(), blocked))
     try:
         yield
     finally:
-        standstill.over = True
+        blocked.over = True
         _above.reset(token)
 
 
 def waits_for_us(loop: asyncio.AbstractEventLoop | None) -> bool:
     """Tell whether a loop stands still until the code that asks has come to its end."""
-    return any(standstill.loop is loop and not standstill.over for standstill in _above.get())
+    return any(blocked.loop is loop and not blocked.over for blocked in _above.get())

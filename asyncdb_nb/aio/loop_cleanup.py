@@ -1,8 +1,8 @@
 """
 Run a cleanup on an event loop just before that loop closes, however it closes.
 
-A connection can say goodbye only on the loop that opened it, so whoever owns connections must be told before the loop
-goes. asyncio has no such hook; four together reach every way in which a loop ends:
+A connection can be closed gracefully only on the loop that opened it, so whoever owns connections must be told before
+the loop goes. asyncio has no such hook; four together reach every way in which a loop ends:
 
 * `loop.close()`, wrapped on the instance: `asyncio.run`, `Runner`, loops closed by hand, a deleted subshell;
 * a suspended asynchronous generator, which `loop.shutdown_asyncgens()` closes while the loop still runs and its
@@ -36,14 +36,14 @@ from asyncdb_nb.aio._asyncio import before_executors_end, has_closed_generators,
 EXIT_SECONDS = 2.0  # jupyter_client sends SIGTERM 2.5 s after it has asked a kernel to shut down
 STOPPED_SECONDS = 0.1  # after which a loop of another thread will not go on
 
-_watches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = weakref.WeakKeyDictionary()
+_registered: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Registration] = weakref.WeakKeyDictionary()
 _numbers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = weakref.WeakKeyDictionary()
 _counter = itertools.count(1)
 _lock = threading.Lock()
 _exiting = False
 
 
-class Ending(Enum):
+class LoopPhase(Enum):
     """How far a loop is on its way out when a cleanup runs."""
 
     GENERATORS = "its asynchronous generators are being closed; other code may still run on it"
@@ -53,30 +53,30 @@ class Ending(Enum):
 
 
 class Cleanup(Protocol):
-    """What `before_close` takes: `await cleanup(ending)` closes what it owns on the running loop.
+    """What `before_close` takes: `await cleanup(phase)` closes what it owns on the running loop.
 
-    It may be called several times, for one ending after the other.
+    It may be called several times, for one phase after the other.
     """
 
-    def __call__(self, ending: Ending) -> Awaitable[None]:
+    def __call__(self, phase: LoopPhase) -> Awaitable[None]:
         """Close what is owned."""
 
 
 def before_close(loop: asyncio.AbstractEventLoop, cleanup: Cleanup) -> None:
     """Have `cleanup` awaited on `loop` just before `loop` closes. Call it on the running loop itself."""
     with _lock:
-        watch = _watches.get(loop)
-        if watch is None:
-            watch = _watches[loop] = _Watch(loop)
-    watch.cleanups.append(cleanup)
-    watch.install()
+        registration = _registered.get(loop)
+        if registration is None:
+            registration = _registered[loop] = _Registration(loop)
+    registration.cleanups.append(cleanup)
+    registration.install()
 
 
 def forget(loop: asyncio.AbstractEventLoop, cleanup: Cleanup) -> None:
     """Take back what `before_close` was told. Nothing happens when it is not known (any more)."""
-    watch = _watches.get(loop)
-    if watch is not None and cleanup in watch.cleanups:
-        watch.cleanups.remove(cleanup)
+    registration = _registered.get(loop)
+    if registration is not None and cleanup in registration.cleanups:
+        registration.cleanups.remove(cleanup)
 
 
 def describe(loop: asyncio.AbstractEventLoop | None) -> str:
@@ -139,8 +139,8 @@ def exiting() -> bool:
 
 def closing(loop: asyncio.AbstractEventLoop) -> bool:
     """Tell whether a loop is about to close, and runs only for its cleanups."""
-    watch = _watches.get(loop)
-    return watch is not None and watch.closing
+    registration = _registered.get(loop)
+    return registration is not None and registration.closing
 
 
 async def finish_all() -> None:
@@ -152,11 +152,13 @@ async def finish_all() -> None:
     _exiting = True
     here = asyncio.get_running_loop()
     pending: list[Awaitable[None]] = []
-    for loop, watch in _all_watches():
+    for loop, registration in _all_registered():
         if loop is here:
-            pending.append(watch.run(Ending.EXIT))
+            pending.append(registration.run(LoopPhase.EXIT))
         elif loop.is_running():
-            pending.append(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(watch.run(Ending.EXIT), loop)))
+            pending.append(
+                asyncio.wrap_future(asyncio.run_coroutine_threadsafe(registration.run(LoopPhase.EXIT), loop))
+            )
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(EXIT_SECONDS):
             await asyncio.gather(*pending)
@@ -171,9 +173,9 @@ def finish_now(but: asyncio.AbstractEventLoop | None = None) -> None:
     global _exiting
     _exiting = True
     deadline = time.monotonic() + EXIT_SECONDS
-    for loop, watch in _all_watches():
+    for loop, registration in _all_registered():
         if loop is not but:
-            _finish(loop, watch, deadline)
+            _finish(loop, registration, deadline)
 
 
 def never_finalize(inherited: object) -> None:
@@ -185,7 +187,7 @@ def never_finalize(inherited: object) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 
 
-class _Watch:
+class _Registration:
     """The hooks on one loop, and the cleanups that they run."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -212,12 +214,12 @@ class _Watch:
             with contextlib.suppress(StopIteration):
                 self._generator.__anext__().send(None)
 
-    async def run(self, ending: Ending) -> None:
+    async def run(self, phase: LoopPhase) -> None:
         """Await every cleanup; one that fails does not keep the others from running."""
         errors: list[Exception] = []
         for cleanup in reversed(self.cleanups[:]):
             try:
-                await cleanup(ending)
+                await cleanup(phase)
             except Exception as error:  # raised below, when every cleanup has had its turn
                 errors.append(error)
         if len(errors) == 1:
@@ -241,7 +243,7 @@ class _Watch:
                 if not loop.is_running():
                     with contextlib.suppress(AttributeError):
                         del loop.close
-                    _watches.pop(loop, None)
+                    _registered.pop(loop, None)
                 if function is not None:
                     function(loop)
                 else:
@@ -252,17 +254,17 @@ class _Watch:
     def _run_before_close(self, loop: asyncio.AbstractEventLoop) -> None:
         self.closing = True
         if not sigint.came():
-            drive(loop, lambda: self.run(Ending.CLOSE))
+            drive(loop, lambda: self.run(LoopPhase.CLOSE))
             return
         with contextlib.suppress(TimeoutError):  # a callback that Ctrl-C tore apart may be waited for in vain
-            drive(loop, lambda: self.run(Ending.INTERRUPT), EXIT_SECONDS)
+            drive(loop, lambda: self.run(LoopPhase.INTERRUPT), EXIT_SECONDS)
 
     async def _wait_for_shutdown(self) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
             if self.pid == os.getpid():
-                await self.run(Ending.GENERATORS)
+                await self.run(LoopPhase.GENERATORS)
 
 
 def _finish_own() -> None:
@@ -270,37 +272,37 @@ def _finish_own() -> None:
     global _exiting
     _exiting = True
     deadline = time.monotonic() + EXIT_SECONDS
-    for loop, watch in _all_watches():
-        if watch.thread == threading.get_ident() and not loop.is_running():
-            _finish(loop, watch, deadline)
+    for loop, registration in _all_registered():
+        if registration.thread == threading.get_ident() and not loop.is_running():
+            _finish(loop, registration, deadline)
 
 
-def _finish(loop: asyncio.AbstractEventLoop, watch: _Watch, deadline: float) -> None:
-    if loop.is_closed() or not watch.cleanups:
+def _finish(loop: asyncio.AbstractEventLoop, registration: _Registration, deadline: float) -> None:
+    if loop.is_closed() or not registration.cleanups:
         return
     seconds = max(deadline - time.monotonic(), 0.1)
-    if _stands_still(loop, watch):
+    if _stands_still(loop, registration):
         with contextlib.suppress(TimeoutError):
-            drive(loop, lambda: watch.run(Ending.EXIT), seconds)
+            drive(loop, lambda: registration.run(LoopPhase.EXIT), seconds)
     else:
-        _finish_elsewhere(loop, watch, seconds)
-    watch.cleanups.clear()
+        _finish_elsewhere(loop, registration, seconds)
+    registration.cleanups.clear()
 
 
-def _stands_still(loop: asyncio.AbstractEventLoop, watch: _Watch) -> bool:
+def _stands_still(loop: asyncio.AbstractEventLoop, registration: _Registration) -> bool:
     """Tell whether nobody runs a loop. A daemon thread may still be at work, and stop its loop for moments only."""
     end = time.monotonic() + STOPPED_SECONDS
     while not (loop.is_running() or loop.is_closed()):
         elsewhere = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
-        if watch.thread not in elsewhere or time.monotonic() > end:
+        if registration.thread not in elsewhere or time.monotonic() > end:
             return True
         time.sleep(0.001)
     return False
 
 
-def _finish_elsewhere(loop: asyncio.AbstractEventLoop, watch: _Watch, seconds: float) -> None:
+def _finish_elsewhere(loop: asyncio.AbstractEventLoop, registration: _Registration, seconds: float) -> None:
     """Have a loop that runs in another thread clean up, and wait for it unless that loop ends first."""
-    work = watch.run(Ending.EXIT)
+    work = registration.run(LoopPhase.EXIT)
     tasks: list[asyncio.Task[None]] = []
     ended = threading.Event()
 
@@ -323,18 +325,22 @@ def _finish_elsewhere(loop: asyncio.AbstractEventLoop, watch: _Watch, seconds: f
         tasks[0].result()
 
 
-def _all_watches() -> list[tuple[asyncio.AbstractEventLoop, _Watch]]:
-    """List the loops and their watches, while other threads may open and close loops."""
-    loops = [reference() for reference in _watches.keyrefs()]
-    return [(loop, watch) for loop in loops if loop is not None and (watch := _watches.get(loop)) is not None]
+def _all_registered() -> list[tuple[asyncio.AbstractEventLoop, _Registration]]:
+    """List the loops and what is registered with them, while other threads may open and close loops."""
+    loops = [reference() for reference in _registered.keyrefs()]
+    return [
+        (loop, registration)
+        for loop in loops
+        if loop is not None and (registration := _registered.get(loop)) is not None
+    ]
 
 
 def _leave_to_parent() -> None:
     """In a forked child, forget the parent's loops without letting anything of theirs be finalized."""
     global _lock
     _lock = threading.Lock()  # another thread of the parent may have held it
-    never_finalize(list(_watches.items()))
-    _watches.clear()
+    never_finalize(list(_registered.items()))
+    _registered.clear()
 
 
 before_executors_end(_finish_own)  # so that a CancelRequest to a host *name* still finds its way

@@ -96,7 +96,7 @@ class Portal:
             del call  # an exception holds this frame by its traceback, and would be held by it
 
     def close(self) -> None:
-        """Cancel what still runs, let every connection say goodbye, close the loop, and wait for the thread."""
+        """Cancel what still runs, let every connection close gracefully, close the loop, and wait for the thread."""
         with contextlib.suppress(RuntimeError):  # closed already
             self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(EXIT_SECONDS)

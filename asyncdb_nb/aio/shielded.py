@@ -116,7 +116,7 @@ def limit(task: asyncio.Task[T], seconds: float = SECONDS) -> asyncio.Task[T]:
     return task
 
 
-async def _all_ended(ending: loop_cleanup.Ending) -> None:
+async def _all_ended(phase: loop_cleanup.LoopPhase) -> None:
     under_way = _under_way.get(asyncio.get_running_loop(), set())
     # one that is done stays there when Ctrl-C came just before its callback
     while tasks := [task for task in under_way if not task.done()]:

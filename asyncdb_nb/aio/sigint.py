@@ -1,8 +1,8 @@
 """
-Let Ctrl-C wait while connections say goodbye.
+Let Ctrl-C wait while connections are closed gracefully.
 
-Python raises KeyboardInterrupt between any two instructions of the main thread. In the middle of a goodbye that leaves
-a socket half written and a task that nobody ends; a goodbye takes milliseconds, and two seconds at most.
+Python raises KeyboardInterrupt between any two instructions of the main thread. In the middle of a close that leaves a
+socket half written and a task that nobody ends; a close takes milliseconds, and two seconds at most.
 """
 
 from __future__ import annotations

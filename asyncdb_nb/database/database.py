@@ -24,7 +24,7 @@ from asyncdb_nb.aio.async_for import AsyncFor
 from asyncdb_nb.aio.awaitables import Pending
 from asyncdb_nb.database import catalog, retry
 from asyncdb_nb.database.session import SessionFactory, reading_scope, session_scope
-from asyncdb_nb.database.summary import portrait
+from asyncdb_nb.database.summary import summary
 from asyncdb_nb.engine.connector import make_engine, without_frames
 from asyncdb_nb.engine.conninfo.parameters import EXAMPLE, Target
 from asyncdb_nb.engine.conninfo.parse import resolve
@@ -261,7 +261,7 @@ class Database:
     def __repr__(self) -> str:
         if not hasattr(self, "_engine"):
             return "Database, not made"  # seen in the traceback of its own __init__
-        return portrait(self._target, self._options, self._engine.pool, self._closed)
+        return summary(self._target, self._options, self._engine.pool, self._closed)
 
     async def _check(self) -> None:
         """Check out a connection, which is one round trip when one is idle: the ping."""

@@ -16,7 +16,7 @@ from asyncdb_nb.engine.conninfo.parameters import EMBEDDED, Target
 from asyncdb_nb.engine.pool import LoopBoundPool
 
 
-def portrait(where: Target, options: dict[str, Any], pool: Any, closed: bool) -> str:
+def summary(where: Target, options: dict[str, Any], pool: Any, closed: bool) -> str:
     """Describe a database in a few lines, without its password.
 
     Args:

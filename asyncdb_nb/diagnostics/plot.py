@@ -230,7 +230,9 @@ class _Picture:
             shown += [Patch(label="after its loop's end", **red), Patch(color=colours.astray, label="on a wrong loop")]
         if "failed" in kinds or any(event.astray and event.kind in ("closed", "invalidated") for event in self.events):
             shown.append(
-                Line2D([], [], marker="X", label="error, or no goodbye", **(mark | {"markerfacecolor": colours.ink}))
+                Line2D(
+                    [], [], marker="X", label="error, or no graceful close", **(mark | {"markerfacecolor": colours.ink})
+                )
             )
         if "cancelled" in kinds:
             shown.append(Line2D([], [], marker="D", label="cancelled", **mark))

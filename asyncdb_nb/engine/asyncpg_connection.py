@@ -1,5 +1,5 @@
 """
-Open and close asyncpg connections so that no cancellation, however often it comes, cuts off a hello or a goodbye.
+Open and close asyncpg connections so that no cancellation, however often it comes, cuts off a connect or a close.
 
 PostgreSQL wants to be told: a running statement is ended by a CancelRequest, a connection by Terminate. asyncpg tells
 it, on the time of the task that was cancelled; cancel that task again (an anyio scope does so at every await) or let
@@ -57,7 +57,7 @@ async def connect(*args: Any, **options: Any) -> asyncpg.Connection:
         **options: For `asyncpg.connect`. Another `connection_class` keeps its own manners of closing. Without a
             `statement_cache_size`, no statement is kept prepared behind a pooler.
     """
-    options.setdefault("connection_class", Connection if "statement_cache_size" in options else _WaryConnection)
+    options.setdefault("connection_class", Connection if "statement_cache_size" in options else _UnpreparedConnection)
     await_before_close(asyncio.get_running_loop())
     opening = start(_connect(*args, **options), "connect")
     try:
@@ -74,7 +74,7 @@ async def _connect(*args: Any, **options: Any) -> asyncpg.Connection:
 
 
 class Connection(StoppableConnection):
-    """An asyncpg connection whose goodbye cannot be cut off. `close()` takes two seconds at most, by default.
+    """An asyncpg connection whose close cannot be cut off. `close()` takes two seconds at most, by default.
 
     A close that takes longer goes on in the background, for half a minute: closing a socket while the server sends
     resets the connection, and Terminate is lost.
@@ -85,12 +85,12 @@ class Connection(StoppableConnection):
         commands: What it sent in its transaction, and how the server answered COMMIT.
     """
 
-    __slots__ = ("_cancelled", "_cancelling", "_goodbye", "_home", "_leaving", "_transfer", "commands")
+    __slots__ = ("_cancelled", "_cancelling", "_graceful_close", "_home", "_leaving", "_transfer", "commands")
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *args: Any, **options: Any) -> None:
         self._home = asyncio.get_running_loop()
-        self._leaving = False  # a goodbye is about to begin
-        self._goodbye: asyncio.Task[None] | None = None
+        self._leaving = False  # a graceful close is about to begin
+        self._graceful_close: asyncio.Task[None] | None = None
         self._cancelling: asyncio.Task[None] | None = None  # sends the last CancelRequest, and waits for its effect
         self._cancelled: asyncio.Future[None] | None = None  # the server has answered it
         self._transfer: Transfer | None = None
@@ -110,7 +110,7 @@ class Connection(StoppableConnection):
             raise
 
     def is_closed(self) -> bool:
-        """Say whether it is closed, or saying goodbye."""
+        """Say whether it is closed, or being closed."""
         return self._leaving or bool(super().is_closed())
 
     async def close(self, *, timeout: float | None = None) -> None:
@@ -123,23 +123,23 @@ class Connection(StoppableConnection):
         Raises:
             TimeoutError: It took longer. The connection is closed for all that.
         """
-        if self._goodbye is None and self.is_closed():
+        if self._graceful_close is None and self.is_closed():
             await super().close(timeout=timeout)
             return
-        if timeout is not None and self._goodbye is None:
+        if timeout is not None and self._graceful_close is None:
             await wait_for(self.close_later(timeout))
             return
         async with in_time(self._patience() if timeout is None else timeout):
             await wait_for(self.close_later())
 
     def terminate(self) -> None:
-        """Close the connection without waiting. While its loop runs, a goodbye goes out first, in the background.
+        """Close the connection without waiting. While its loop runs, Terminate is sent first, in the background.
 
         Not when a CancelRequest was refused, or is not answered in its time: asyncpg calls this then.
         """
         if self._cancel_has_failed():
             self.abandon()
-        elif self._goodbye is not None and not self._goodbye.done():
+        elif self._graceful_close is not None and not self._graceful_close.done():
             return
         elif self.is_closed() or running_loop() is not self._home:
             super().terminate()
@@ -152,10 +152,12 @@ class Connection(StoppableConnection):
 
         After so many seconds the socket is closed, without the server's answer.
         """
-        if self._goodbye is None:
+        if self._graceful_close is None:
             self._leaving = True
-            self._goodbye = start(self._close_gracefully(seconds), "goodbye", partial(_leave_terminate, self.socket))
-        return self._goodbye
+            self._graceful_close = start(
+                self._close_gracefully(seconds), "graceful close", partial(_leave_terminate, self.socket)
+            )
+        return self._graceful_close
 
     def abandon(self) -> None:
         """Close the socket at once, because the server answers nothing any more; Terminate is there when it does."""
@@ -208,7 +210,7 @@ class Connection(StoppableConnection):
 
     @contextmanager
     def _stoppable(self, transfer: T) -> Iterator[T]:
-        """Let a goodbye stop a transfer."""
+        """Let a graceful close stop a transfer."""
         self._transfer = transfer
         try:
             yield transfer
@@ -245,7 +247,7 @@ class Connection(StoppableConnection):
             self.close_later()
 
 
-class _WaryConnection(Connection):
+class _UnpreparedConnection(Connection):
     """One that keeps no statement prepared where a pooler answered."""
 
     __slots__ = ()

@@ -156,7 +156,7 @@ class ExecuteMany(Transfer):
 
 
 async def copy_query(connection: Any, query: str, sink: Sink, timeout: Any = None) -> str:
-    """Copy a query's rows in binary form, as `CopyOut` does; `goodbye.Connection` does so by itself."""
+    """Copy a query's rows in binary form, as `CopyOut` does; `asyncpg_connection.Connection` does so by itself."""
     from asyncpg.protocol import NO_TIMEOUT
 
     def copy(output: Sink, timeout: Any = NO_TIMEOUT) -> Coroutine[Any, Any, str]:

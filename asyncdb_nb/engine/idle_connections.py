@@ -2,8 +2,8 @@
 Close the idle connections of an engine that nobody holds any more, on their own loop.
 
 Whoever forgets `dispose()` leaves it to the garbage collector, which runs in any thread and cannot await: it would cut
-the connections off without a goodbye. So the idle ones are kept here, where the loop knows of them, and the sub-pool
-that they belong to is only referred to weakly.
+the connections off without a Terminate message. So the idle ones are kept here, where the loop knows of them, and the
+sub-pool that they belong to is only referred to weakly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb.aio import loop_cleanup
-from asyncdb_nb.aio.loop_cleanup import Ending
+from asyncdb_nb.aio.loop_cleanup import LoopPhase
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 class Owner(Protocol):
     """A sub-pool."""
 
-    async def finish(self, ending: Ending) -> None:
+    async def finish(self, phase: LoopPhase) -> None:
         """Close what there is, because the loop is about to go."""
 
 
-class Custody:
+class IdleConnections:
     """The idle connections of one sub-pool.
 
     Args:
@@ -48,12 +48,12 @@ class Custody:
         self._pid = os.getpid()
         weakref.finalize(owner, self._dropped).atexit = False  # at exit the loop is told
 
-    def take(self, connection: DBAPIConnection | None) -> None:
+    def add(self, connection: DBAPIConnection | None) -> None:
         """Keep a connection that has become idle."""
         if connection is not None:
             self._idle[id(connection)] = connection
 
-    def give(self, connection: DBAPIConnection | None) -> None:
+    def discard(self, connection: DBAPIConnection | None) -> None:
         """Let go of one that is in use again, or is being closed."""
         self._idle.pop(id(connection), None)
 
@@ -68,11 +68,11 @@ class Custody:
         """Have the loop forget that."""
         loop_cleanup.forget(self._loop, self.finish)
 
-    async def finish(self, ending: Ending) -> None:
+    async def finish(self, phase: LoopPhase) -> None:
         """Close what there is, because the loop is about to go."""
         owner = self._owner()
         if owner is not None:
-            await owner.finish(ending)
+            await owner.finish(phase)
             return
         if self._closing is not None:
             await asyncio.wait([self._closing])  # `asyncio.run` may have cancelled it

@@ -32,7 +32,7 @@ _TOUCHING = ("cursor", "execute", "commit", "ping", "set_isolation_level", "set_
 _living: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def guard(connection: DBAPIConnection, loop: asyncio.AbstractEventLoop) -> DBAPIConnection:
+def bind_to_loop(connection: DBAPIConnection, loop: asyncio.AbstractEventLoop) -> DBAPIConnection:
     """Return an equal of `connection` that works on `loop` alone.
 
     Args:
@@ -46,19 +46,19 @@ def guard(connection: DBAPIConnection, loop: asyncio.AbstractEventLoop) -> DBAPI
     if not isinstance(connection, AdaptedConnection):
         return connection  # somebody's own object: its class is not ours to extend
     kind: Any = type(connection)
-    guarded: Any = object.__new__(_guarded_class(kind))
+    bound: Any = object.__new__(_bound_class(kind))
     for base in kind.__mro__:
         for slot in base.__dict__.get("__slots__", ()):
             if slot not in ("__weakref__", "__dict__") and hasattr(connection, slot):
-                setattr(guarded, slot, getattr(connection, slot))
-    guarded.__dict__.update(getattr(connection, "__dict__", {}))
-    guarded._home = loop
-    _living.add(guarded)
-    return guarded  # type: ignore[no-any-return]
+                setattr(bound, slot, getattr(connection, slot))
+    bound.__dict__.update(getattr(connection, "__dict__", {}))
+    bound._home = loop
+    _living.add(bound)
+    return bound  # type: ignore[no-any-return]
 
 
 def home_of(connection: object) -> asyncio.AbstractEventLoop | None:
-    """Return the loop of a guarded connection, and `None` for any other object."""
+    """Return the loop of a bound connection, and `None` for any other object."""
     return getattr(connection, "_home", None)
 
 
@@ -69,7 +69,7 @@ def reraise_unwrapped(context: ExceptionContext) -> BaseException | None:
 
 
 @cache
-def _guarded_class(kind: Any) -> Any:
+def _bound_class(kind: Any) -> Any:
     """Subclass an adapter so that its methods look at the running loop first."""
     methods = {name: _checked(getattr(kind, name)) for name in _TOUCHING if hasattr(kind, name)}
     methods["rollback"] = _checked_rollback(kind.rollback)

@@ -24,11 +24,11 @@ from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb.aio import loop_cleanup
 from asyncdb_nb.aio._asyncio import running_loop
-from asyncdb_nb.aio.loop_cleanup import Ending
+from asyncdb_nb.aio.loop_cleanup import LoopPhase
 from asyncdb_nb.engine._sqlalchemy.pool import EnginePool, PlacesPool
 from asyncdb_nb.engine.first_connect import FirstConnect
-from asyncdb_nb.engine.idle_connections import Custody
-from asyncdb_nb.engine.loop_affinity import guard, home_of
+from asyncdb_nb.engine.idle_connections import IdleConnections
+from asyncdb_nb.engine.loop_affinity import bind_to_loop, home_of
 from asyncdb_nb.engine.statement_cache import limited
 from asyncdb_nb.errors import LeakWarning
 
@@ -57,7 +57,7 @@ class SubPool(PlacesPool):
         idle_timeout: float | None,
         **options: Any,
     ) -> None:
-        super().__init__(parent, lambda record: guard(limited(parent.open_for(record)), loop), **options)
+        super().__init__(parent, lambda record: bind_to_loop(limited(parent.open_for(record)), loop), **options)
         self._can_terminate = parent.engine_dialect.has_terminate
         self.loop = loop
         self.retiring = False  # a returned connection is closed, not kept
@@ -67,28 +67,28 @@ class SubPool(PlacesPool):
         self._counting = threading.Lock()  # `in_use()` is asked from any thread
         self._waiting: set[asyncio.Task[Any] | None] = set()  # that wait for a connection, or open one
         self._checking_out: dict[asyncio.Task[Any] | None, list[Any]] = {}  # what each checkout took
-        self._custody = Custody(self, loop, parent.engine_dialect)
+        self._idle_connections = IdleConnections(self, loop, parent.engine_dialect)
         self._closing: dict[int, asyncio.Task[Any] | None] = {}  # ids of connections that are being closed, and by whom
         self._registered = False  # with the loop, for as long as there is something to close
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reaper: asyncio.TimerHandle | None = None
         _living.add(self)
 
-    async def finish(self, ending: Ending) -> None:
+    async def finish(self, phase: LoopPhase) -> None:
         """Close what there is, because the loop is about to go."""
         self.retiring = True
-        if ending is Ending.GENERATORS:
+        if phase is LoopPhase.GENERATORS:
             await self.close_idle()
             return
         await self._cancel_users()
         await self.close_idle()
         await self._wait_for_closing()
         leaked = await self._close_checked_out()
-        if leaked and ending is Ending.CLOSE:  # at exit nobody is left to listen
+        if leaked and phase is LoopPhase.CLOSE:  # at exit nobody is left to listen
             self._warn(leaked)
 
     async def close_idle(self) -> None:
-        """Close what is in the queue, all at once: each goodbye to a server that is frozen takes two seconds.
+        """Close what is in the queue, all at once: each graceful close to a server that is frozen takes two seconds.
 
         What tasks are waiting for is left to them; the last of them to check out closes the rest.
         """
@@ -102,14 +102,14 @@ class SubPool(PlacesPool):
 
     def idle(self) -> int:
         """Return how many open connections are in the queue."""
-        return len(self._custody)
+        return len(self._idle_connections)
 
     def in_use(self) -> int:
-        """Return how many open connections are checked out; one that says goodbye is neither in use nor idle."""
+        """Return how many open connections are checked out; one that is being closed is neither in use nor idle."""
         with self._counting:
             connections = [record.dbapi_connection for record in self._records]
         opened = {id(connection) for connection in connections if connection is not None}
-        return len(opened - self._closing.keys()) - len(self._custody)
+        return len(opened - self._closing.keys()) - len(self._idle_connections)
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Run `work()` as a task of this sub-pool's loop, from any thread, and keep it alive."""
@@ -129,7 +129,7 @@ class SubPool(PlacesPool):
         places = self.checkedin() + self.checkedout()
         if self.retiring and not places and not self._tasks:
             self._registered = False
-            self._custody.end()
+            self._idle_connections.end()
 
     def connect(self) -> PoolProxiedConnection:
         """Check out a connection, or give its place back at once.
@@ -159,7 +159,7 @@ class SubPool(PlacesPool):
         record = self.next_in_queue() if self.checkedin() else self._wait_or_connect(task)
         record.owner = task
         self._checking_out[task].append(record)
-        self._custody.give(record.dbapi_connection)
+        self._idle_connections.discard(record.dbapi_connection)
         return record
 
     def _wait_or_connect(self, task: asyncio.Task[Any] | None) -> Any:
@@ -175,7 +175,7 @@ class SubPool(PlacesPool):
         """Open a connection when it is this loop's turn."""
         if not self._registered:
             self._registered = True
-            self._custody.begin()
+            self._idle_connections.begin()
         record = self._new_record()
         try:
             self._first_connect(record.get_connection)
@@ -209,7 +209,7 @@ class SubPool(PlacesPool):
         elif self.retiring:
             self._retire(record)
         else:
-            self._custody.take(record.dbapi_connection)
+            self._idle_connections.add(record.dbapi_connection)
             super().take_back(record)
             if self._idle_timeout is not None:
                 record.idle_since = monotonic()
@@ -229,9 +229,9 @@ class SubPool(PlacesPool):
     def close_connection(self, connection: DBAPIConnection, *, terminate: bool) -> None:
         """Close a connection on its own loop."""
         if home_of(connection) in (None, running_loop()):
-            self._custody.give(connection)
+            self._idle_connections.discard(connection)
             self._closing[id(connection)] = current_task()
-            try:  # terminate() says goodbye as well, but waits two seconds at most
+            try:  # terminate() sends Terminate as well, but waits two seconds at most
                 super().close_connection(connection, terminate=terminate or (self.retiring and self._can_terminate))
             finally:
                 self._closing.pop(id(connection), None)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 
-class Hints:
+class CoroutineDisplay:
     """How coroutines are shown, on one shell."""
 
     def __init__(self, shell: InteractiveShell) -> None:

@@ -13,11 +13,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncdb_nb.dataframes import libraries
-from asyncdb_nb.jupyter.coroutine_display import Hints
+from asyncdb_nb.jupyter.coroutine_display import CoroutineDisplay
 from asyncdb_nb.jupyter.interrupt import Interrupts
 from asyncdb_nb.jupyter.magics import Connect, Magics
-from asyncdb_nb.jupyter.open_sessions import Hygiene
-from asyncdb_nb.jupyter.sigterm import Ending
+from asyncdb_nb.jupyter.open_sessions import OpenSessions
+from asyncdb_nb.jupyter.sigterm import SigtermHandler
 from asyncdb_nb.jupyter.tracebacks import Tracebacks
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def load(shell: InteractiveShell, connect: Connect) -> None:
     if _installed:
         return
     parts: tuple[Part, ...] = (
-        *(Interrupts(shell), Hygiene(shell), Ending(shell), Hints(shell), Tracebacks(shell)),
+        *(Interrupts(shell), OpenSessions(shell), SigtermHandler(shell), CoroutineDisplay(shell), Tracebacks(shell)),
         Magics(shell, connect),
     )
     try:

@@ -165,7 +165,9 @@ class Interrupts:
     def _lines(self, error: BaseException, traceback: TracebackType | None) -> list[str] | None:
         """Say in one line what was stopped; `None` when the running cell was not."""
         if exiting():
-            return ["Stopped, because the kernel ends."]  # a traceback would take a second that is needed for goodbyes
+            return [
+                "Stopped, because the kernel ends."
+            ]  # a traceback would take a second that is needed for graceful closes
         seconds = self._seconds(error, traceback)
         if seconds is None:
             return None

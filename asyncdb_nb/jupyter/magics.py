@@ -111,7 +111,7 @@ class Magics:
                 self._show_status()
                 return None
             case ["doctor", *names] if len(names) < 2:
-                return await examine(self._patient(*names))
+                return await examine(self._examined(*names))
         raise MagicError(f"`%asyncdb {line}` cannot be read", "`%asyncdb`, `%asyncdb doctor` or `%asyncdb doctor NAME`")
 
     def _show_status(self) -> None:
@@ -123,7 +123,7 @@ class Magics:
         if not found:
             print("No variable holds a Database. Make one: `db = await connect()`.")  # noqa: T201
 
-    def _patient(self, name: str | None = None) -> Database | None:
+    def _examined(self, name: str | None = None) -> Database | None:
         """Return the database to examine; None where there is none in a variable."""
         databases = self._databases()
         if name is not None or "db" in databases:

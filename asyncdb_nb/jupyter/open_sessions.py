@@ -32,7 +32,7 @@ UNKNOWN = (
 )
 
 
-class Hygiene:
+class OpenSessions:
     """What is done after each cell of one shell."""
 
     def __init__(self, shell: InteractiveShell) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 
-class Ending:
+class SigtermHandler:
     """SIGTERM, in one process. A handler that is there already stays."""
 
     def __init__(self, shell: InteractiveShell) -> None:

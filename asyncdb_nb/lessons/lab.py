@@ -2,7 +2,7 @@
 Run JupyterLab on a learner's copies of the lessons, with nothing to choose and nothing to set up.
 
 JupyterLab runs in this process. It offers one kernel, which is this very Python; asks nothing, neither the user nor
-any other host; and ends when the user says so, its kernels first, so that their connections say goodbye.
+any other host; and ends when the user says so, its kernels first, so that their connections are closed gracefully.
 """
 
 from __future__ import annotations

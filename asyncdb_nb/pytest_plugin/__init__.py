@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from asyncdb_nb.pytest_plugin import header, loop_errors, nbval, options
-from asyncdb_nb.pytest_plugin.fixtures import _asyncdb_stagehands, asyncdb, asyncdb_schema, asyncdb_session, asyncdb_url
+from asyncdb_nb.pytest_plugin.fixtures import _asyncdb_isolations, asyncdb, asyncdb_schema, asyncdb_session, asyncdb_url
 from asyncdb_nb.pytest_plugin.leaks import engine_call_sites
 
-__all__ = ["_asyncdb_stagehands", "asyncdb", "asyncdb_schema", "asyncdb_session", "asyncdb_url"]
+__all__ = ["_asyncdb_isolations", "asyncdb", "asyncdb_schema", "asyncdb_session", "asyncdb_url"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from asyncdb_nb.database.database import Database
-    from asyncdb_nb.pytest_plugin.isolation.isolation import Stagehands
+    from asyncdb_nb.pytest_plugin.isolation.isolation import Isolations
 
 
 @pytest.fixture(scope="session")
@@ -39,18 +39,18 @@ def asyncdb_schema() -> Any:
 
 
 @pytest.fixture(scope="session")
-def _asyncdb_stagehands(request: pytest.FixtureRequest) -> Iterator[Stagehands]:
-    from asyncdb_nb.pytest_plugin.isolation.isolation import Stagehands
+def _asyncdb_isolations(request: pytest.FixtureRequest) -> Iterator[Isolations]:
+    from asyncdb_nb.pytest_plugin.isolation.isolation import Isolations
     from asyncdb_nb.pytest_plugin.leaks.hooks import begin
 
-    stagehands = Stagehands(begin(request.config), request.config.rootpath)
-    yield stagehands
-    stagehands.close()
+    isolations = Isolations(begin(request.config), request.config.rootpath)
+    yield isolations
+    isolations.close()
 
 
 @pytest.fixture(scope=options.scope)
 def asyncdb(
-    request: pytest.FixtureRequest, asyncdb_url: str, asyncdb_schema: Any, _asyncdb_stagehands: Stagehands
+    request: pytest.FixtureRequest, asyncdb_url: str, asyncdb_schema: Any, _asyncdb_isolations: Isolations
 ) -> Iterator[Database]:
     """A `Database` on a clean state: what `asyncdb_schema` made, and nothing of any other test.
 
@@ -60,18 +60,18 @@ def asyncdb(
     with _said_plainly():
         options.refuse_trio(request.node)
         isolation = options.isolation(request.node)
-        with _asyncdb_stagehands.at(asyncdb_url).database(isolation, asyncdb_schema, place) as database:
+        with _asyncdb_isolations.at(asyncdb_url).database(isolation, asyncdb_schema, place) as database:
             yield database
 
 
 @pytest.fixture(scope=options.scope)
 def asyncdb_session(asyncdb: Database) -> Iterator[AsyncSession]:
     """A session in `asyncdb`. What the test does not commit is rolled back; entities stay usable after a commit."""
-    from asyncdb_nb.pytest_plugin.leaks.borrowed_session import LentSession
+    from asyncdb_nb.pytest_plugin.leaks.borrowed_session import BorrowedSession
 
-    lent = LentSession(asyncdb)
-    yield lent.session
-    lent.close()
+    borrowed = BorrowedSession(asyncdb)
+    yield borrowed.session
+    borrowed.close()
 
 
 @contextmanager

@@ -3,8 +3,8 @@ Let notebooks that nbval runs show the same each time, and leave nothing on the 
 
 nbval compares what a cell shows with what is stored, and ends its kernels with SIGKILL, after which only the server can
 clean up. Its kernels are made by one class, which is replaced here: a kernel is asked to end, so that its connections
-say goodbye. It shows no progress bars and has sockets of its own. What differs between versions and runs by its nature
-is left out of the comparison.
+close gracefully. It shows no progress bars and has sockets of its own. What differs between versions and runs by its
+nature is left out of the comparison.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-HEADER = "asyncdb_nb: nbval's kernels end with a goodbye and show no progress bars"
+HEADER = "asyncdb_nb: nbval's kernels end gracefully and show no progress bars"
 
 SHOWN_ALIKE = {
     # the link in an error of SQLAlchemy's names its version

@@ -42,7 +42,7 @@ def add(parser: pytest.Parser) -> None:
     )
     parser.addini("asyncdb_leaks", "The default of --asyncdb-leaks.", default="")
     parser.addini("asyncdb_cure", "As --asyncdb-cure, for good.", type="bool", default=False)
-    parser.addini("asyncdb_nbval", "Whether nbval's kernels end with a goodbye.", type="bool", default=True)
+    parser.addini("asyncdb_nbval", "Whether nbval's kernels end gracefully.", type="bool", default=True)
 
 
 def check(config: pytest.Config) -> None:

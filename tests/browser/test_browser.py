@@ -95,7 +95,7 @@ def test_a_person_runs_the_first_lesson_stops_a_query_and_goes_on(
     server = EmbeddedServer(Path(learner["ASYNCDB_NB_HOME"]) / "server")
     wait_until(lambda: not server.status().running)  # with its last user
     watch.close()
-    assert not watch.bad_goodbyes()
+    assert not watch.unclean_ends()
 
 
 @pytest.mark.soak

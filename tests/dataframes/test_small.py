@@ -36,7 +36,7 @@ async def test_a_frame_of_its_own_is_four_round_trips(database_url: str, monkeyp
             trips = RoundTrips(raw.driver_connection, monkeypatch)
 
         await db.frame("select 1 as a")
-        count = trips.count  # closing the database says goodbye
+        count = trips.count  # closing the database takes one
 
     assert count == 4
 

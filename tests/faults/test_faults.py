@@ -260,7 +260,7 @@ async def test_a_begin_that_took_too_long_leaves_no_transaction_in_the_pool(far:
 async def test_scenario_50_a_cancel_request_that_does_not_arrive_has_asyncpgs_deadline(
     far: Database, proxy: Proxy, how: str, connection_class: type[asyncpg.Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The connection is closed after `command_timeout`, not after the seconds that a goodbye may take."""
+    """The connection is closed after `command_timeout`, not after the seconds that a graceful close may take."""
     for module in (asyncpg_connection, shielded, copy_transfers):
         monkeypatch.setattr(module, "SECONDS", 100 * HANG)
     url = f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres"

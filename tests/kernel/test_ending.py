@@ -1,4 +1,4 @@
-"""However a kernel ends, its connections say goodbye; where it cannot (SIGKILL), the server ends its queries."""
+"""However a kernel ends, its connections are closed; where it cannot close them (SIGKILL), the server does."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_scenario_31_a_restart_during_a_query(busy: Kernel, clean_server: Server
     busy.restart()
 
     assert not clean_server.wait_for_backends(0, "ending")
-    assert not clean_server.bad_goodbyes()
+    assert not clean_server.unclean_ends()
     assert busy.run("1 + 1").last == "2"
     assert busy.log() == ""
 
@@ -151,7 +151,7 @@ def test_the_end_of_a_kernel_whose_subshell_is_in_a_query(
         assert busy.shutdown() < (2.4 if code == "await query()" else 4)
 
     assert not clean_server.wait_for_backends(0, "ending")
-    assert not clean_server.bad_goodbyes()
+    assert not clean_server.unclean_ends()
 
 
 @pytest.mark.skipif(ipykernel.version_info < (7,), reason="ipykernel 6 has no subshells")

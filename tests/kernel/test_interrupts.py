@@ -32,7 +32,7 @@ def stop(kernel: Kernel, clean_server: ServerWatch) -> Any:
     yield stop
     kernel.run("async with db.session() as after:\n    one = await after.scalar(text('select 1'))")
     assert kernel.run("one").last == "1"
-    assert not clean_server.bad_goodbyes()
+    assert not clean_server.unclean_ends()
 
 
 def test_scenario_23_stop_ends_the_cell_and_the_query_with_one_line(stop: Stop) -> None:

@@ -65,7 +65,7 @@ def test_scenario_52_what_was_loaded_early_is_what_a_cell_loads(
     os.kill(early.pid, signal.SIGTERM)
     early.wait_for_end()
     assert not clean_server.wait_for_backends(0, early.name)
-    assert not clean_server.bad_goodbyes()
+    assert not clean_server.unclean_ends()
 
 
 def test_sigterm_before_the_first_cell_ends_the_kernel(early: Kernel) -> None:

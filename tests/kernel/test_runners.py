@@ -64,7 +64,7 @@ def run_notebook(database_url: str, tmp_path: Path) -> Runner:
 def test_a_program_that_shuts_its_kernel_down(
     run_notebook: Runner, clean_server: ServerWatch, program: str, last: str
 ) -> None:
-    """The kernel says every goodbye before the program itself has ended."""
+    """The kernel closes every connection before the program itself has ended."""
     if find_spec(program) is None:  # papermill brings much that nothing else here needs, so no extra installs it
         pytest.skip(f"{program} is not installed: `pip install {program}` to test with it, too")
 
@@ -72,7 +72,7 @@ def test_a_program_that_shuts_its_kernel_down(
 
     assert (done.returncode == 0) is (last == "everything open"), done.stdout + done.stderr
     assert not clean_server.backends(NAME)
-    assert not clean_server.bad_goodbyes()
+    assert not clean_server.unclean_ends()
 
 
 @pytest.mark.keeps_connections
@@ -83,4 +83,4 @@ def test_scenario_31_nbval_alone_kills_its_kernel(run_notebook: Runner, clean_se
 
     assert (done.returncode == 0) is (last == "everything open"), done.stdout + done.stderr
     assert not clean_server.wait_for_backends(0, NAME)
-    assert clean_server.bad_goodbyes(), "it said goodbye: this tests nothing"
+    assert clean_server.unclean_ends(), "it was closed gracefully: this tests nothing"

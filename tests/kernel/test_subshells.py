@@ -27,7 +27,7 @@ def test_scenario_32_a_subshell_uses_the_same_db(kernel: Kernel, clean_server: S
     assert kernel.ask("delete_subshell_request", subshell_id=subshell)["status"] == "ok"
     wait_until(lambda: reply.last not in [str(one.pid) for one in clean_server.backends(kernel.name)], 2)
     assert kernel.run("await pid()").last == main
-    assert not clean_server.bad_goodbyes()
+    assert not clean_server.unclean_ends()
 
 
 PID = """

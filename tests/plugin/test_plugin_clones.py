@@ -11,7 +11,7 @@ from waiting import wait_until
 
 from asyncdb_nb.aio.portal import run
 from asyncdb_nb.pytest_plugin.isolation.clones import READY, Clones
-from asyncdb_nb.pytest_plugin.isolation.databases import Keeper
+from asyncdb_nb.pytest_plugin.isolation.databases import Databases
 from asyncdb_nb.server import EmbeddedServer
 
 
@@ -24,14 +24,14 @@ async def names_of_tasks() -> list[str]:
 
 
 def test_nothing_is_being_made_when_the_clones_are_closed(server: EmbeddedServer, clean_server: ServerWatch) -> None:
-    """The copy is stopped, so that the keeper, which drops everything next, can be sure to have seen everything."""
+    """The copy is stopped, so that the databases, which drops everything next, can be sure to have seen everything."""
     being_made = "select query from pg_stat_activity where state = 'active' and query like 'create database%'"
-    keeper = Keeper(server.url)
-    keeper.open()
-    template = keeper.template("empty", leave_empty)
-    clones = Clones(keeper, template)
+    databases = Databases(server.url)
+    databases.open()
+    template = databases.template("empty", leave_empty)
+    clones = Clones(databases, template)
     clones.take()
-    made = f"select datname from pg_database where datname like 'asyncdb_test_{keeper.run_id}_main%'"
+    made = f"select datname from pg_database where datname like 'asyncdb_test_{databases.run_id}_main%'"
     wait_until(lambda: len(clean_server.query(made)) == 1 + READY)
     with psycopg.connect(server.url, dbname=template):  # nothing can be copied from it now
         clones.take()
@@ -41,5 +41,5 @@ def test_nothing_is_being_made_when_the_clones_are_closed(server: EmbeddedServer
 
         assert "asyncdb_nb clones" not in run(names_of_tasks())
         assert clean_server.query(being_made) == []
-    keeper.close()
+    databases.close()
     assert clean_server.query(made) == []

@@ -8,7 +8,7 @@ import pytest
 from server_checks import ServerWatch
 from suites import CONFTEST, NO_BACKEND_AFTER_EACH_TEST, NO_BUSY_BACKEND_AFTER_EACH_TEST, RunSuite
 
-pytestmark = pytest.mark.usefixtures("clean_server")  # which also looks for connections without a goodbye
+pytestmark = pytest.mark.usefixtures("clean_server")  # which also looks for connections without a Terminate message
 
 LEAKS = """
 import asyncio

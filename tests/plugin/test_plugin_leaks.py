@@ -10,7 +10,7 @@ from suites import CONFTEST, OWN_ENGINES, RunSuite
 
 from asyncdb_nb.pytest_plugin.leaks.call_site import Origin, here
 from asyncdb_nb.pytest_plugin.leaks.checkouts import Checkout, Owner
-from asyncdb_nb.pytest_plugin.leaks.detector import Watch
+from asyncdb_nb.pytest_plugin.leaks.detector import LeakDetector
 from asyncdb_nb.pytest_plugin.leaks.report import Leak
 
 pytestmark = pytest.mark.usefixtures("clean_server")
@@ -177,8 +177,8 @@ def test_what_was_left_on_a_loop_that_closed_unseen_is_told_once() -> None:
     loop = asyncio.new_event_loop()
     loop.close()
     record = type("Record", (), {"dbapi_connection": None})()
-    detector = Watch()
-    detector.ledger.out[record] = Checkout(
+    detector = LeakDetector()
+    detector.checkouts.out[record] = Checkout(
         None, record, loop, None, Owner(None, "test_it"), (("test_it.py", 3, "opens"),)
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from suites import CONFTEST, NO_BACKEND_AFTER_EACH_TEST, RunSuite
 
-pytestmark = pytest.mark.usefixtures("clean_server")  # which also looks for connections without a goodbye
+pytestmark = pytest.mark.usefixtures("clean_server")  # which also looks for connections without a Terminate message
 
 TWO_HUNDRED = """
 import pytest

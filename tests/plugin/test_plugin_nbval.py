@@ -73,7 +73,7 @@ def notebook(cells: dict[str, str]) -> nbformat.NotebookNode:
     )
 
 
-def test_notebooks_pass_and_say_goodbye(run_notebooks: RunNotebooks, clean_server: ServerWatch) -> None:
+def test_notebooks_pass_and_close_gracefully(run_notebooks: RunNotebooks, clean_server: ServerWatch) -> None:
     """What differs by its nature is not compared, and no more than that; nothing is left, and nothing has vanished."""
     wrong = {"print(0x7f1234567890, 'Process 71')": "1 Process 72\n"}
 
@@ -83,7 +83,7 @@ def test_notebooks_pass_and_say_goodbye(run_notebooks: RunNotebooks, clean_serve
     result.stdout.fnmatch_lines([HEADER])
     assert result.errlines == []
     assert not clean_server.backends()
-    assert not clean_server.bad_goodbyes()
+    assert not clean_server.unclean_ends()
 
 
 def test_nothing_has_to_be_set_up(run_notebooks: RunNotebooks, clean_server: ServerWatch) -> None:
@@ -93,7 +93,7 @@ def test_nothing_has_to_be_set_up(run_notebooks: RunNotebooks, clean_server: Ser
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines([HEADER])
     assert not clean_server.backends()
-    assert not clean_server.bad_goodbyes()
+    assert not clean_server.unclean_ends()
 
 
 @pytest.mark.keeps_connections
@@ -104,7 +104,7 @@ def test_turned_off_it_leaves_nbval_as_it_is(run_notebooks: RunNotebooks, clean_
     result.assert_outcomes(passed=2, failed=5)
     result.stdout.no_fnmatch_line(HEADER)
     clean_server.wait_for_backends(0)
-    assert clean_server.bad_goodbyes()
+    assert clean_server.unclean_ends()
 
 
 def test_two_workers_run_a_notebook_each(run_notebooks: RunNotebooks, clean_server: ServerWatch) -> None:
@@ -114,7 +114,7 @@ def test_two_workers_run_a_notebook_each(run_notebooks: RunNotebooks, clean_serv
     result.assert_outcomes(passed=4)
     result.stdout.fnmatch_lines([HEADER])
     assert not clean_server.backends()
-    assert not clean_server.bad_goodbyes()
+    assert not clean_server.unclean_ends()
 
 
 def test_spreading_the_cells_of_a_notebook_is_refused(pytester: pytest.Pytester) -> None:

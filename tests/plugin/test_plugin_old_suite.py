@@ -55,7 +55,7 @@ def run_old_suite(
         counts = result.parseoutcomes()
         return Outcome(
             *(counts.get(name, 0) for name in ("passed", "failed", "warnings")),
-            vanished=len(clean_server.bad_goodbyes()),
+            vanished=len(clean_server.unclean_ends()),
             output="\n".join(result.outlines),
         )
 

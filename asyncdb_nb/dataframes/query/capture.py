@@ -33,7 +33,7 @@ from asyncdb_nb.dataframes.query.copy_stream import CopyStream
 from asyncdb_nb.dataframes.query.describe import Columns, Described, Kept, prepare
 from asyncdb_nb.dataframes.query.row_counts import FEW, gave_few, remember
 from asyncdb_nb.dataframes.query.schema_changes import note_schema_change, schema_may_change, schema_may_have_changed
-from asyncdb_nb.dataframes.query.shape import Shape, Wishes
+from asyncdb_nb.dataframes.query.shape import Options, Shape
 from asyncdb_nb.dataframes.sql.binds import Parameter, fitted
 from asyncdb_nb.dataframes.sql.statement import as_sent
 from asyncdb_nb.dataframes.sql.tokenizer import query_tokens
@@ -71,7 +71,7 @@ class Capture:
     """What is learned of one statement as it runs: its columns and, where SQLAlchemy does not need them, its rows.
 
     Args:
-        wishes: How the columns are wanted.
+        options: How the columns are wanted.
         limit: The most rows to read; None for all.
         in_parts: Whether the rows are to be taken by `next` or `fetch`, rather than all at once.
         seen: Called with the rows and bytes that came by COPY so far.
@@ -90,14 +90,14 @@ class Capture:
 
     def __init__(
         self,
-        wishes: Wishes,
+        options: Options,
         *,
         limit: int | None = None,
         in_parts: bool = False,
         seen: Callable[[int, int], None] = lambda rows, size: None,
     ) -> None:
         self.statement = ""
-        self.shape = Shape((), (), json.loads, wishes)
+        self.shape = Shape((), (), json.loads, options)
         self.exact = False
         self.copied: list[Part] | None = None
         self.stream: CopyStream | None = None
@@ -202,7 +202,7 @@ class Capture:
                     raise FrameError(NO_ROWS)
                 steps = processings(types, [(column.name, column.type.oid) for column in columns], context.dialect)
                 loads = execution.json_loads(context.dialect) or json.loads
-                self.shape = Shape(columns, steps, loads, self.shape.wishes)
+                self.shape = Shape(columns, steps, loads, self.shape.options)
                 self.parameters = columns.parameters
                 parameters = fitted(parameters, self.parameters, execution.json_dumps(context.dialect))
                 if copying and self.shape.is_copyable():
@@ -223,7 +223,7 @@ class Capture:
             return
         execution.set_description(cursor, [(column.name, column.type.oid, *[None] * 5) for column in columns])
         shape = self.shape
-        receiver = Receiver(shape.copied(), shape.loads, shape.of_batch, self._seen, arrow=shape.wishes.arrow)
+        receiver = Receiver(shape.copied(), shape.loads, shape.of_batch, self._seen, arrow=shape.options.arrow)
         if self._in_parts:
             self.stream = CopyStream(receiver, connection, query)
             return

@@ -14,7 +14,7 @@ from asyncdb_nb.dataframes.query.capture import NO_ROWS_CAME, OPTION, Capture, c
 from asyncdb_nb.dataframes.query.copy import Part
 from asyncdb_nb.dataframes.query.error_notes import advice
 from asyncdb_nb.dataframes.query.progress import Progress
-from asyncdb_nb.dataframes.query.shape import Wishes
+from asyncdb_nb.dataframes.query.shape import Options
 from asyncdb_nb.dataframes.results import rows
 from asyncdb_nb.dataframes.results.entities import builds_entities
 from asyncdb_nb.dataframes.results.result_types import Known, known
@@ -89,7 +89,7 @@ class Reading:
         self._truncate = truncate
         self._progress = Progress(max_rows if truncate else None)
         self._capture = Capture(
-            Wishes(numeric == "float", arrow, backend),
+            Options(numeric == "float", arrow, backend),
             limit=None if max_rows is None else max_rows + 1,
             in_parts=exclusive,
             seen=self._progress.seen,

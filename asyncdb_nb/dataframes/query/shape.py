@@ -26,7 +26,7 @@ _SAME_IN_ASYNCPG = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class Options:
     """How a user wants the columns.
 
     Attributes:
@@ -48,13 +48,13 @@ class Shape:
         columns: As the server describes them.
         processing: What SQLAlchemy does to each in Python.
         loads: What parses JSON text.
-        wishes: How the user wants them.
+        options: How the user wants them.
     """
 
     columns: Sequence[Described]
     processing: Sequence[Processing]
     loads: Callable[[str], Any]
-    wishes: Wishes
+    options: Options
 
     def of_rows(self, records: Sequence[Any], names: Sequence[str], *, exact: bool) -> list[Column]:
         """Make columns of rows.
@@ -92,7 +92,7 @@ class Shape:
             for column, described, step in zip(batch.columns, self.columns, self.processing, strict=True)
         ]
         for column in columns:
-            column.pack() if self.wishes.arrow else column.unpack(self.wishes.backend)
+            column.pack() if self.options.arrow else column.unpack(self.options.backend)
         return columns, batch.rows
 
     def _column(self, name: str, values: Sequence[Any], column: Described, step: Processing, exact: bool) -> Column:
@@ -110,5 +110,5 @@ class Shape:
         return Column(column.name, type_, values=[step.process(value) for value in column.objects()])
 
     def _type(self, column: Described, step: Processing) -> ColumnType:
-        type_ = step.type(column.type, members=not self.wishes.arrow)
-        return type_.as_float() if self.wishes.as_float else type_
+        type_ = step.type(column.type, members=not self.options.arrow)
+        return type_.as_float() if self.options.as_float else type_

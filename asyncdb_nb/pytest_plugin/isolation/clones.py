@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 
 from asyncdb_nb.aio.portal import run
-from asyncdb_nb.pytest_plugin.isolation.databases import Keeper
+from asyncdb_nb.pytest_plugin.isolation.databases import Databases
 
 READY = 2  # databases made in advance
 USED = 8  # dropped at the latest when so many are waiting: each takes some 8 MB of disk
@@ -20,8 +20,8 @@ USED = 8  # dropped at the latest when so many are waiting: each takes some 8 MB
 class Clones:
     """Copies of one template. `take` and `give_back` are for synchronous fixtures."""
 
-    def __init__(self, keeper: Keeper, template: str) -> None:
-        self._keeper = keeper
+    def __init__(self, databases: Databases, template: str) -> None:
+        self._databases = databases
         self._template = template
         self._ready: deque[str] = deque()
         self._used: deque[str] = deque()
@@ -37,7 +37,7 @@ class Clones:
         run(self._give_back(name))
 
     def close(self) -> None:
-        """Wait until the work in the background is done. What is left, the keeper drops."""
+        """Wait until the work in the background is done. What is left, is dropped with the others."""
         run(self._close())
 
     async def _take(self) -> str:
@@ -74,13 +74,13 @@ class Clones:
             if self._waiting or (len(self._ready) < READY and len(self._used) < USED):
                 await self._make()
             elif self._used:
-                await self._keeper.drop_soon(self._used.popleft())
+                await self._databases.drop_soon(self._used.popleft())
             else:
                 return
 
     async def _make(self) -> None:
         try:
-            name = await self._keeper.clone_soon(self._template)
+            name = await self._databases.clone_soon(self._template)
         except Exception as error:
             if not self._waiting:
                 raise

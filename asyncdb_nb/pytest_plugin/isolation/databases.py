@@ -32,7 +32,7 @@ _RUNS, _TEMPLATES = 0x61646231, 0x61646232  # the two families of advisory locks
 Build = Callable[[URL], Awaitable[None]]
 
 
-class Keeper:
+class Databases:
     """The databases of this process's part of a test run.
 
     Its own input and output is done on the portal (`asyncdb_nb.run`), whose loop goes on while tests run. The methods
@@ -52,7 +52,7 @@ class Keeper:
 
     @property
     def dialect(self) -> Any:
-        """The dialect of the keeper's own engine, whose connections no test is to be blamed for."""
+        """The dialect of the engine that makes them, whose connections no test is to be blamed for."""
         return self._server.engine.dialect
 
     def open(self) -> None:
@@ -147,7 +147,7 @@ class Keeper:
         return name
 
     async def _wait_until_unused(self, name: str) -> None:
-        """A database cannot be a template while somebody is connected; a goodbye takes its time to arrive."""
+        """A database cannot be a template while somebody is connected; a graceful close takes its time to arrive."""
         statement = f"select pg_catalog.count(*) from pg_catalog.pg_stat_activity where datname {EQ} '{name}'"  # noqa: S608  our own name
         for _ in range(200):
             if await self._value(statement) == 0:

@@ -15,27 +15,27 @@ from asyncdb_nb.database.database import Database
 from asyncdb_nb.errors import AsyncDBError, DatabaseClosedError
 from asyncdb_nb.pytest_plugin.isolation import schema, truncate
 from asyncdb_nb.pytest_plugin.isolation.clones import Clones
-from asyncdb_nb.pytest_plugin.isolation.databases import OURS, Keeper
+from asyncdb_nb.pytest_plugin.isolation.databases import OURS, Databases
 from asyncdb_nb.pytest_plugin.isolation.rollback import OneTransaction
-from asyncdb_nb.pytest_plugin.leaks.hooks import WatchHooks
+from asyncdb_nb.pytest_plugin.leaks.hooks import LeakHooks
 
 
-class Stagehands:
-    """One `Stagehand` for each server. Nearly always there is one: a folder may override `asyncdb_url`."""
+class Isolations:
+    """One `Isolation` for each server. Nearly always there is one: a folder may override `asyncdb_url`."""
 
-    def __init__(self, hooks: WatchHooks, root: Path) -> None:
+    def __init__(self, hooks: LeakHooks, root: Path) -> None:
         self._hooks = hooks
         self._root = root
-        self._for: dict[str, Stagehand] = {}
+        self._for: dict[str, Isolation] = {}
         self._failed: dict[str, AsyncDBError] = {}
 
-    def at(self, url: str) -> Stagehand:
+    def at(self, url: str) -> Isolation:
         """Return the one for a server. A server that could not be reached is not tried again for every test."""
         if url in self._failed:
             raise self._failed[url]
         if url not in self._for:
             try:
-                self._for[url] = Stagehand(url, self._hooks, self._root)
+                self._for[url] = Isolation(url, self._hooks, self._root)
             except AsyncDBError as error:
                 self._failed[url] = error
                 raise
@@ -43,20 +43,20 @@ class Stagehands:
 
     def close(self) -> None:
         """Drop every database of this process."""
-        for stagehand in self._for.values():
-            stagehand.close()
+        for isolation in self._for.values():
+            isolation.close()
 
 
-class Stagehand:
-    """What the tests on one server share: the keeper of the databases, and one way of isolation for each schema."""
+class Isolation:
+    """What the tests on one server share: its databases, and one way of isolation for each schema."""
 
-    def __init__(self, url: str, hooks: WatchHooks, root: Path) -> None:
-        self.keeper = Keeper(url)
-        self._watch = hooks.watch
+    def __init__(self, url: str, hooks: LeakHooks, root: Path) -> None:
+        self.databases = Databases(url)
+        self._detector = hooks.detector
         self._other_engines = hooks.other_engines
         self._root = root  # from which the paths of schemas count
-        hooks.watch.ledger.ignored.add(self.keeper.dialect)
-        self.keeper.open()
+        hooks.detector.checkouts.ignored.add(self.databases.dialect)
+        self.databases.open()
         self._isolated: dict[tuple[str, str], Any] = {}
         self._failed: dict[str, Exception] = {}
 
@@ -70,7 +70,7 @@ class Stagehand:
             key: Tells schemas apart, and is the same in every worker: the place of the fixture that returned it.
         """
         if (isolation, key) not in self._isolated:
-            self._isolated[isolation, key] = _WAYS[isolation](self.keeper, self._template(source, key))
+            self._isolated[isolation, key] = _WAYS[isolation](self.databases, self._template(source, key))
         with self._isolated[isolation, key].lend() as database:
             dialect = database.engine.dialect
             self._other_engines.isolated.add(dialect)
@@ -79,13 +79,13 @@ class Stagehand:
             try:
                 yield database
             finally:
-                self._watch.settle(lambda checkout: checkout.dialect is dialect)
+                self._detector.settle(lambda checkout: checkout.dialect is dialect)
 
     def close(self) -> None:
         """Drop every database of this process on this server."""
         for isolated in self._isolated.values():
             isolated.close()
-        self.keeper.close()
+        self.databases.close()
 
     def _template(self, source: Any, key: str) -> str:
         """Return the name of a schema's template. A schema that has failed is not tried again for every test."""
@@ -93,7 +93,7 @@ class Stagehand:
             what = f"{type(self._failed[key]).__name__}: {self._failed[key]}"
             raise AsyncDBError(f"asyncdb_schema has failed ({what}). The first test that asked for it shows where.")
         try:
-            return self.keeper.template(f"{zlib.crc32(key.encode()):08x}", lambda url: self._build(url, source))
+            return self.databases.template(f"{zlib.crc32(key.encode()):08x}", lambda url: self._build(url, source))
         except Exception as error:
             self._failed[key] = error
             raise
@@ -106,10 +106,10 @@ class Stagehand:
 class Kept:
     """Isolation `none`: one database for all tests, in which everything stays."""
 
-    def __init__(self, keeper: Keeper, template: str) -> None:
-        self._keeper = keeper
+    def __init__(self, databases: Databases, template: str) -> None:
+        self._databases = databases
         self._template = template
-        self._name = keeper.clone(template)
+        self._name = databases.clone(template)
         self._database: Database | None = None
 
     @contextmanager
@@ -125,15 +125,15 @@ class Kept:
             close(self._database)
 
     def _open(self) -> Database:
-        return Database(self._keeper.url(self._name), idle_timeout=None)
+        return Database(self._databases.url(self._name), idle_timeout=None)
 
 
 class Truncated(Kept):
     """Isolation `truncate`: one database for all tests; its tables are emptied after each."""
 
-    def __init__(self, keeper: Keeper, template: str) -> None:
-        super().__init__(keeper, template)
-        self._cleaner = Database(keeper.url(self._name), idle_timeout=None, connect_args=OURS)
+    def __init__(self, databases: Databases, template: str) -> None:
+        super().__init__(databases, template)
+        self._cleaner = Database(databases.url(self._name), idle_timeout=None, connect_args=OURS)
         run(truncate.refuse_seeds(self._cleaner))
 
     @contextmanager
@@ -154,9 +154,9 @@ class Truncated(Kept):
 class RolledBack(Kept):
     """Isolation `rollback`: one database for all tests, and a transaction around each that is never committed."""
 
-    def __init__(self, keeper: Keeper, template: str) -> None:
-        super().__init__(keeper, template)
-        self._transaction = OneTransaction(keeper.url(self._name))
+    def __init__(self, databases: Databases, template: str) -> None:
+        super().__init__(databases, template)
+        self._transaction = OneTransaction(databases.url(self._name))
 
     @contextmanager
     def lend(self) -> Iterator[Database]:
@@ -179,24 +179,24 @@ class RolledBack(Kept):
     def _start_anew(self) -> None:
         """Replace the database: a test has ended the outer transaction, so what it did before is there to stay."""
         self.close()
-        self._keeper.drop(self._name)
-        self._name = self._keeper.clone(self._template)
-        self._transaction = OneTransaction(self._keeper.url(self._name))
+        self._databases.drop(self._name)
+        self._name = self._databases.clone(self._template)
+        self._transaction = OneTransaction(self._databases.url(self._name))
         self._database = None
 
 
 class Cloned:
     """Isolation `clone`: a database of its own for each test."""
 
-    def __init__(self, keeper: Keeper, template: str) -> None:
-        self._keeper = keeper
-        self._clones = Clones(keeper, template)
+    def __init__(self, databases: Databases, template: str) -> None:
+        self._databases = databases
+        self._clones = Clones(databases, template)
 
     @contextmanager
     def lend(self) -> Iterator[Database]:
         """Lend a `Database` on a copy of the template, dropped afterwards."""
         name = self._clones.take()
-        database = Database(self._keeper.url(name), idle_timeout=None)
+        database = Database(self._databases.url(name), idle_timeout=None)
         try:
             yield database
         finally:

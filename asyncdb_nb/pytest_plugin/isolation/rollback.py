@@ -22,12 +22,12 @@ from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import await_only
 
 from asyncdb_nb.aio import loop_cleanup
-from asyncdb_nb.aio.loop_cleanup import Ending
+from asyncdb_nb.aio.loop_cleanup import LoopPhase
 from asyncdb_nb.aio.portal import Portal
 from asyncdb_nb.database.database import Database
 from asyncdb_nb.engine.pool import LoopBoundPool
 from asyncdb_nb.pytest_plugin.isolation.cross_loop import CarriedProtocol, Carrier
-from asyncdb_nb.pytest_plugin.isolation.savepoint import Savepoint, Share
+from asyncdb_nb.pytest_plugin.isolation.savepoint import Savepoint, SharedConnection
 from asyncdb_nb.pytest_plugin.isolation.turns import Turn, Turns
 
 _LEAVE = "asyncdb_nb.leave"  # in the `record_info` of a checked-out connection: ends its turn
@@ -95,12 +95,12 @@ class OneTransaction:
         loop_cleanup.never_finalize([self._portal, self._raw, self._carrier])
         self._begin_anew()
 
-    async def _connect(self, **arguments: Any) -> Share:
+    async def _connect(self, **arguments: Any) -> SharedConnection:
         if self._portal is None:  # no other thread is here: it is this task's turn
             self._portal = Portal(0)
             self._carrier.home = self._portal.loop
         await self._carrier.call(self._open, arguments)
-        return Share(self._raw, self._carrier, self._abandoned.append)
+        return SharedConnection(self._raw, self._carrier, self._abandoned.append)
 
     async def _open(self, arguments: dict[str, Any]) -> None:
         if self._raw is not None and not self._raw.is_closed():
@@ -136,9 +136,9 @@ class OneTransaction:
             self._raw.terminate()  # the server rolls back then, and the next test gets a new connection
             raise
 
-    async def _finish(self, ending: Ending) -> None:
+    async def _finish(self, phase: LoopPhase) -> None:
         """Close the connection with its loop, which rolls back what is open."""
-        if ending is not Ending.GENERATORS and self._raw is not None:
+        if phase is not LoopPhase.GENERATORS and self._raw is not None:
             await self._raw.close()
 
 

@@ -19,7 +19,7 @@ from asyncdb_nb.errors import OneTransactionError
 from asyncdb_nb.pytest_plugin.isolation.cross_loop import Carrier
 
 
-class Share:
+class SharedConnection:
     """One of several that use one connection of asyncpg's.
 
     Args:

@@ -18,20 +18,20 @@ from asyncdb_nb.aio import loop_cleanup
 from asyncdb_nb.database.database import Database
 
 CLOSE_SECONDS = 5.0
-LENT = "asyncdb_nb lends it"  # a key of `session.info`: no test is to be blamed for this session
+BORROWED = "asyncdb_nb lends it"  # a key of `session.info`: no test is to be blamed for this session
 
 
-class LentSession:
+class BorrowedSession:
     """A session of `asyncdb`; `close()` is for synchronous code."""
 
     def __init__(self, database: Database) -> None:
-        self.session = AsyncSession(database.engine, expire_on_commit=False, info={LENT: True})
+        self.session = AsyncSession(database.engine, expire_on_commit=False, info={BORROWED: True})
         self._loop: asyncio.AbstractEventLoop | None = None
         event.listen(self.session.sync_session, "after_begin", self._begun)
 
     def close(self) -> None:
         """Roll back what was not committed, and give the connection back."""
-        self.session.info.pop(LENT, None)
+        self.session.info.pop(BORROWED, None)
         loop = self._loop
         if loop is None or loop.is_closed():
             return
@@ -47,5 +47,5 @@ class LentSession:
             self._loop = loop
             loop_cleanup.before_close(loop, self._finish)
 
-    async def _finish(self, ending: loop_cleanup.Ending) -> None:
+    async def _finish(self, phase: loop_cleanup.LoopPhase) -> None:
         await self.session.close()

@@ -21,7 +21,7 @@ from asyncdb_nb.aio._asyncio import is_step_of_loop
 
 DEPTH = 4  # lines that are kept: who opened it, and who called that
 
-Origin = tuple[tuple[str, int, str], ...]
+CallSite = tuple[tuple[str, int, str], ...]
 
 _INSTALLED = tuple(
     {
@@ -33,7 +33,7 @@ _INSTALLED = tuple(
 )
 
 
-def here(depth: int = DEPTH) -> Origin:
+def here(depth: int = DEPTH) -> CallSite:
     """Return (file, line, function) of the innermost lines of the user's code, at most `depth`."""
     found = []
     for frame in _frames():
@@ -44,7 +44,7 @@ def here(depth: int = DEPTH) -> Origin:
     return tuple(found)
 
 
-def in_words(origin: Origin) -> str:
+def in_words(origin: CallSite) -> str:
     """Say it for people, files relative to the working directory where they are below it."""
     if not origin:
         return "at a place outside of this project"

@@ -26,8 +26,8 @@ from asyncdb_nb.engine._sqlalchemy.pool import place_of, pool_of
 from asyncdb_nb.engine.loop_pool import SubPool
 from asyncdb_nb.engine.pool import LoopBoundPool
 from asyncdb_nb.pytest_plugin.leaks import call_site, engine_call_sites
-from asyncdb_nb.pytest_plugin.leaks.borrowed_session import LENT
-from asyncdb_nb.pytest_plugin.leaks.call_site import Origin
+from asyncdb_nb.pytest_plugin.leaks.borrowed_session import BORROWED
+from asyncdb_nb.pytest_plugin.leaks.call_site import CallSite
 
 
 @dataclass(eq=False)
@@ -47,7 +47,7 @@ class Checkout:
     loop: asyncio.AbstractEventLoop
     task: asyncio.Task[Any] | None
     owner: Owner
-    origin: Origin
+    call_site: CallSite
     session: weakref.ref[Any] | None = None
     statement: str | None = None
 
@@ -57,10 +57,10 @@ class Checkout:
         return dialect_of(self.record)
 
     @property
-    def is_lent(self) -> bool:
+    def is_borrowed(self) -> bool:
         """Whether it belongs to a session that a fixture of this plugin lends, and closes itself."""
         session = None if self.session is None else self.session()
-        return session is not None and LENT in session.info
+        return session is not None and BORROWED in session.info
 
 
 @dataclass
@@ -69,11 +69,11 @@ class Home:
 
     loop: weakref.ref[asyncio.AbstractEventLoop]
     owner: Owner
-    origin: Origin
+    call_site: CallSite
 
 
 @dataclass
-class Ledger:
+class Checkouts:
     """What is open now. `owner` is set by whoever knows it; while it is None, nothing is written down.
 
     Args:
@@ -85,7 +85,7 @@ class Ledger:
     out: dict[Any, Checkout] = field(default_factory=dict)
     homes: weakref.WeakKeyDictionary[Any, Home] = field(default_factory=weakref.WeakKeyDictionary)
     ignored: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)  # dialects of engines
-    _tasks: weakref.WeakKeyDictionary[Any, Origin] = field(default_factory=weakref.WeakKeyDictionary)
+    _tasks: weakref.WeakKeyDictionary[Any, CallSite] = field(default_factory=weakref.WeakKeyDictionary)
 
     def start(self) -> Callable[[], None]:
         """Begin to listen; returns what ends it."""
@@ -116,7 +116,7 @@ class Ledger:
         if self.owner is not None and _is_async(dialect) and not isinstance(pool, (LoopBoundPool, SubPool)):
             loop = running_loop()
             if loop is not None and dialect.name != "sqlite":  # whose connections work on any loop
-                opened = engine_call_sites.origin_of(dialect) or call_site.here()
+                opened = engine_call_sites.call_site_of(dialect) or call_site.here()
                 self.homes[record] = Home(weakref.ref(loop), self.owner, opened)
 
     def _checked_out(self, connection: Any, record: Any, proxy: Any) -> None:
@@ -136,7 +136,7 @@ class Ledger:
         checkout = self.out.get(_record_of(connection))
         if checkout is not None:
             checkout.session = weakref.ref(session)
-            checkout.origin = session.info.get(_ORIGIN) or checkout.origin
+            checkout.call_site = session.info.get(_ORIGIN) or checkout.call_site
 
     def _executed(self, connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         checkout = self.out.get(_record_of(connection))
@@ -168,7 +168,7 @@ def after_call(kind: Any, name: str, also: Callable[[Any, Any], None]) -> Callab
     return lambda: setattr(kind, name, original)
 
 
-_ORIGIN = "asyncdb_nb.origin"
+_ORIGIN = "asyncdb_nb.call_site"
 
 
 def _remember_origin(made: Any, _: None) -> None:

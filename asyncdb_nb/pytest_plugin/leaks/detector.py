@@ -23,7 +23,7 @@ from asyncdb_nb.aio import loop_cleanup
 from asyncdb_nb.aio._asyncio import loop_of
 from asyncdb_nb.engine._sqlalchemy.execution import is_executing
 from asyncdb_nb.pytest_plugin._pytest import runs_one_test_after_the_other
-from asyncdb_nb.pytest_plugin.leaks.checkouts import Checkout, Ledger, dialect_of
+from asyncdb_nb.pytest_plugin.leaks.checkouts import Checkout, Checkouts, dialect_of
 from asyncdb_nb.pytest_plugin.leaks.report import Leak
 
 GRACE_SECONDS = 0.2  # for a task that outlives the test on purpose and is just about to give its connection back
@@ -32,26 +32,26 @@ SETTLE_SECONDS = 10.0  # for all of it
 
 
 @dataclass
-class Watch:
+class LeakDetector:
     """The watch over this process. `leaks` are those that nobody was told of yet."""
 
     leaks: list[Leak] = field(default_factory=list)
-    ledger: Ledger = field(init=False)
+    checkouts: Checkouts = field(init=False)
     _watched: weakref.WeakSet[asyncio.AbstractEventLoop] = field(default_factory=weakref.WeakSet)
 
     def __post_init__(self) -> None:
-        self.ledger = Ledger(self._watch_loop)
+        self.checkouts = Checkouts(self._watch_loop)
 
     def start(self) -> Callable[[], None]:
         """Begin to watch; returns what ends it."""
-        stop_writing = self.ledger.start()
+        stop_writing = self.checkouts.start()
         runner: Any = asyncio.Runner
         close = runner.close
 
         @functools.wraps(close)
-        def look_and_close(ending: Any) -> None:
-            self._runner_ends(ending)
-            close(ending)
+        def look_and_close(phase: Any) -> None:
+            self._runner_ends(phase)
+            close(phase)
 
         runner.close = look_and_close
 
@@ -63,11 +63,11 @@ class Watch:
 
     def settle(self, forgotten: Callable[[Checkout], bool]) -> None:
         """Close what was forgotten, each on its loop; from synchronous code."""
-        for loop in {checkout.loop for checkout in self.ledger.out.values()}:
+        for loop in {checkout.loop for checkout in self.checkouts.out.values()}:
             if loop.is_closed():
                 self._give_up(loop)
                 continue
-            chosen = [one for one in self._out(loop) if forgotten(one) and not one.is_lent]
+            chosen = [one for one in self._out(loop) if forgotten(one) and not one.is_borrowed]
             if not chosen:
                 continue
             if loop.is_running():
@@ -86,14 +86,14 @@ class Watch:
         if loop is not None and loop in self._watched and not loop.is_closed() and not loop.is_running():
             loop_cleanup.drive(loop, self._settle_loop, SETTLE_SECONDS)
 
-    async def _loop_ends(self, ending: loop_cleanup.Ending) -> None:
+    async def _loop_ends(self, phase: loop_cleanup.LoopPhase) -> None:
         """Look before a loop is closed by hand."""
-        if ending is loop_cleanup.Ending.CLOSE:
+        if phase is loop_cleanup.LoopPhase.CLOSE:
             await self._settle_loop()
 
     async def _settle_loop(self) -> None:
         loop = asyncio.get_running_loop()
-        await self._close([one for one in self._out(loop) if not one.is_lent], grace=0)
+        await self._close([one for one in self._out(loop) if not one.is_borrowed], grace=0)
         await self._close_homes(loop)
 
     async def _close(self, checkouts: list[Checkout], grace: float = GRACE_SECONDS) -> None:
@@ -105,7 +105,7 @@ class Watch:
         for one in left:
             if self._is_out(one):
                 await _take_back(one)
-                self.ledger.out.pop(one.record, None)
+                self.checkouts.out.pop(one.record, None)
 
     async def _wait_for(self, checkouts: list[Checkout], seconds: float) -> None:
         """Give tasks that still run the time to end what they do."""
@@ -117,28 +117,28 @@ class Watch:
 
     async def _close_homes(self, loop: asyncio.AbstractEventLoop) -> None:
         """Close what the default pool of an engine keeps for a loop that ends: on the next one it would fail."""
-        left = [(record, home) for record, home in list(self.ledger.homes.items()) if home.loop() is loop]
+        left = [(record, home) for record, home in list(self.checkouts.homes.items()) if home.loop() is loop]
         blamed = set()
         for record, home in left:
-            del self.ledger.homes[record]
-            if record.dbapi_connection is None or record in self.ledger.out:
+            del self.checkouts.homes[record]
+            if record.dbapi_connection is None or record in self.checkouts.out:
                 continue
             if dialect_of(record) not in blamed:
                 blamed.add(dialect_of(record))
-                self.leaks.append(Leak("engine", home.owner.name, home.origin))
+                self.leaks.append(Leak("engine", home.owner.name, home.call_site))
             await greenlet_spawn(record.invalidate)
 
     def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
         """Forget what was left on a loop that closed without letting anybody know."""
         for one in self._out(loop):
             self.leaks.append(_describe(one))
-            self.ledger.out.pop(one.record, None)
+            self.checkouts.out.pop(one.record, None)
 
     def _out(self, loop: asyncio.AbstractEventLoop) -> list[Checkout]:
-        return [one for one in self.ledger.out.values() if one.loop is loop]
+        return [one for one in self.checkouts.out.values() if one.loop is loop]
 
     def _is_out(self, one: Checkout) -> bool:
-        return self.ledger.out.get(one.record) is one
+        return self.checkouts.out.get(one.record) is one
 
 
 def _is_busy(checkout: Checkout) -> bool:
@@ -157,7 +157,7 @@ def _describe(one: Checkout) -> Leak:
     else:
         kind = "transaction" if _in_transaction(one) else "connection"
     task = one.task.get_name() if busy and one.task is not None else None
-    return Leak(kind, one.owner.name, one.origin, task, one.statement)
+    return Leak(kind, one.owner.name, one.call_site, task, one.statement)
 
 
 def _in_transaction(one: Checkout) -> bool:

@@ -26,8 +26,8 @@ def follow() -> Callable[[], None]:
     return finder.stop
 
 
-def origin_of(dialect: Any) -> Any:
-    """Return where the engine of a dialect was made: an `Origin`, empty when that was not seen."""
+def call_site_of(dialect: Any) -> Any:
+    """Return where the engine of a dialect was made: a `CallSite`, empty when that was not seen."""
     return getattr(dialect, _ORIGIN, ())
 
 

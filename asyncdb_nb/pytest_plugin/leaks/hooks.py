@@ -16,7 +16,7 @@ from asyncdb_nb.errors import LeakWarning
 from asyncdb_nb.pytest_plugin import options
 from asyncdb_nb.pytest_plugin.forked_children import ForkHooks
 from asyncdb_nb.pytest_plugin.leaks.checkouts import Owner
-from asyncdb_nb.pytest_plugin.leaks.detector import Watch
+from asyncdb_nb.pytest_plugin.leaks.detector import LeakDetector
 from asyncdb_nb.pytest_plugin.leaks.report import Leak, report
 from asyncdb_nb.pytest_plugin.leaks.unisolated_engines import OtherEngines
 from asyncdb_nb.pytest_plugin.secret_url import SecretHooks
@@ -24,18 +24,18 @@ from asyncdb_nb.pytest_plugin.secret_url import SecretHooks
 NAME = "asyncdb_nb watch"
 
 
-def begin(config: pytest.Config) -> WatchHooks:
+def begin(config: pytest.Config) -> LeakHooks:
     """Begin to watch, if that has not begun yet."""
     hooks = config.pluginmanager.get_plugin(NAME)
     if hooks is None:
-        hooks = WatchHooks(options.leaks(config) or "error")
+        hooks = LeakHooks(options.leaks(config) or "error")
         config.pluginmanager.register(hooks, NAME)
         config.pluginmanager.register(SecretHooks())
         config.pluginmanager.register(ForkHooks())
     return hooks
 
 
-class WatchHooks:
+class LeakHooks:
     """The hooks, as a plugin of its own.
 
     Args:
@@ -44,19 +44,19 @@ class WatchHooks:
 
     def __init__(self, mode: str) -> None:
         self.mode = mode
-        self.watch = Watch()
-        self.other_engines = OtherEngines(self.watch.ledger)
-        self._stop: list[Callable[[], None]] = [self.watch.start(), self.other_engines.start()]
+        self.detector = LeakDetector()
+        self.other_engines = OtherEngines(self.detector.checkouts)
+        self._stop: list[Callable[[], None]] = [self.detector.start(), self.other_engines.start()]
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         """Whatever is opened from now on is this test's."""
-        self.watch.ledger.owner = Owner(item, f"{item.name}")
+        self.detector.checkouts.owner = Owner(item, f"{item.name}")
         self.other_engines.test_has_ended = False
         try:
             return (yield)
         finally:
-            self.watch.ledger.owner = None
+            self.detector.checkouts.owner = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -84,12 +84,12 @@ class WatchHooks:
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Iterator[None]:
         """What a fixture opens is the fixture's, for as long as it lasts."""
-        before = self.watch.ledger.owner
-        self.watch.ledger.owner = Owner(request.node, f"The fixture {fixturedef.argname!r}")
+        before = self.detector.checkouts.owner
+        self.detector.checkouts.owner = Owner(request.node, f"The fixture {fixturedef.argname!r}")
         try:
             return (yield)
         finally:
-            self.watch.ledger.owner = before
+            self.detector.checkouts.owner = before
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
@@ -110,8 +110,8 @@ class WatchHooks:
 
     def _look(self, nextitem: pytest.Item | None) -> list[Leak]:
         lasting = nextitem.listchain() if nextitem is not None else []  # what pytest does not tear down yet
-        self.watch.settle(lambda checkout: checkout.owner.node not in lasting)
-        leaks, self.watch.leaks = self.watch.leaks, []
+        self.detector.settle(lambda checkout: checkout.owner.node not in lasting)
+        leaks, self.detector.leaks = self.detector.leaks, []
         return leaks
 
     def pytest_unconfigure(self) -> None:

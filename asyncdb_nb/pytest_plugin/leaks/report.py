@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asyncdb_nb.pytest_plugin.leaks import call_site
-from asyncdb_nb.pytest_plugin.leaks.call_site import Origin
+from asyncdb_nb.pytest_plugin.leaks.call_site import CallSite
 
 _WHAT = {
     "session": ("a session with an open transaction", "`async with db.session() as session:`"),
@@ -32,13 +32,13 @@ class Leak:
 
     kind: str
     owner: str
-    origin: Origin
+    call_site: CallSite
     task: str | None = None
     statement: str | None = None
 
     def __str__(self) -> str:
         what, remedy = _WHAT[self.kind]
-        words = f"{what}, opened {call_site.in_words(self.origin)}"
+        words = f"{what}, opened {call_site.in_words(self.call_site)}"
         if self.task is not None:
             words += f"; the task is {self.task!r}"
         if self.statement is not None:

@@ -20,8 +20,8 @@ from sqlalchemy import Engine, event
 from asyncdb_nb.errors import NotIsolatedError
 from asyncdb_nb.pytest_plugin import options
 from asyncdb_nb.pytest_plugin.leaks import call_site
-from asyncdb_nb.pytest_plugin.leaks.checkouts import Ledger
-from asyncdb_nb.pytest_plugin.leaks.engine_call_sites import origin_of
+from asyncdb_nb.pytest_plugin.leaks.checkouts import Checkouts
+from asyncdb_nb.pytest_plugin.leaks.engine_call_sites import call_site_of
 from asyncdb_nb.pytest_plugin.secret_url import without_password
 
 _WRITES = re.compile(
@@ -38,7 +38,7 @@ class OtherEngines:
     """Listens to every engine of the process.
 
     Args:
-        ledger: Knows which test runs, and which engines are the plugin's own.
+        checkouts: Knows which test runs, and which engines are the plugin's own.
 
     Attributes:
         isolated: The dialects of the engines that tests may commit through.
@@ -46,11 +46,11 @@ class OtherEngines:
         test_has_ended: Whether fixtures are being torn down, those of the whole module or session as well.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, checkouts: Checkouts) -> None:
         self.isolated: weakref.WeakSet[Any] = weakref.WeakSet()
         self.databases: set[str] = set()
         self.test_has_ended = False
-        self._ledger = ledger
+        self._checkouts = checkouts
         self._refused: list[NotIsolatedError] = []
 
     def start(self) -> Callable[[], None]:
@@ -82,17 +82,17 @@ class OtherEngines:
                 self._refuse(connection.engine)
 
     def _is_other(self, connection: Any) -> bool:
-        dialect, owner = connection.dialect, self._ledger.owner
+        dialect, owner = connection.dialect, self._checkouts.owner
         if owner is None or self.test_has_ended or dialect.name != "postgresql":
             return False
-        if dialect in self.isolated or dialect in self._ledger.ignored:
+        if dialect in self.isolated or dialect in self._checkouts.ignored:
             return False
         if connection.engine.url.database in self.databases:
             return False
         return isinstance(owner.node, pytest.Item) and options.refuses_other_engines(owner.node)
 
     def _refuse(self, engine: Any) -> None:
-        made = call_site.in_words(origin_of(engine.dialect)[:1])
+        made = call_site.in_words(call_site_of(engine.dialect)[:1])
         error = NotIsolatedError(f"{without_password(engine.url)}, made {made}")
         self._refused.append(error)
         raise error

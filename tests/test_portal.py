@@ -278,7 +278,7 @@ run(start())
     assert done.stdout.split("\n")[:2] == ["task cancelled", "generator closed"]
 
 
-def test_at_exit_the_pooled_connections_say_goodbye(run_script, clean_server) -> None:
+def test_at_exit_the_pooled_connections_close_gracefully(run_script, clean_server) -> None:
     """An engine used under run() needs no dispose(): the server's log has no unexpected EOF."""
     run_script("""
 import asyncpg, os  # asyncpg: imported in the loop, it makes asyncio's debug mode speak of a slow callback

@@ -276,7 +276,7 @@ def arrived(watch: ServerWatch, statement: str) -> bool:
 async def test_a_loop_that_stands_still_after_a_cancel_costs_no_connection(
     connection: asyncpg_connection.Connection, clean_server: ServerWatch, turns: int
 ) -> None:
-    """For longer than a goodbye may take: the answer has come, but nobody could take it."""
+    """For longer than a graceful close may take: the answer has come, but nobody could take it."""
     sleeping = asyncio.create_task(connection.execute("select pg_sleep(600)"))
     await until(lambda: [one for one in clean_server.backends() if "pg_sleep(600)" in one.query])
     sleeping.cancel()
@@ -289,7 +289,7 @@ async def test_a_loop_that_stands_still_after_a_cancel_costs_no_connection(
 
 
 @pytest.mark.second_tier
-async def test_a_loop_that_stands_still_in_a_goodbye_cuts_off_no_connection(
+async def test_a_loop_that_stands_still_in_a_close_cuts_off_no_connection(
     connection: asyncpg_connection.Connection, clean_server: ServerWatch
 ) -> None:
     sleeping = asyncio.create_task(connection.execute("select pg_sleep(600)"))
