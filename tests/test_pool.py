@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import subprocess
 import sys
 import threading
@@ -628,6 +629,28 @@ def test_a_connection_that_is_being_closed_when_its_loop_closes_is_no_leak(
     busy.close()
 
     assert not clean_server.wait_for_backends(0, "test_pool")
+
+
+async def test_the_log_tells_what_becomes_of_a_connection_and_why(
+    make_engine: EngineMaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At DEBUG only, and named by the server's process."""
+    caplog.set_level(logging.DEBUG, "asyncdb_nb.pool")
+    engine = make_engine(idle_timeout=None)
+    async with engine.connect() as connection:
+        pid = (await connection.execute(text("select pg_backend_pid()"))).scalar_one()
+    async with engine.connect():
+        await engine.dispose()
+
+    told = [record.getMessage().partition(": ")[2] for record in caplog.records]
+    assert told == [
+        f"opened backend {pid}",
+        f"handed out backend {pid}",
+        f"returned backend {pid}",
+        f"handed out backend {pid}",
+        f"closing backend {pid}, which was returned: the engine was disposed of",
+    ]
+    assert {record.levelname for record in caplog.records} == {"DEBUG"}
 
 
 def test_dispose_without_a_loop_closes_what_stopped_loops_hold(

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 import threading
 import warnings
 import weakref
 from asyncio import current_task
 from collections.abc import Callable, Coroutine
+from enum import Enum
 from time import monotonic
 from typing import Any
 
@@ -34,7 +36,18 @@ from asyncdb_nb.errors import LeakWarning
 
 OWNER_SECONDS = 1.0  # how long a closing loop waits for the tasks that it cancelled
 
+logger = logging.getLogger("asyncdb_nb.pool")
+"""Tells at DEBUG what is opened, handed out, returned and closed, on which loop, and why."""
+
 _living: weakref.WeakSet[SubPool] = weakref.WeakSet()
+
+
+class State(Enum):
+    """What becomes of a connection that is returned."""
+
+    OPEN = "it is kept for the next checkout"
+    DISPOSED = "the engine was disposed of"  # it is closed
+    LOOP_CLOSING = "the loop is about to close"  # it is closed
 
 
 class SubPool(PlacesPool):
@@ -60,7 +73,7 @@ class SubPool(PlacesPool):
         super().__init__(parent, lambda record: bind_to_loop(limited(parent.open_for(record)), loop), **options)
         self._can_terminate = parent.engine_dialect.has_terminate
         self.loop = loop
-        self.retiring = False  # a returned connection is closed, not kept
+        self.state = State.OPEN
         self._first_connect = first_connect
         self._idle_timeout = idle_timeout
         self._records: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -76,7 +89,7 @@ class SubPool(PlacesPool):
 
     async def finish(self, phase: LoopPhase) -> None:
         """Close what there is, because the loop is about to go."""
-        self.retiring = True
+        self.state = State.LOOP_CLOSING
         if phase is LoopPhase.GENERATORS:
             await self.close_idle()
             return
@@ -97,8 +110,13 @@ class SubPool(PlacesPool):
         if self._reaper is not None:
             self._reaper.cancel()
             self._reaper = None
-        await _each(lambda record: record.close(), self._take_idle())
+        await self._close_all(self._take_idle(), self.state.value)
         self._unregister_if_done()
+
+    @property
+    def retiring(self) -> bool:
+        """Whether a connection that is returned is closed, not kept."""
+        return self.state is not State.OPEN
 
     def idle(self) -> int:
         """Return how many open connections are in the queue."""
@@ -160,6 +178,7 @@ class SubPool(PlacesPool):
         record.owner = task
         self._checking_out[task].append(record)
         self._idle_connections.discard(record.dbapi_connection)
+        self._log("handed out %s", record)
         return record
 
     def _wait_or_connect(self, task: asyncio.Task[Any] | None) -> Any:
@@ -180,11 +199,13 @@ class SubPool(PlacesPool):
         try:
             self._first_connect(record.get_connection)
         except BaseException as error:
+            logger.debug("%s: could not open a connection: %s", loop_cleanup.name(self.loop), type(error).__name__)
             try:
                 record.invalidate(error)  # it is open already when a `connect` listener fails, or is cancelled
             finally:
                 self.loop.call_soon(self._offer_slot)
             raise
+        self._log("opened %s", record)
         return record
 
     def _new_record(self) -> Any:
@@ -209,6 +230,7 @@ class SubPool(PlacesPool):
         elif self.retiring:
             self._retire(record)
         else:
+            self._log("returned %s", record)
             self._idle_connections.add(record.dbapi_connection)
             super().take_back(record)
             if self._idle_timeout is not None:
@@ -220,6 +242,7 @@ class SubPool(PlacesPool):
         if self._waiting:  # somebody may be waiting for it
             super().take_back(record)
             return
+        self._log("closing %s, which was returned: %s", record, self.state.value)
         try:
             record.close()
         finally:
@@ -257,7 +280,7 @@ class SubPool(PlacesPool):
             oldest = min(record.idle_since for record in fresh)
             self._reap_after(oldest - oldest_allowed)
         if stale:
-            self.spawn(functools.partial(_each, lambda record: record.close(), stale))
+            self.spawn(functools.partial(self._close_all, stale, f"idle for {self._idle_timeout:g} s"))
 
     def _take_idle(self) -> list[Any]:
         """Empty the queue; return what was in it, in an order in which it can be put back."""
@@ -293,8 +316,19 @@ class SubPool(PlacesPool):
         """Close what is still open; return how many of these connections were checked out."""
         opened = [record for record in self._records if record.dbapi_connection is not None]
         leaked = [record for record in opened if record.in_use]
+        for record in opened:
+            self._log("closing %s, which is not returned: %s", record, self.state.value)
         await _each(lambda record: record.invalidate(), opened)
         return len(leaked)
+
+    async def _close_all(self, records: list[Any], why: str) -> None:
+        for record in records:
+            self._log("closing %s: %s", record, why)
+        await _each(lambda record: record.close(), records)
+
+    def _log(self, message: str, record: Any, *more: str) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(f"%s: {message}", loop_cleanup.name(self.loop), _name(record), *more)
 
     def _warn(self, leaked: int) -> None:
         warnings.warn(
@@ -303,6 +337,13 @@ class SubPool(PlacesPool):
             LeakWarning,
             stacklevel=2,
         )
+
+
+def _name(record: Any) -> str:
+    driver: Any = getattr(record.dbapi_connection, "driver_connection", None)
+    if hasattr(driver, "get_server_pid") and not driver.is_closed():
+        return f"backend {driver.get_server_pid()}"
+    return "a connection" if record.dbapi_connection is not None else "a place for a connection"
 
 
 def _reap(reference: weakref.ref[SubPool]) -> None:

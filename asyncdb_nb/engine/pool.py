@@ -30,7 +30,7 @@ from asyncdb_nb.engine import pooler
 from asyncdb_nb.engine._sqlalchemy.pool import EnginePool
 from asyncdb_nb.engine.first_connect import FirstConnect
 from asyncdb_nb.engine.loop_affinity import home_of, reraise_unwrapped
-from asyncdb_nb.engine.loop_pool import SubPool
+from asyncdb_nb.engine.loop_pool import State, SubPool
 from asyncdb_nb.errors import AsyncDBError
 
 OTHER_LOOP_SECONDS = 5.0  # how long dispose() waits for a loop that runs in another thread
@@ -105,7 +105,7 @@ class LoopBoundPool(EnginePool):
         with self._lock:
             subpools, self._subpools = self._subpools, {}
         for subpool in subpools.values():
-            subpool.retiring = True
+            subpool.state = State.DISPOSED
         for subpool in subpools.values():
             if not subpool.loop.is_closed():
                 self._dispose_one(subpool, running_loop())

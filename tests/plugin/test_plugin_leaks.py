@@ -8,7 +8,7 @@ import re
 import pytest
 from suites import CONFTEST, OWN_ENGINES, RunSuite
 
-from asyncdb_nb.pytest_plugin.leaks.call_site import Origin, here
+from asyncdb_nb.pytest_plugin.leaks.call_site import CallSite, here
 from asyncdb_nb.pytest_plugin.leaks.checkouts import Checkout, Owner
 from asyncdb_nb.pytest_plugin.leaks.detector import LeakDetector
 from asyncdb_nb.pytest_plugin.leaks.report import Leak
@@ -158,10 +158,10 @@ def engines_told_at_the_end(result: pytest.RunResult) -> dict[str, str]:
 def test_the_lines_that_led_to_a_leak_are_few_and_end_at_the_loop() -> None:
     """What runs the loop is another matter; nor does a long statement fill the screen."""
 
-    def deep(levels: int) -> Origin:
+    def deep(levels: int) -> CallSite:
         return deep(levels - 1) if levels else here()
 
-    async def opens() -> tuple[Origin, Origin]:
+    async def opens() -> tuple[CallSite, CallSite]:
         return here(), deep(9)
 
     shallow, deeper = asyncio.run(opens())
