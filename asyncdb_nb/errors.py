@@ -152,15 +152,24 @@ class CorruptStreamError(FrameError):
 
 
 class SchemaTakenError(AsyncDBError):
-    """The database already has a schema of the name that the sample workflows, or an event log, would use."""
+    """The database already has a schema of the name that the sample workflows, or an event log, would use.
+
+    Attributes:
+        problem: What is wrong, without what to type.
+        options: The arguments of `load_event_log` to change, for an event log.
+    """
 
     def __init__(self, schema: str) -> None:
-        remedy = (
-            "the sample workflows keep out of it. Put them into a database of their own: `create database samples`."
-            if schema == "workflows"
-            else f"no event log goes there. Name another: schema='{schema}_log' (on the command line, --schema)."
-        )
-        super().__init__(f"This database has a schema {schema!r} that asyncdb_nb did not make, so {remedy}")
+        taken = f"This database has a schema {schema!r} that asyncdb_nb did not make, so"
+        if schema == "workflows":
+            self.options: dict[str, Any] = {}
+            self.problem = f"{taken} the sample workflows keep out of it."
+            remedy = "Put them into a database of their own: `create database samples`."
+        else:
+            self.options = {"schema": f"{schema}_log"}
+            self.problem = f"{taken} no event log goes there."
+            remedy = f"Name another: schema='{schema}_log' (on the command line, --schema)."
+        super().__init__(f"{self.problem} {remedy}")
 
 
 class EventLogError(AsyncDBError, ValueError):

@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from asyncdb_nb.cli.command_line import command, shown
-from asyncdb_nb.errors import EventLogError, MalformedRowError
+from asyncdb_nb.errors import EventLogError, MalformedRowError, SchemaTakenError
 
 Subparsers = Any  # argparse's own type for it is private
 
@@ -58,7 +58,7 @@ def add_load(subparsers: Subparsers) -> None:
     for option, metavar, what in _VALUES:
         values.add_argument(f"--{option}", metavar=metavar, help=what)
     for option, metavar, what in (
-        ("missing", "WORD", "a word for a missing value, such as NULL; '' for none; may be given again"),
+        ("missing", "WORD", "a word for a missing value, such as NULL; '' for no others; may be given again"),
         ("meaning", "WORD=MEANING", "what a lifecycle or a status means: start, complete, fail, cancel, ignore; again"),
         ("failed", "ACTIVITY", "an activity which means that something failed; may be given again"),
     ):
@@ -95,13 +95,13 @@ def _load(arguments: argparse.Namespace) -> int:
 
     try:
         print(asyncio.run(load()))
-    except EventLogError as error:
+    except (EventLogError, SchemaTakenError) as error:
         _tell(error, file, url, options)
         return 1
     return 0
 
 
-def _tell(error: EventLogError, file: str, url: str | None, options: dict[str, Any]) -> None:
+def _tell(error: EventLogError | SchemaTakenError, file: str, url: str | None, options: dict[str, Any]) -> None:
     """Say what is wrong, and the whole command to type instead."""
     print(f"asyncdb-nb: {error.problem}", file=sys.stderr)
     if isinstance(error, MalformedRowError):

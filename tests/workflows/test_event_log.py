@@ -237,6 +237,8 @@ async def test_costs_attributes_and_time_zones_are_kept(db: Database, write):
         (HEADER + ROWS, {"attributes": ["x"]}, "no column 'x' for attributes"),
         ("case;activity;timestamp,a,b\n", {}, "The delimiter may be"),
         (HEADER + ROWS, {"delimiter": ",,"}, "A delimiter is one character, not ',,'"),
+        ("1,a,2024-03-01\n1,b,2024-03-02\n", {}, "looks like data: '2024-03-01' is a time.* into a line before it"),
+        (HEADER + ROWS, {"encoding": "undefined"}, "no encoding 'undefined'"),
         (HEADER + ROWS, {"encoding": "klingon"}, "no encoding 'klingon'"),
         ("Ticket\n1\n", {}, "The header is one column, 'Ticket', and an event log needs three"),
         (HEADER + ROWS, {"meanings": {"done": "yes"}}, "'done' cannot mean 'yes'. Meanings are start, complete"),
@@ -290,6 +292,7 @@ LIFE = "case,activity,timestamp,lifecycle,start_timestamp,eur\n"
         ),
         (LIFE + "1,a,2024-03-01,complete,,1e9\n", 2, "the cost '1e9' is not below 100,000,000"),
         (LIFE + "1,a,2024-03-01,complete,,NaN\n", 2, "the cost 'NaN' is not"),
+        (LIFE + "1,a,2024-03-01,complete,,99999999.99996\n", 2, "the cost '99999999.99996' is not below 100,000,000"),
     ],
     ids=[
         *("no date", "no such day", "empty time", "empty case", "blank activity", "few fields", "many fields", "nul"),
@@ -304,6 +307,7 @@ LIFE = "case,activity,timestamp,lifecycle,start_timestamp,eur\n"
             "missing?",
             "dear",
             "nan",
+            "dear when rounded",
         ),
     ],
 )
@@ -463,6 +467,53 @@ async def test_a_status_tells_starts_from_ends_where_there_is_one_time(db: Datab
     await load_event_log(db, write(log), status="status")
 
     assert await tasks(db, Task.started_at, Task.finished_at, Task.status) == [(at(9), at(9, 10), "failed")]
+
+
+@pytest.mark.parametrize(
+    "meanings",
+    [{"\u2713": "complete", "\u2717": "fail"}, {"A1": "complete", "A-1": "fail"}, {"D": "complete", "d": "fail"}],
+)
+async def test_words_that_differ_in_a_mark_alone_are_two_words(db: Database, write, meanings: dict[str, str]):
+    rows = "".join(f"1,{step},2024-03-01,{word}\n" for step, word in zip("ab", meanings, strict=True))
+    await load_event_log(db, write("case,activity,timestamp,status\n" + rows), status="status", meanings=meanings)
+
+    assert await tasks(db, Task.step, Task.status) == [("a", "succeeded"), ("b", "failed")]
+
+
+@pytest.mark.parametrize(("told", "value"), [("OK-", "OK+"), ("?!", "!?")])
+async def test_a_word_that_is_told_explains_no_other(db: Database, write, told: str, value: str):
+    log = f"case,activity,timestamp,status\n1,a,2024-03-01,{told}\n1,b,2024-03-01,{value}\n"
+    with pytest.raises(MalformedRowError, match=r"line 3.* is unknown"):
+        await load_event_log(db, write(log), status="status", meanings={told: "fail"})
+
+
+async def test_a_missing_status_is_asked_for_and_no_completion(db: Database, write):
+    """What is proposed says that it is missing; of a transition, that it is ignored."""
+    with pytest.raises(MalformedRowError) as caught:
+        await load_event_log(
+            db, write("case,activity,timestamp,st\n1,a,2024-03-01,ok\n1,b,2024-03-01,N/A\n"), status="st"
+        )
+    assert caught.value.options == {"missing": ["N/A"]}
+
+    with pytest.raises(MalformedRowError) as caught:
+        await load_event_log(db, write("case,activity,timestamp,lifecycle\n1,a,2024-03-01,-\n"))
+    assert caught.value.options == {"meanings": {"-": "ignore"}}
+
+
+async def test_a_day_that_stands_for_none_is_asked_for(db: Database, write):
+    with pytest.raises(MalformedRowError, match="'9999-12-31', which may stand for a missing value"):
+        await load_event_log(db, write("case,activity,timestamp\n1,a,9999-12-31\n"))
+
+
+async def test_a_word_for_missing_values_does_not_make_values_of_the_others(db: Database, write):
+    path = write(HEADER + "1,a,2024-03-01,NULL\n1,b,2024-03-01,n/a\n")
+    with pytest.raises(MalformedRowError, match="line 3: 'Resource' is 'n/a'") as caught:
+        await load_event_log(db, path, missing=["NULL"])
+    assert caught.value.options == {"missing": ["NULL", "n/a"]}
+
+    await load_event_log(db, path, missing=["NULL", ""])
+
+    assert await tasks(db, Task.worker) == [(None,), ("n/a",)]
 
 
 async def test_words_for_missing_values_may_be_values(db: Database, write):

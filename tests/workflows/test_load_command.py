@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -107,6 +108,57 @@ def test_an_activity_is_what_has_a_name_rather_than_a_number():
     rows = [[run, job, name, "failure", *times] for run, job, name in (("1", "7", "build"), ("2", "8", "build"))]
 
     assert propose(header, rows, {}).options["activity"] == "name"
+
+
+def test_a_time_without_its_leading_zero_is_no_reason_to_leave_the_times_out():
+    """As a spreadsheet saves 09:30:00 of SAP's: the row is refused, instead of every task at midnight."""
+    rows = [["1", "a", "20240301", "103000"], ["1", "b", "20240301", "93000"]]
+
+    assert propose(["case", "activity", "ERDAT", "ERZET"], rows, {}).options["timestamp"] == ["ERDAT", "ERZET"]
+
+
+def test_nothing_is_proposed_where_columns_are_too_few():
+    rows = [["1", "a", "2024-03-01"], ["1", "b", "2024-03-01"]]
+
+    assert propose(["", "activity", "timestamp"], rows, {}).options == {"timestamp": "timestamp"}
+
+
+def test_where_every_row_is_bad_it_says_what_helps(
+    fresh_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    Path("log.csv").write_text("case,activity,timestamp\n1,a,1711123456\n1,b,1711123457\n")
+    assert main(["load", "log.csv", "--url", fresh_database_url, "--bad-rows", "bad.csv"]) == 1
+
+    assert main(proposed(capsys.readouterr().err)) == 0
+
+    assert "1 case, 2 tasks, from 2 events, in the schema" in capsys.readouterr().out
+
+
+def test_a_schema_of_somebody_else_is_answered_by_the_whole_command(
+    fresh_database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (path := tmp_path / "log.csv").write_text("case,activity,timestamp\n1,a,2024-03-01\n")
+    assert main(["load", str(path), "--url", fresh_database_url, "--schema", "public"]) == 1
+
+    assert main(proposed(capsys.readouterr().err)) == 0
+
+    assert "in the schema public_log;" in capsys.readouterr().out
+
+
+def test_a_file_whose_name_is_no_text_is_loaded(
+    fresh_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    path = os.fsdecode(b"caf\xe9.csv")
+    try:
+        Path(path).write_text("case,activity,timestamp\n1,a,2024-03-01\n")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+
+    assert main(["load", path, "--url", fresh_database_url]) == 0
+
+    assert capsys.readouterr().out.startswith("caf?: 1 case, 1 task, ")
 
 
 def test_bad_rows_are_set_aside_as_it_says(

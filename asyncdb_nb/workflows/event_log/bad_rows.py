@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from asyncdb_nb.errors import EventLogError
 from asyncdb_nb.workflows.event_log.csv_reader import Record
+from asyncdb_nb.workflows.event_log.unreadable import UnreadableError
 
 
 class BadRows:
@@ -26,7 +28,7 @@ class BadRows:
 
     Attributes:
         count: How many rows were set aside.
-        first: The line of the first, and why it was; None while there is none.
+        first: The line of the first, why it was, and with which options it could be read; None while there is none.
 
     Raises:
         EventLogError: There is a file already, or none can be written there.
@@ -34,7 +36,7 @@ class BadRows:
 
     def __init__(self, path: str | PathLike[str], header: Sequence[str]) -> None:
         self.path, self.count = Path(path), 0
-        self.first: tuple[int, str] | None = None
+        self.first: tuple[int, str, dict[str, Any]] | None = None
         try:
             self._file = self.path.open("x", newline="", encoding="utf-8")
         except FileExistsError as error:
@@ -56,8 +58,8 @@ class BadRows:
         if error is not None:
             self.path.unlink(missing_ok=True)
 
-    def add(self, record: Record, reason: str) -> None:
+    def add(self, record: Record, why: UnreadableError) -> None:
         """Set one row aside."""
         self.count += 1
-        self.first = self.first or (record.line, reason)
-        self._writer.writerow([record.line, reason, *record.fields])
+        self.first = self.first or (record.line, why.reason, why.options)
+        self._writer.writerow([record.line, why.reason, *record.fields])

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from asyncdb_nb.errors import EventLogError
 from asyncdb_nb.workflows.event_log.proposal import NOTHING, Proposal
+from asyncdb_nb.workflows.event_log.time_formats import forms_of
 from asyncdb_nb.workflows.event_log.unreadable import cut
 from asyncdb_nb.workflows.event_log.vocabulary import plain
 
@@ -116,6 +117,11 @@ def _refuse_missing(header: Sequence[str], role: str, named: Mapping[str, Any], 
     if named.get(role) is not None:
         problem = f"An event log needs a column for {role}, and '' is none. {_listed(header)}"
         raise EventLogError(problem, proposal.options)
+    if data := [name for name in header if not name.isdigit() and forms_of([name])]:
+        raise EventLogError(
+            f"The first row looks like data: {cut(data[0])} is a time, and no name of a column. {_listed(header)} "
+            "Write the names of the columns into a line before it, such as: case,activity,timestamp"
+        )
     if len(header) == 1:
         marks = re.findall(r"[^\w \-.]", header[0])
         problem = f"The header is one column, {cut(header[0])}, and an event log needs three."

@@ -133,8 +133,8 @@ async def load_event_log(
         failed: Activities which mean that something failed: their tasks are failed, and so are the cases with one.
         meanings: What other words in `lifecycle` and `status` mean: `start`, `complete`, `fail`, `cancel` or `ignore`,
             by word, such as `{"abgelehnt": "fail"}`.
-        missing: Words that stand for a missing value, such as `["?", "NULL"]`. If None, a word that often does is
-            refused; if empty, all words are values.
+        missing: Words that stand for a missing value, such as `["?", "NULL"]`. Another word that often does is
+            refused, unless it is empty, or has an empty string in it: then all other words are values.
         name: The name of the workflow; the file's, without its suffix, if None.
         schema: The schema for its tables; if None, one that is named like the workflow.
         replace: Whether an event log of that name gives way to this one.
@@ -176,7 +176,7 @@ async def load_event_log(
         "status": status,
         "cost": cost,
     }
-    name = name or _stem(path)
+    name = _text(name or _stem(path))
     schema = schema_for(name) if schema is None else checked_schema(schema)
     missing = [missing] if isinstance(missing, str) else missing
     failed = [failed] if isinstance(failed, str) else failed
@@ -189,7 +189,7 @@ async def load_event_log(
         parser = Parser(path.name, file.header, columns, reading, file.sample, f"{_stem(path)}.bad.csv")
         with _aside(bad_rows, file.header) as aside:
             async with loading(target, schema) as connection:
-                workflow_id = await add_workflow(connection, schema, name, path.name, replace)
+                workflow_id = await add_workflow(connection, schema, name, _text(path.name), replace)
                 with _bar(file, progress) as bar:
                     events = await _copy_events(connection, file, parser, bar, aside)
                     await _check_seen(connection, parser)
@@ -202,6 +202,11 @@ async def load_event_log(
 
 def _stem(path: Path) -> str:
     return path.name.removesuffix(".gz").rpartition(".")[0] or path.name
+
+
+def _text(name: str) -> str:
+    """Write a file's name as text, with a `?` for each byte that is none."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _many(number: int, what: str) -> str:

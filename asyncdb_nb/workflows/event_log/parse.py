@@ -42,7 +42,7 @@ class Reading:
         decimals: How costs are read.
         failed: Activities that mean that something has failed.
         meanings: Words of transitions and statuses, and what they mean.
-        missing: Words for missing values; None: a word that often is one is refused.
+        missing: Words for missing values; others that often are one are refused, unless it is empty or has "" in it.
     """
 
     times: Times = field(default_factory=Times)
@@ -101,14 +101,14 @@ class Parser:
         return sorted(self._lifecycle.unseen & self._status.unseen)
 
     def events(
-        self, records: Iterable[Record], set_aside: Callable[[Record, str], None] | None = None
+        self, records: Iterable[Record], set_aside: Callable[[Record, UnreadableError], None] | None = None
     ) -> Iterator[Event]:
         """
         Yield the event of each record, in the order of the file.
 
         Args:
             records: The records of the file.
-            set_aside: What to do with a record that cannot be read, and the reason; if None, that is an error.
+            set_aside: What to do with a record that cannot be read, and the reason why; if None, that is an error.
 
         Raises:
             MalformedRowError: A record cannot be read.
@@ -121,7 +121,7 @@ class Parser:
                     raise MalformedRowError(
                         self._file, record.line, error.reason, error.options, self._bad_rows
                     ) from None  # the same, in other words
-                set_aside(record, error.reason)
+                set_aside(record, error)
             else:
                 yield event
 
@@ -163,13 +163,19 @@ class Parser:
         """Give a field without the spaces around it; None where it is missing, or there is no such column."""
         if position is None or (value := fields[position].strip()) in self._missing:
             return None
-        if self._reading.missing is None and maybe_missing(value):
+        if self._perhaps(value):
             raise self._perhaps_missing(f"{self._header[position]!r} is {cut(value)}", value)
         return value
 
+    def _perhaps(self, value: str) -> bool:
+        """Say whether to ask if a value stands for a missing one: not once it was said that no others do."""
+        told = self._reading.missing
+        return maybe_missing(value) and (told is None or (bool(told) and "" not in told))
+
     def _perhaps_missing(self, what: str, *words: str) -> UnreadableError:
+        otherwise = "give missing a '' as well" if self._reading.missing else "let missing be ''"
         return UnreadableError(
-            f"{what}, which may stand for a missing value. If it does (if it does not, let missing be ''):",
+            f"{what}, which may stand for a missing value. If it does (if it does not, {otherwise}):",
             {"missing": self._missing_words(*words)},
         )
 
@@ -187,6 +193,8 @@ class Parser:
         try:
             return words.meaning(word), word
         except UnreadableError as error:
+            if position == self._columns.status and self._perhaps(word):
+                raise self._perhaps_missing(f"{self._header[position]!r} is {cut(word)}", word) from error
             raise UnreadableError(f"{self._header[position]!r} {cut(word)} {error.reason}", error.options) from error
 
     def _span(self, fields: Sequence[str], said: str | None) -> tuple[datetime | None, datetime | None, str]:
@@ -215,7 +223,7 @@ class Parser:
         if len(present) < len(parts):
             raise UnreadableError(f"of {self._names(positions)}, one is missing.")
         value = " ".join(parts)
-        if self._reading.missing is None and self._columns.start and any(map(maybe_missing, parts)):
+        if any(map(self._perhaps, parts)):
             raise self._perhaps_missing(f"{self._names(positions)} is {cut(value)}", *parts)
         try:
             return self._reading.times.read(value)
@@ -240,7 +248,8 @@ class Parser:
         single = [roles[role] for role in ("case", "activity", "resource", "lifecycle", "status", "cost")]
         positions = [*(at for at in single if at is not None), *self._columns.timestamp, *self._columns.start]
         sampled = (row[at].strip() for row in self._rows for at in positions)
-        return list(dict.fromkeys(word for word in (*sampled, *words) if maybe_missing(word)))
+        told = self._reading.missing or ()
+        return list(dict.fromkeys([*told, *(word for word in (*sampled, *words) if maybe_missing(word))]))
 
     def _cost(self, fields: Sequence[str]) -> str | None:
         position = self._columns.cost
@@ -249,10 +258,9 @@ class Parser:
         try:
             cost = self._reading.decimals.read(value)
         except UnreadableError as error:
-            word = self._reading.missing is None and maybe_missing(value)
-            options = {"missing": self._missing_words(value)} if word else error.options
+            options = {"missing": self._missing_words(value)} if self._perhaps(value) else error.options
             raise UnreadableError(f"the cost {cut(value)} {error.reason}", options) from error
-        if abs(cost) >= _MOST_COST:
+        if abs(cost) >= _MOST_COST or abs(round(cost, 4)) >= _MOST_COST:
             raise UnreadableError(f"the cost {cut(value)} is not below {_MOST_COST:,}.")
         return str(cost)
 

@@ -37,7 +37,7 @@ _TIMELIKE = re.compile(
     re.IGNORECASE,
 )
 _MOST = 40  # columns that are considered
-_CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp][Mm])?|\d{6}")
+_CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp][Mm])?|\d{5,6}")  # with five, a zero is lost
 
 
 @dataclass(frozen=True)
@@ -145,10 +145,12 @@ def propose(
 
 
 def _case_and_activity(columns: Sequence[_Column], roles: Sequence[str]) -> dict[str, list[str]]:
-    """Choose a column for each of these roles, so that all of them together fit best."""
-    ways = permutations(columns[:_MOST], min(len(roles), len(columns)))
-    best = max(ways, key=lambda way: sum(column.score(role) for column, role in zip(way, roles, strict=False)))
-    return {role: [column.name] for role, column in zip(roles, best, strict=False)}
+    """Choose a column for each of these roles, so that all of them together fit best; none if there are too few."""
+    if len(columns) < len(roles):
+        return {}
+    ways = permutations(columns[:_MOST], len(roles))
+    best = max(ways, key=lambda way: sum(column.score(role) for column, role in zip(way, roles, strict=True)))
+    return {role: [column.name] for role, column in zip(roles, best, strict=True)}
 
 
 def _forms(

@@ -132,5 +132,5 @@ class TextFile:
 def _has_ascii(encoding: str) -> bool:
     try:
         return "\n".encode(encoding) == b"\n"
-    except LookupError as error:
+    except (LookupError, UnicodeError) as error:  # the latter from the codec `undefined`
         raise EventLogError(f"There is no encoding {encoding!r}; usual ones are 'utf-8' and 'cp1252'.") from error

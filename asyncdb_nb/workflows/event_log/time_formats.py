@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 
-from asyncdb_nb.workflows.event_log.times import iso_time
+from asyncdb_nb.workflows.event_log.times import iso_time, strptime
 from asyncdb_nb.workflows.event_log.unreadable import UnreadableError
 
 ISO = ""
@@ -100,7 +99,7 @@ def _fits(value: str, form: str) -> bool:
         zone = re.search(r" ?[A-Z][\w/+-]*$", value)
         value, form = value[: zone.start()] if zone else "", form.removesuffix("%Z").rstrip()
     try:
-        return bool(datetime.strptime(re.sub(r"\b24(:?00(:?00)?)$", r"00\1", value), form))
+        return bool(strptime(re.sub(r"\b24(:?00(:?00)?)$", r"00\1", value), form))
     except ValueError:
         return False
 

@@ -30,6 +30,8 @@ _ISO = re.compile(
 _END_OF_DAY = re.compile(r"(?<=[T ])24(?=:?00(?::?00(?:[.,]0+)?)?(?:$|[Zz+\- ]))")
 _NO_SUCH = re.compile("(year|month|day|hour|minute|second)s? ")  # how Python begins to say that a part is out of range
 _ZONE_NAME = re.compile(r" ?\[?([A-Za-z][\w/+-]*)\]?$")
+_DIGITS = re.compile(r"(?:%[YGmdHIMSyjVuf]|\d)+")  # parts of a format that are written as one number
+_WIDTHS = {"%Y": 4, "%G": 4, "%j": 3, "%u": 1}  # the others have two digits
 _SERIAL = re.compile(r"[2-6]\d{4}([.,]\d+)?")  # days since 1900, from 1954 to 2091
 _HAS_DATE = re.compile(r"%[cx]|(?=.*%[Yy])(?=.*(%j|%d(?=.*%[mbB])|%[mbB](?=.*%d)))|(?=.*%G)(?=.*%V)(?=.*%u)", re.DOTALL)
 
@@ -118,6 +120,23 @@ def iso_time(value: str) -> datetime:
     return moment.replace(tzinfo=_zone_of(found["name"])) if found["name"] else moment
 
 
+def strptime(value: str, form: str) -> datetime:
+    """
+    Read a time as `datetime.strptime` does, but where parts follow each other without a mark, with all their digits.
+
+    Of `10500`, strptime makes 10:50:00 by `%H%M%S`; it is 01:05:00 in a column that has lost its leading zeros.
+
+    Raises:
+        ValueError: It is not of that form.
+    """
+    moment = datetime.strptime(value, form)  # a missing zone is added by the caller
+    for digits, parts in zip(re.findall(r"\d+", value), _DIGITS.findall(form), strict=False):
+        widths = [_WIDTHS.get(part, len(part)) for part in re.findall(r"%.|\d", parts)]
+        if len(widths) > 1 and len(digits) != sum(widths) and "%f" not in parts:
+            raise ValueError("no such number of digits")
+    return moment
+
+
 def _parser(form: str | None) -> Callable[[str], datetime]:
     if form is None:
         return iso_time
@@ -126,7 +145,7 @@ def _parser(form: str | None) -> Callable[[str], datetime]:
     _check_format(form)
     if "%Z" in form:
         return lambda value: _with_zone_name(value, form)
-    return lambda value: datetime.strptime(value, form)  # a missing zone is added by the caller
+    return lambda value: strptime(value, form)
 
 
 def _check_format(form: str) -> None:
@@ -155,7 +174,7 @@ def _with_zone_name(value: str, form: str) -> datetime:
     found = _ZONE_NAME.search(value)
     if not found:
         raise ValueError("no zone")
-    moment = datetime.strptime(value[: found.start()].rstrip(), form.removesuffix("%Z").rstrip())
+    moment = strptime(value[: found.start()].rstrip(), form.removesuffix("%Z").rstrip())
     return moment.replace(tzinfo=_zone_of(found[1]))
 
 

@@ -1,8 +1,9 @@
 """
 The words of event logs that mean something for a task: transitions, statuses, and what stands for a missing value.
 
-Here are the words that mean one thing; case, spaces and punctuation do not matter. The others are told by the caller:
-a word that nobody has explained is an error, never a success.
+Here are the words that mean one thing; case, and what stands between their letters, do not matter: `Timed out` is
+`timed_out`, and `OK-` is no `ok`. The others are told by the caller, and of those only case does not matter: a word
+that nobody has explained is an error, never a success.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ _LIKELY = (  # words that are proposed, and never taken, for starts, failures an
 _MAYBE_MISSING = frozenset(
     ("?", "-", "--", "n/a", "na", "nan", "nat", "none", "null", "(null)", "<na>", "#n/a", "#null!", "\\n", "nil")
 )
+_BETWEEN = re.compile(r"(?<=[^\W_])[\W_]+(?=[^\W_])")  # letters
 _NO_TIME = re.compile(r"(0001-01-01|0000-00-00|9999-12-31|00\.00\.0000|31\.12\.9999|00000000|99991231)([ T].*)?")
 
 
@@ -80,7 +82,7 @@ class Words:
             if meaning not in MEANINGS:
                 raise EventLogError(f"{word!r} cannot mean {meaning!r}. Meanings are {', '.join(MEANINGS)}.")
         self._kind, self._told, self._sample = kind, told, sample
-        self._meanings = KINDS[kind] | {plain(word): meaning for word, meaning in told.items()}
+        self._meanings = {word.casefold(): meaning for word, meaning in told.items()} | told
         self.unseen = set(told)
 
     def meaning(self, word: str) -> str:
@@ -91,20 +93,28 @@ class Words:
             UnreadableError: Nobody knows.
         """
         if self.unseen:
-            self.unseen -= {each for each in self.unseen if plain(each) == plain(word)}
-        found = self._meanings.get(plain(word))
+            self.unseen -= {each for each in self.unseen if each == word or each.casefold() == word.casefold()}
+        found = self._known(word)
         if found is None:
-            unknown = [each for each in dict.fromkeys([word, *self._sample]) if plain(each) not in self._meanings]
+            unknown = [each for each in dict.fromkeys([word, *self._sample]) if self._known(each) is None]
             no_column = " To take every row for a completion, lifecycle is ''." if self._kind == "lifecycle" else ""
             raise UnreadableError(
                 f"is unknown. It may mean {', '.join(MEANINGS[:-1])} or {MEANINGS[-1]}.{no_column}",
-                {"meanings": {**self._told, **{each: _likely(plain(each)) for each in unknown}}},
+                {"meanings": {**self._told, **{each: _likely(each) for each in unknown}}},
             )
         return found
 
+    def _known(self, word: str) -> str | None:
+        for each in (word, word.casefold()):
+            if each in self._meanings:
+                return self._meanings[each]
+        return KINDS[self._kind].get(_BETWEEN.sub("", word.lower()))
+
 
 def _likely(word: str) -> str:
-    return next((meaning for meaning, beginnings in _LIKELY if word.startswith(beginnings)), COMPLETE)
+    if maybe_missing(word):
+        return IGNORE
+    return next((meaning for meaning, beginnings in _LIKELY if plain(word).startswith(beginnings)), COMPLETE)
 
 
 def maybe_missing(value: str) -> bool:
