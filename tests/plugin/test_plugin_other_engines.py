@@ -60,6 +60,24 @@ async def test_commits_every_statement(asyncdb):
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         await connection.execute(text("create table orders (id int)"))
 
+@pytest.mark.parametrize("statement", ["select lo_create(0)", "explain analyze create table orders as select 1 as id"])
+async def test_commits_what_does_not_look_like_a_write(asyncdb, statement):
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        await connection.execute(text(statement))
+
+def test_commits_every_statement_of_a_plain_engine(asyncdb):
+    with plain_engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(text("select 1 as id into orders"))
+
+async def test_commits_by_a_statement(asyncdb):
+    async with engine.connect() as connection:
+        await connection.execute(text("create table orders (id int)"))
+        await connection.exec_driver_sql("-- of the application\\ncommit")
+
+def test_commits_by_the_last_of_several_statements(asyncdb):
+    with plain_engine.connect() as connection:
+        connection.exec_driver_sql("create table orders (id int); commit")
+
 async def test_writes_by_a_function(asyncdb):
     async with Session.begin() as session:
         await session.execute(text("select lo_create(0)"))
@@ -84,6 +102,24 @@ ALLOWED = """
 async def test_reads(asyncdb):
     async with Session.begin() as session:
         assert await session.scalar(text("with one as (select 1 as n) select n from one")) == 1
+
+at_once = engine.execution_options(isolation_level="AUTOCOMMIT")
+READ_ONLY = "show default_transaction_read_only"
+
+async def test_reads_at_once(asyncdb):
+    async with at_once.connect() as connection:
+        await connection.execute(text("select pg_advisory_lock(1), pg_advisory_unlock(1), pg_notify('orders', '')"))
+        await connection.execute(text("set application_name = 'reader'"))
+        await connection.exec_driver_sql("begin")
+        with pytest.raises(Exception, match="division by zero"):
+            await connection.exec_driver_sql("select 1 / 0")
+        await connection.exec_driver_sql("rollback")
+
+async def test_later_writes_at_once():
+    async with at_once.connect() as connection:
+        assert (await connection.exec_driver_sql(READ_ONLY)).scalar() == "off"
+        await connection.execute(text("create table orders (id int)"))
+        await connection.execute(text("drop table orders"))
 
 async def test_rolls_back(asyncdb):
     async with Session() as session:
@@ -123,13 +159,15 @@ async def test_does_not_ask_for_a_clean_database():
 @pytest.fixture(scope="module")
 def lasting():
     with plain_engine.begin() as connection:
-        connection.execute(text("create table lasting (id int)"))
+        connection.execute(text("create table lasting (id serial)"))
     yield
     with plain_engine.begin() as connection:
         connection.execute(text("drop table lasting"))
 
 async def test_has_a_fixture_of_the_module_that_writes(asyncdb, lasting):
-    pass
+    async with at_once.connect() as connection:
+        await connection.execute(text("select nextval('lasting_id_seq')"))
+        await connection.execute(text("select * from lasting for update skip locked"))
 """
 
 
@@ -140,6 +178,7 @@ WRITING = [
     "with new as (insert into t values (1) returning a)\nselect a from new",
     "WITH old AS (select 1) update t set a = 2",
     "call post()",
+    "explain (analyze) create table t as select 1",
     "do $$ begin end $$",
 ]
 READING = [
@@ -149,6 +188,7 @@ READING = [
     "-- insert\nselect 1",
     "/* update */ show all",
     "document",
+    "explain analyze select 1",
 ]
 
 
@@ -171,7 +211,7 @@ def test_scenario_66_a_commit_elsewhere_is_refused_with_the_line_of_the_engine(
     run_suite: RunSuite, clean_server: ServerWatch
 ) -> None:
     """Before it is committed; also where the code under test catches the error, and for an engine that is not async."""
-    result = run_suite(files={"shop": SHOP, "test_it": START + REFUSED}, failed=8, errors=1)
+    result = run_suite(files={"shop": SHOP, "test_it": START + REFUSED}, failed=13, errors=1)
 
     told = [line for line in result.outlines if "commits through an engine that is not isolated" in line]
     assert sum(f"made at shop.py:{line_of(SHOP, 'LINE')} in <module>." in line for line in told) >= 7
@@ -183,7 +223,7 @@ def test_scenario_66_a_commit_elsewhere_is_refused_with_the_line_of_the_engine(
 
 def test_what_is_not_committed_or_meant_is_let_through(run_suite: RunSuite) -> None:
     """Reads, rollbacks, databases that are cleaned otherwise, wider fixtures, and whatever the marker allows."""
-    run_suite(files={"shop": SHOP, "test_it": START + ALLOWED}, passed=10)
+    run_suite(files={"shop": SHOP, "test_it": START + ALLOWED}, passed=12)
 
 
 def test_a_suite_can_allow_it(run_suite: RunSuite, clean_server: ServerWatch) -> None:

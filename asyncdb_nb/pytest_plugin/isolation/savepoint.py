@@ -87,7 +87,7 @@ class Savepoint:
     async def start(self) -> None:
         """Begin."""
         read_only = "; SET TRANSACTION READ ONLY" if self._readonly else ""
-        await self._carrier.call(self._raw.execute, f"SAVEPOINT {self._name}{read_only}")
+        await self._send(f"SAVEPOINT {self._name}{read_only}")
         if self._raw.commands.watchers <= 1:
             self._raw.commands.forget()
         self.open = True
@@ -113,9 +113,15 @@ class Savepoint:
         if not self._raw.is_closed() and self._raw.is_in_transaction():
             await self._execute(f"ROLLBACK TO SAVEPOINT {self._name}; RELEASE SAVEPOINT {self._name}")
 
-    async def _execute(self, statements: str) -> None:
+    async def _send(self, statements: str) -> None:
         try:
             await self._carrier.call(self._raw.execute, statements)
+        except asyncpg.NoActiveSQLTransactionError:
+            raise OneTransactionError("COMMIT or ROLLBACK as a statement, which ended it") from None
+
+    async def _execute(self, statements: str) -> None:
+        try:
+            await self._send(statements)
         except asyncpg.InvalidSavepointSpecificationError:  # it was within another one, which has ended
             raise OneTransactionError(
                 "two transactions that overlap: one began within the other and outlived it"

@@ -82,7 +82,7 @@ class Words:
             if meaning not in MEANINGS:
                 raise EventLogError(f"{word!r} cannot mean {meaning!r}. Meanings are {', '.join(MEANINGS)}.")
         self._kind, self._told, self._sample = kind, told, sample
-        self._meanings = {word.casefold(): meaning for word, meaning in told.items()} | told
+        self._meanings = {word.casefold(): meaning for word, meaning in told.items()} | dict(told)
         self.unseen = set(told)
 
     def meaning(self, word: str) -> str:
