@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import zipfile
@@ -170,3 +171,15 @@ def test_a_faulty_record_does_not_hide_the_next(tmp_path: Path) -> None:
     assert [record.line for record in records] == [2, 3, 4, 5]
     assert [record.fault is None for record in records] == [False, False, False, True]
     assert records[0].fields == ['1,"a"b,x']
+
+
+def test_the_field_limit_of_the_process_is_never_lowered(tmp_path: Path) -> None:
+    (path := tmp_path / "log.csv").write_bytes(PLAIN.encode())
+    before = csv.field_size_limit(5_000_000)
+    try:
+        with CSVFile(path) as file:
+            list(file.records())
+
+        assert csv.field_size_limit() == 5_000_000
+    finally:
+        csv.field_size_limit(before)

@@ -11,6 +11,8 @@ import pytest
 from asyncdb_nb.cli import main
 from asyncdb_nb.cli.command_line import command, shown
 from asyncdb_nb.workflows.event_log.proposal import propose
+from asyncdb_nb.workflows.event_log.unreadable import UnreadableError
+from asyncdb_nb.workflows.event_log.vocabulary import Words
 
 LOG = "case;what;time\n1;a;2024-03-01\n1;b;2024-03-02\n"
 
@@ -115,6 +117,23 @@ def test_a_time_without_its_leading_zero_is_no_reason_to_leave_the_times_out():
     rows = [["1", "a", "20240301", "103000"], ["1", "b", "20240301", "93000"]]
 
     assert propose(["case", "activity", "ERDAT", "ERZET"], rows, {}).options["timestamp"] == ["ERDAT", "ERZET"]
+
+
+@pytest.mark.parametrize(
+    ("words", "meaning"),
+    [
+        (["Unsuccessful", "not ok", "Incomplete", "nicht bestanden", "abgelehnt", "fallito"], "fail"),
+        (["Resolved", "komplett", "completado", "complété", "erledigt"], "complete"),
+        (["In Bearbeitung", "en cours", "commencé", "Begonnen"], "start"),
+        (["up_for_retry", "deferred", "Unbekannt", "zugewiesen", "-"], "ignore"),
+    ],
+)
+def test_the_meaning_that_is_proposed_for_a_word_is_the_likely_one(words: list[str], meaning: str):
+    """A success least of all, where the word denies one."""
+    with pytest.raises(UnreadableError) as caught:
+        Words("status", {}, words).meaning(words[0])
+
+    assert caught.value.options["meanings"] == dict.fromkeys(words, meaning)
 
 
 def test_nothing_is_proposed_where_columns_are_too_few():

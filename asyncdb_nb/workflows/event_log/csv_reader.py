@@ -140,7 +140,7 @@ class CSVFile:
             yield text
 
     def _read(self, lines: Iterator[str], first_line: int) -> Iterator[Record]:
-        csv.field_size_limit(_LONGEST_FIELD)
+        csv.field_size_limit(max(_LONGEST_FIELD, csv.field_size_limit()))  # which is the whole process's
         reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
         while True:
             line = first_line + reader.line_num

@@ -60,8 +60,9 @@ class Decimals:
     def learn(self, value: str) -> None:
         """Take the marks from a number that can be read in one way only; any other teaches nothing."""
         signed = _SIGNED.fullmatch(value)
-        shown = _shown(signed[2]) if signed and self._decimal is None else None
-        if shown:
+        teaches = self._decimal is None or (not self._told and _OTHER[self._decimal] in value)
+        shown = _shown(signed[2]) if signed and teaches else None
+        if shown and self._decimal in (None, shown[0]):
             self._decimal, thousands = shown
             self._grouping += thousands or ""
             self._pattern = self._compiled()

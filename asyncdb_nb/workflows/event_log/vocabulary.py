@@ -44,10 +44,35 @@ STATUSES = {
 KINDS = {"lifecycle": TRANSITIONS, "status": STATUSES}
 
 _LIKELY = (  # words that are proposed, and never taken, for starts, failures and so on
-    (START, ("beg", "anf", "gest", "déb", "deb", "com", "ini", "start", "run", "lauf", "open", "offen", "en c")),
-    (FAIL, ("fail", "fehl", "err", "reject", "abgel", "éch", "ech", "fall", "nok", "ko", "refus", "den", "break")),
+    (IGNORE, ("unk", "unbek", "upfor", "retr", "defer", "onhold", "block")),
+    (FAIL, ("un", "not", "nicht", "non", "incomp", "inval", "decl", "miss")),
+    (
+        START,
+        (
+            "inpro",
+            "inbea",
+            "inarb",
+            "encou",
+            "beg",
+            "anf",
+            "gest",
+            "déb",
+            "deb",
+            "comm",
+            "comen",
+            "comin",
+            "ini",
+            "start",
+            "run",
+            "lauf",
+            "open",
+            "offen",
+            "en c",
+        ),
+    ),
+    (FAIL, ("fail", "fehl", "err", "reject", "abgel", "éch", "ech", "fall", "nok", "refus", "den", "break")),
     (CANCEL, ("canc", "abbr", "stor", "annul", "skip", "abort", "with", "zur")),
-    (IGNORE, ("sched", "plan", "assign", "zug", "wait", "wart", "pend", "queue", "susp", "res")),
+    (IGNORE, ("sched", "plan", "assign", "zug", "wait", "wart", "pend", "queue", "susp", "resum", "resch")),
 )
 _MAYBE_MISSING = frozenset(
     ("?", "-", "--", "n/a", "na", "nan", "nat", "none", "null", "(null)", "<na>", "#n/a", "#null!", "\\n", "nil")
