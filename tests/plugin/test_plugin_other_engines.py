@@ -124,6 +124,7 @@ async def test_later_writes_at_once():
 async def test_rolls_back(asyncdb):
     async with Session() as session:
         await session.execute(text("create table orders (id int)"))
+        await session.execute(text("do $$ begin insert into orders values (1); end; $$"))
 
 async def test_commits_what_has_failed(asyncdb):
     async with engine.connect() as connection:

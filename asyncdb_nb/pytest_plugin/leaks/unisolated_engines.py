@@ -33,8 +33,9 @@ _WRITES = re.compile(
     r"|with\b.*\b(?:delete\s+from|insert\s+into|merge\s+into|update\b.*\bset)\b)",
     re.IGNORECASE | re.DOTALL,
 )
-_COMMITS = re.compile(
-    r"(?:^|;)(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:commit|end|prepare\s+transaction)\b", re.IGNORECASE | re.DOTALL
+_BLANK = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
+_COMMITS = re.compile(  # by itself, or after others; not in the text of a function
+    rf"{_BLANK}(?:commit|end|prepare\s+transaction)\b|[^$]*;{_BLANK}commit\b", re.IGNORECASE | re.DOTALL
 )
 _KEEPS_NO_ROW = re.compile(  # and is no read for PostgreSQL: a sequence's next value, locks of rows
     r"\s*select\s+(?:pg_catalog\.)?nextval\s*\([^()]*\)\s*;?\s*$|\bfor\s+(?:(?:no\s+key\s+)?update|(?:key\s+)?share)\b",
@@ -93,7 +94,7 @@ class OtherEngines:
     def _executing(self, connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, _: bool) -> None:
         """Refuse a statement that commits, or that would be committed at once."""
         at_once = getattr(connection.connection.dbapi_connection, "autocommit", False)
-        commits = _COMMITS.search(statement)
+        commits = _COMMITS.match(statement)
         if not (at_once or commits) or not self._is_other(connection):
             return
         is_write = context is not None and (context.isinsert or context.isupdate or context.isdelete)
@@ -108,7 +109,7 @@ class OtherEngines:
     def _failed(self, context: Any) -> Exception | None:
         """Say why a statement was read-only."""
         connection, error = context.connection, context.original_exception
-        if connection is None or context.is_disconnect or not connection.info.get(_READ_ONLY):
+        if connection is None or context.is_disconnect or not _is_read_only(connection):
             return None
         _make_read_write(connection)
         if getattr(error, "sqlstate", None) != _READ_ONLY_ERROR:
@@ -149,10 +150,14 @@ def _make_read_only(connection: Any) -> None:
 
 def _make_read_write(connection: Any) -> None:
     """Undo it; where a transaction has failed that begins with BEGIN as text, after the ROLLBACK."""
-    if connection.info.get(_READ_ONLY):
+    if _is_read_only(connection):
         _ask(connection, "SET default_transaction_read_only = off")
         if _ask(connection, "SELECT pg_catalog.current_setting('default_transaction_read_only')") == "off":
             connection.info.pop(_READ_ONLY)
+
+
+def _is_read_only(connection: Any) -> bool:
+    return not (connection.closed or connection.invalidated) and _READ_ONLY in connection.info
 
 
 def _ask(connection: Any, statement: str) -> Any:
