@@ -204,6 +204,15 @@ def test_a_statement_that_reads_is_known_without_the_server(statement: str) -> N
     assert not unisolated_engines._WRITES.match(statement)
 
 
+@pytest.mark.parametrize("statement", ["/* a */ " * 100, "-- a\n" * 100, " " * 50_000, "select 1;" + "/* b */ " * 100])
+def test_a_statement_behind_many_blanks_is_looked_at_at_once(statement: str) -> None:
+    """Every statement of every engine is; a pattern that tries all ways to read comments would take years."""
+    patterns = unisolated_engines._WRITES, unisolated_engines._COMMITS, unisolated_engines._KEEPS_NO_ROW
+
+    assert not any(pattern.search(f"{statement}x") for pattern in patterns[2:])
+    assert not any(pattern.match(f"{statement}x") for pattern in patterns[:2])
+
+
 def line_of(text: str, mark: str) -> int:
     return next(number for number, line in enumerate(text.splitlines(), 1) if line.endswith(f"# {mark}"))
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from asyncdb_nb.engine.write_detection import BLANK
 from asyncdb_nb.errors import NotIsolatedError
 from asyncdb_nb.pytest_plugin import options
 from asyncdb_nb.pytest_plugin.leaks import call_site
@@ -26,19 +27,18 @@ from asyncdb_nb.pytest_plugin.leaks.engine_call_sites import call_site_of
 from asyncdb_nb.pytest_plugin.secret_url import without_password
 
 _WRITES = re.compile(
-    r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*"  # before the first word
+    rf"(?>{BLANK}\(?)*+"
     r"(?:(?:alter|call|comment|copy|create|delete|do|drop|grant|import|insert|merge|reassign|refresh|reindex|revoke"
     r"|security|truncate|update)\b"
     r"|explain\b.*\banaly[sz]e\b.*\bcreate\b"  # which a read-only transaction carries out
     r"|with\b.*\b(?:delete\s+from|insert\s+into|merge\s+into|update\b.*\bset)\b)",
     re.IGNORECASE | re.DOTALL,
 )
-_BLANK = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 _COMMITS = re.compile(  # by itself, or after others; not in the text of a function
-    rf"{_BLANK}(?:commit|end|prepare\s+transaction)\b|[^$]*;{_BLANK}commit\b", re.IGNORECASE | re.DOTALL
+    rf"{BLANK}(?:commit|end|prepare\s+transaction)\b|[^$]*;{BLANK}commit\b", re.IGNORECASE | re.DOTALL
 )
 _KEEPS_NO_ROW = re.compile(  # and is no read for PostgreSQL: a sequence's next value, locks of rows
-    r"\s*select\s+(?:pg_catalog\.)?nextval\s*\([^()]*\)\s*;?\s*$|\bfor\s+(?:(?:no\s+key\s+)?update|(?:key\s+)?share)\b",
+    r"\A\s*+select\s+(?:pg_catalog\.)?nextval\s*\([^()]*\)\s*;?\s*$|\bfor\s+(?:(?:no\s+key\s+)?update|(?:key\s+)?share)\b",
     re.IGNORECASE,
 )
 _READ_ONLY = "asyncdb_nb read-only"  # in the `info` of a connection
