@@ -30,7 +30,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from enum import Enum
 from typing import Any, Protocol
 
-from asyncdb_nb.aio import sigint
+from asyncdb_nb.aio import fork, sigint
 from asyncdb_nb.aio._asyncio import before_executors_end, has_closed_generators, running_loop
 
 EXIT_SECONDS = 2.0  # jupyter_client sends SIGTERM 2.5 s after it has asked a kernel to shut down
@@ -335,6 +335,7 @@ def _all_registered() -> list[tuple[asyncio.AbstractEventLoop, _Registration]]:
     ]
 
 
+@fork.in_child
 def _leave_to_parent() -> None:
     """In a forked child, forget the parent's loops without letting anything of theirs be finalized."""
     global _lock
@@ -345,5 +346,3 @@ def _leave_to_parent() -> None:
 
 before_executors_end(_finish_own)  # so that a CancelRequest to a host *name* still finds its way
 atexit.register(finish_now)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)

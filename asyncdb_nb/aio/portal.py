@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import os
 import threading
 import warnings
 from collections.abc import Coroutine
 from concurrent.futures import Future, wait
 from typing import Any, Generic, TypeVar
 
+from asyncdb_nb.aio import fork
 from asyncdb_nb.aio.blocked_loops import until_done
 from asyncdb_nb.aio.loop_cleanup import never_finalize
 from asyncdb_nb.errors import NestedLoopError, NotACoroutineError
@@ -201,6 +201,7 @@ def _close_portals() -> None:
         portal.close()
 
 
+@fork.in_child
 def _leave_to_parent() -> None:
     """In a forked child, where the portals' threads do not exist, forget them without touching their loops."""
     global _lock
@@ -211,5 +212,3 @@ def _leave_to_parent() -> None:
 
 
 atexit.register(_close_portals)  # after all ordinary threads have ended, which may still call run()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -9,7 +9,6 @@ out (the adapter around the driver's connection) is replaced by one of a subclas
 from __future__ import annotations
 
 import asyncio
-import os
 import weakref
 from collections.abc import Callable
 from functools import cache
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine.interfaces import AdaptedConnection
 
+from asyncdb_nb.aio import fork
 from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.aio.loop_cleanup import describe, never_finalize
 from asyncdb_nb.engine._sqlalchemy.execution import closing_by_force_at_last
@@ -102,10 +102,7 @@ def _checked_rollback(method: Callable[[Any], None]) -> Callable[[Any], None]:
     return rollback
 
 
+@fork.in_child
 def _leave_to_parent() -> None:
     """In a forked child, keep every inherited connection from being finalized, also one that no pool knows any more."""
     never_finalize(list(_living))
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import os
 import threading
 import warnings
 import weakref
@@ -24,7 +23,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
-from asyncdb_nb.aio import loop_cleanup
+from asyncdb_nb.aio import fork, loop_cleanup
 from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.aio.loop_cleanup import LoopPhase
 from asyncdb_nb.engine._sqlalchemy.pool import EnginePool, PlacesPool
@@ -357,6 +356,7 @@ async def _each(action: Callable[[Any], None], records: list[Any]) -> None:
     await asyncio.gather(*(greenlet_spawn(action, record) for record in records))
 
 
+@fork.in_child
 def _leave_to_parent() -> None:
     """In a forked child, take every inherited connection out of reach: its socket is the parent's."""
     for subpool in list(_living):
@@ -364,7 +364,3 @@ def _leave_to_parent() -> None:
         loop_cleanup.never_finalize([subpool, subpool.loop, [(record, record.dbapi_connection) for record in records]])
         for record in records:
             record.dbapi_connection = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
-from asyncdb_nb.aio import loop_cleanup, shielded
+from asyncdb_nb.aio import fork, loop_cleanup, shielded
 from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.engine import pooler
 from asyncdb_nb.engine._sqlalchemy.pool import EnginePool
@@ -235,13 +234,10 @@ def _prepare(dialect: Dialect, loop: asyncio.AbstractEventLoop) -> None:
             event.listen(dialect, "handle_error", pooler.explain)
 
 
+@fork.in_child
 def _leave_to_parent() -> None:
     """In a forked child, begin anew; `loop_pool.py` takes the inherited connections out of reach."""
     for pool in list(_pools):
         pool._subpools = {}
         pool._lock = threading.Lock()  # another thread of the parent may have held it
         pool._first_connect = FirstConnect()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)

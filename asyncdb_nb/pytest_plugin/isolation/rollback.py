@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 import weakref
 from typing import Any
 
@@ -21,7 +20,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import await_only
 
-from asyncdb_nb.aio import loop_cleanup
+from asyncdb_nb.aio import fork, loop_cleanup
 from asyncdb_nb.aio.loop_cleanup import LoopPhase
 from asyncdb_nb.aio.portal import Portal
 from asyncdb_nb.database.database import Database
@@ -179,10 +178,7 @@ def _leave(connection: Any, record: Any) -> None:
         leave()
 
 
+@fork.in_child
 def _leave_to_parent() -> None:
     for transaction in list(_living):
         transaction.leave_to_parent()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)
