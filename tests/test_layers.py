@@ -10,7 +10,15 @@ import asyncdb_nb
 
 CORE = ["errors", "aio", "engine", "dataframes", "database"]
 ROOMS = [*CORE, *["server", "workflows", "diagnostics", "jupyter", "composition", "pytest_plugin", "lessons", "cli"]]
-FRAMES = ["types", "columns", "copy_binary", "results", "sql", "query"]  # the packages in `dataframes`, likewise
+FRAMES = [
+    "copy_binary",
+    "families",
+    "types",
+    "columns",
+    "results",
+    "sql",
+    "query",
+]  # the packages in `dataframes`, likewise
 NOT_IN_CORE = {"IPython", "ipykernel", "matplotlib", "pytest"}
 MOST = 16  # rooms at top level
 

@@ -14,7 +14,15 @@ from concurrent.futures import Future
 
 from asyncdb_nb.engine.frozen_clock import import_extension
 
-_NAMES = ("numpy", "pandas", "pyarrow", "pyarrow.compute", "asyncdb_nb.dataframes.copy_binary.decoder")
+_NAMES = (
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pyarrow.compute",
+    "asyncdb_nb.dataframes.columns.decoder",
+    "asyncdb_nb.dataframes.copy_binary.numeric",
+    "asyncdb_nb.dataframes.copy_binary.text",
+)
 
 _loading: Future[None] | None = None
 _lock = threading.Lock()

@@ -22,12 +22,12 @@ from test_types import BEYOND, CASES, OWN_TYPES
 
 from asyncdb_nb.dataframes.columns import column as assembly
 from asyncdb_nb.dataframes.columns.column import Column, from_wire
+from asyncdb_nb.dataframes.columns.decoder import Batch, Decoder, is_readable
 from asyncdb_nb.dataframes.copy_binary import candidates, chain, numeric_text, row_finder
 from asyncdb_nb.dataframes.copy_binary.candidates import Walk
-from asyncdb_nb.dataframes.copy_binary.decoder import Batch, Decoder, is_readable
+from asyncdb_nb.dataframes.families.kind import ColumnType
 from asyncdb_nb.dataframes.query.describe import prepare
-from asyncdb_nb.dataframes.types.binary import reader
-from asyncdb_nb.dataframes.types.table import ColumnType, column_type
+from asyncdb_nb.dataframes.types.table import column_type
 from asyncdb_nb.errors import CorruptStreamError, FrameError
 
 EXAMPLES = int(os.environ.get("ASYNCDB_NB_EXAMPLES", "100"))  # 10_000 for a soak
@@ -319,7 +319,7 @@ FAR_APART = [pack("!hhHhh", 1, weight, 0, scale, 5) for weight, scale in [(0, 0)
 @given(st.lists(st.none() | RAW_NUMERICS, min_size=1, max_size=6), st.sampled_from(["decimal", "text", "float"]))
 def test_any_digits_make_the_same_numbers_together_as_one_by_one(values: list[bytes | None], wanted: str) -> None:
     """Also such as no server sends: zeros before the first digit, digits behind the last one that is shown."""
-    one = reader(column_type(1700))
+    one = column_type(1700).reader()
     convert = {"decimal": lambda value: value, "text": lambda value: f"{value:f}", "float": float}[wanted]
     columns = [("x", TYPES["float" if wanted == "float" else "numeric"])]
 

@@ -18,7 +18,8 @@ from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb import FrameError, frame, table
-from asyncdb_nb.dataframes.types.table import RULES, column_type, markdown
+from asyncdb_nb.dataframes.families.kind import KINDS
+from asyncdb_nb.dataframes.types.table import column_type, markdown
 
 OWN_TYPES = """
 create type mood as enum ('calm', 'tense', '');
@@ -294,7 +295,7 @@ def test_the_table_of_types_renders_as_markdown() -> None:
     """One line a rule, each with as many cells as the head."""
     lines = markdown().splitlines()
 
-    assert len(lines) == len(RULES) + 2
+    assert len(lines) == len(KINDS) + 2
     assert {line.count("|") for line in lines} == {7}
 
 

@@ -9,33 +9,20 @@ frame looks the same whatever path was taken. What the target cannot hold become
 from __future__ import annotations
 
 import json
-import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.dataframes.columns.memory import give_back
-from asyncdb_nb.dataframes.columns.to_arrow import arrow, fitter, since_1970
-from asyncdb_nb.dataframes.types import binary, driver_values
-from asyncdb_nb.dataframes.types.exact import exact, unfit
-from asyncdb_nb.dataframes.types.table import ColumnType, DtypeBackend
+from asyncdb_nb.dataframes.columns.to_arrow import arrow
+from asyncdb_nb.dataframes.families.kind import ColumnType, DtypeBackend, Loads
+from asyncdb_nb.dataframes.types.exact import CHANGES, exact, unfit
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-# Kinds that are kept as Python values until it is known what is asked for.
-_AS_VALUES = frozenset(
-    "numeric interval array range multirange composite record floats path hstore python".split()  # noqa: SIM905
-)
-_YEARS = (
-    -719_162,
-    2_932_896,
-)  # 0001-01-01 and 9999-12-31 as days from 1970: what Python, and so a printed frame, can show
 
 
 @dataclass(slots=True)
@@ -56,7 +43,7 @@ class Column:
     array: pa.Array | pa.ChunkedArray | None = None
     values: Sequence[Any] | None = None
     lossy: Counter[str] = field(default_factory=Counter)
-    loads: Callable[[str], Any] = json.loads
+    loads: Loads = json.loads
 
     def __len__(self) -> int:
         return len(self.array if self.array is not None else self.values or ())
@@ -77,7 +64,7 @@ class Column:
         """Give the values as an Arrow array of `type.arrow()`."""
         if self.array is None:
             assert self.values is not None, "a column has an array or values"  # noqa: S101
-            self.array = arrow(self.name, self.type, self.values, fitter(self.type), self.lossy)
+            self.array = arrow(self.name, self.type, self.values, self.type.to_arrow(), self.lossy)
         return self.array
 
     def unpack(self, backend: DtypeBackend = None) -> None:
@@ -103,8 +90,8 @@ class Column:
             objects = np.fromiter(self.objects(), dtype=object, count=len(self))
             return pd.Series(objects, dtype=object, copy=False)  # a bare array of texts would become `str`
         array = self.to_arrow()
-        if self.type.kind == "date":
-            array = self._printable_dates(array)
+        if self.type.traits.for_pandas is not None:
+            array = self.type.traits.for_pandas(array, self.lossy)
         if isinstance(dtype, pd.ArrowDtype):
             return pd.arrays.ArrowExtensionArray(array)
         if isinstance(dtype, np.dtype):
@@ -118,40 +105,21 @@ class Column:
         if self.values is not None:
             return self.values
         assert self.array is not None, "a column has an array or values"  # noqa: S101
-        readers: dict[str, Callable[[Any], Any]] = {
-            "json": self.loads,
-            "uuid": lambda data: uuid.UUID(bytes=data),
-            "numeric": Decimal,
-        }
-        read = readers.get(self.type.kind)
+        make = self.type.traits.from_arrow
         values: list[Any] = self.array.to_pylist()
-        return values if read is None else [None if value is None else read(value) for value in values]
-
-    def _printable_dates(self, array: Any) -> Any:
-        """Make dates NA that Python has no date for: a frame that holds them cannot be printed."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        days = array.cast(pa.int32())
-        bounds: dict[str, Any] = pc.min_max(days).as_py()
-        if bounds["min"] is None or (bounds["min"] >= _YEARS[0] and bounds["max"] <= _YEARS[1]):
-            return array
-        shown: Any = pc.and_(pc.greater_equal(days, _YEARS[0]), pc.less_equal(days, _YEARS[1]))
-        self.lossy["NA for a year outside 1 to 9999"] += pc.sum(pc.invert(shown)).as_py()
-        return pc.if_else(shown, array, pa.scalar(None, array.type))
+        if make is None:
+            return values
+        read = make(self.loads)
+        return [None if value is None else read(value) for value in values]
 
 
-def from_wire(
-    name: str, type_: ColumnType, values: Sequence[bytes | None], loads: Callable[[str], Any] = json.loads
-) -> Column:
+def from_wire(name: str, type_: ColumnType, values: Sequence[bytes | None], loads: Loads = json.loads) -> Column:
     """Make a column of values in PostgreSQL's binary form."""
-    if type_.kind == "json":
-        texts = [None if value is None else binary.json_text(type_, value) for value in values]
-        return Column(name, type_, arrow(name, type_, texts, None), loads=loads)
-    if type_.kind in ("date", "timestamp", "timestamptz"):
+    if type_.traits.arrow_reader is not None:
         lossy: Counter[str] = Counter()
-        return Column(name, type_, arrow(name, type_, values, since_1970(type_), lossy), lossy=lossy)
-    read = binary.reader(type_, loads)
+        array = arrow(name, type_, values, type_.traits.arrow_reader(type_), lossy)
+        return Column(name, type_, array, lossy=lossy, loads=loads)
+    read = type_.reader(loads)
     return from_values(name, type_, [None if value is None else read(value) for value in values])
 
 
@@ -161,19 +129,15 @@ def from_native(name: str, type_: ColumnType, values: Sequence[Any]) -> Column:
     Raises:
         FrameError: A value does not fit the type.
     """
-    if type_.kind == "json":
-        return Column(name, type_, values=values)
     values = exact(name, type_, values)
-    convert = driver_values.converter(type_)
-    if convert is not None:
-        converted = _converted(name, type_, convert, values)
-        column = from_values(name, type_, converted)
-        if type_.kind == "interval":
-            column.lossy["a month counted as 30 days, if there was one"] += sum(
-                isinstance(v, timedelta) for v in values
-            )
-        return column
-    return from_values(name, type_, values)
+    convert = type_.from_driver()
+    if convert is None:
+        return from_values(name, type_, values)
+    column = from_values(name, type_, _converted(name, type_, convert, values))
+    if type_.traits.lost_by_driver is not None:
+        kind, what = type_.traits.lost_by_driver
+        column.lossy[what] += sum(isinstance(value, kind) for value in values)
+    return column
 
 
 def _converted(name: str, type_: ColumnType, convert: Callable[[Any], Any], values: Sequence[Any]) -> list[Any]:
@@ -181,17 +145,17 @@ def _converted(name: str, type_: ColumnType, convert: Callable[[Any], Any], valu
     for value in values:
         try:
             converted.append(None if value is None else convert(value))
-        except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        except CHANGES as error:
             raise unfit(name, type_, value) from error
     return converted
 
 
 def from_values(name: str, type_: ColumnType, values: Sequence[Any]) -> Column:
     """Make a column of values as `wire` reads them."""
-    if type_.kind in _AS_VALUES:
+    if type_.traits.keeps_values:
         return Column(name, type_, values=values)
     lossy: Counter[str] = Counter()
-    return Column(name, type_, arrow(name, type_, values, fitter(type_), lossy), lossy=lossy)
+    return Column(name, type_, arrow(name, type_, values, type_.to_arrow(), lossy), lossy=lossy)
 
 
 def joined(parts: Sequence[Sequence[Column]]) -> list[Column]:

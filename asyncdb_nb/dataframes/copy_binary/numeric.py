@@ -9,6 +9,7 @@ for all values together. A longer one is written as text, together with others, 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, localcontext
 from operator import mul
 
@@ -20,8 +21,6 @@ from asyncdb_nb.dataframes.copy_binary import numeric_text
 from asyncdb_nb.dataframes.copy_binary.candidates import every
 from asyncdb_nb.dataframes.copy_binary.numeric_head import HEAD_SIZE, NEGATIVE, Heads, heads
 from asyncdb_nb.dataframes.copy_binary.values import Values, array_of
-from asyncdb_nb.dataframes.types import binary
-from asyncdb_nb.dataframes.types.table import ColumnType, column_type
 
 _POWERS = 10 ** np.arange(19, dtype=np.int64)
 _GROUP_LIMIT = np.append(np.iinfo(np.int64).max // _POWERS - 1, 0)  # of a first group worth 10 ** index
@@ -29,10 +28,11 @@ _WITHOUT_LAST = np.stack([np.arange(10_000) // 10**digits for digits in range(5)
 _EXACT_IN_DOUBLE = 2**53
 _DOUBLE_POWERS = np.array([float(10**power) for power in range(23)])  # all exact
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
-_one = binary.reader(column_type(1700))
+
+One = Callable[[bytes], Decimal]  # reads the bytes of one value
 
 
-def decimals(values: Values, type_: ColumnType, lossy: Counter[str]) -> pa.Array:
+def decimals(values: Values, type_: pa.DataType, lossy: Counter[str], one: One) -> pa.Array:
     """Read `numeric(p, s)` as decimal128 or decimal256; NaN is NA and counted in `lossy`."""
     head = heads(values)
     integers, fit = _integers(values, head, np.full(len(values), type_.scale, np.int64))
@@ -45,37 +45,37 @@ def decimals(values: Values, type_: ColumnType, lossy: Counter[str]) -> pa.Array
         lossy["NA for NaN"] += nan
     others = np.flatnonzero(~(fit | null))
     if len(others):
-        exact = pa.array([_one(values.one(row)) for row in others.tolist()], type_.arrow())
+        exact = pa.array([one(values.one(row)) for row in others.tolist()], type_)
         limbs[others] = np.frombuffer(exact.buffers()[1], np.int64).reshape(-1, limbs.shape[1])[: len(others)]
-    return array_of(type_.arrow(), limbs, null)
+    return array_of(type_, limbs, null)
 
 
-def money(values: Values, type_: ColumnType) -> pa.Array:
+def money(values: Values, type_: pa.DataType) -> pa.Array:
     """Read money: a 64-bit number of the smallest unit."""
-    return array_of(type_.arrow(), _limbs(values.fixed(">i8").astype(np.int64), 2), values.null)
+    return array_of(type_, _limbs(values.fixed(">i8").astype(np.int64), 2), values.null)
 
 
-def numbers(values: Values) -> list[Decimal | None]:
+def numbers(values: Values, one: One) -> list[Decimal | None]:
     """Read `numeric` of any precision as Python decimals that show as many digits as PostgreSQL does."""
     head = heads(values)
     integers, fit = _integers(values, head, head.scale)
     found = np.full(len(values), None, object)
     found[fit] = np.fromiter(_scaled(integers[fit], head.scale[fit]), object)
     others = ~(fit | values.null)
-    found[others] = np.fromiter(map(Decimal, _written(values, head, others)), object)
+    found[others] = np.fromiter(map(Decimal, _written(values, head, others, one)), object)
     listed: list[Decimal | None] = found.tolist()
     return listed
 
 
-def texts(values: Values) -> pa.Array:
+def texts(values: Values, one: One) -> pa.Array:
     """Read `numeric` of any precision as the text that PostgreSQL writes."""
-    written = numeric_text.texts(values, heads(values), np.flatnonzero(values.valid), _one)
+    written = numeric_text.texts(values, heads(values), np.flatnonzero(values.valid), one)
     if not values.nulls:
         return written
     return written.take(pa.array(np.cumsum(values.valid) - 1, mask=values.null))
 
 
-def floats(values: Values) -> pa.Array:
+def floats(values: Values, one: One) -> pa.Array:
     """Read numeric as the nearest double."""
     head = heads(values)
     scale = np.clip(4 * (head.digits - 1 - head.weight), 0, None)
@@ -83,12 +83,12 @@ def floats(values: Values) -> pa.Array:
     found = integers / _DOUBLE_POWERS[np.minimum(scale, 22)]
     others = ~fit | (np.abs(integers) > _EXACT_IN_DOUBLE) | (scale > 22)
     others &= values.valid
-    found[others] = list(map(float, _written(values, head, others)))
+    found[others] = list(map(float, _written(values, head, others, one)))
     return array_of(pa.float64(), found, values.null)
 
 
-def _written(values: Values, head: Heads, which: NDArray[np.bool_]) -> list[str]:
-    texts: list[str] = numeric_text.texts(values, head, np.flatnonzero(which), _one).to_pylist()
+def _written(values: Values, head: Heads, which: NDArray[np.bool_], one: One) -> list[str]:
+    texts: list[str] = numeric_text.texts(values, head, np.flatnonzero(which), one).to_pylist()
     return texts
 
 

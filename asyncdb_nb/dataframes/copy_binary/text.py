@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from asyncdb_nb.dataframes.copy_binary.values import Values
+from asyncdb_nb.dataframes.copy_binary.values import Values, validity
 
 _JSONB_VERSION = 1
 
@@ -44,6 +45,15 @@ def jsonb(values: Values) -> pa.Array:
     if (values.length[values.valid] < 1).any() or (values.fixed("u1")[values.valid] != _JSONB_VERSION).any():
         raise ValueError(f"a jsonb is not of version {_JSONB_VERSION}")
     return texts(values.after(1))
+
+
+def characters(values: Values, found: NDArray[np.uint8]) -> pa.Array:
+    """Make texts of one ASCII character for each value; zero is no character."""
+    there = found != 0
+    offsets = np.zeros(len(values) + 1, np.int32)
+    np.cumsum(there, out=offsets[1:])
+    content = pa.py_buffer(found[there].tobytes())
+    return pa.Array.from_buffers(pa.string(), len(values), [validity(values.null), pa.py_buffer(offsets), content])
 
 
 def _taken(values: Values, type_: pa.DataType) -> pa.Array:

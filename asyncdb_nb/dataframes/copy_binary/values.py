@@ -65,6 +65,20 @@ class Values:
         found[self.valid] = everywhere[self.start[self.valid] + at]
         return found
 
+    def native(self, dtype: str) -> NDArray[Any]:
+        """Read numbers of `dtype`, and put their bytes in this machine's order."""
+        found = self.fixed(dtype)
+        return found.astype(found.dtype.newbyteorder("="))
+
+    def numbers(self, dtype: str, type_: pa.DataType) -> pa.Array:
+        """Make an Arrow array of numbers of `dtype`."""
+        return array_of(type_, self.native(dtype), self.null)
+
+    def bits(self, found: NDArray[Any]) -> pa.Array:
+        """Make an Arrow array of what is 0 or 1 for each value."""
+        buffer = pa.py_buffer(np.packbits(found, bitorder="little"))
+        return pa.Array.from_buffers(pa.bool_(), len(self), [validity(self.null), buffer])
+
     def after(self, count: int) -> Values:
         """Leave out the first `count` bytes of each value, which are there."""
         return Values(self.data, Cells(self.start, count, np.where(self.null, -1, self.length - count)))

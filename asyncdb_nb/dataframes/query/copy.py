@@ -18,16 +18,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncdb_nb.dataframes.columns.column import Column
+from asyncdb_nb.dataframes.families.kind import ColumnType
 from asyncdb_nb.dataframes.query.describe import Described, describe
 from asyncdb_nb.dataframes.sql.binds import Parameter
 from asyncdb_nb.dataframes.sql.literals import literals
 from asyncdb_nb.dataframes.sql.tokenizer import inlined, query_tokens
-from asyncdb_nb.dataframes.types.table import ColumnType
 from asyncdb_nb.engine.copy_transfers import copy_query
 from asyncdb_nb.engine.pooler import reported
 
 if TYPE_CHECKING:
-    from asyncdb_nb.dataframes.copy_binary.decoder import Batch
+    from asyncdb_nb.dataframes.columns.decoder import Batch
 
 T = TypeVar("T")
 Part = tuple[list[Column], int]  # columns, and how many rows they have
@@ -93,7 +93,7 @@ class Receiver:
         *,
         arrow: bool = False,
     ) -> None:
-        from asyncdb_nb.dataframes.copy_binary.decoder import Decoder
+        from asyncdb_nb.dataframes.columns.decoder import Decoder
 
         self._decoder = Decoder(columns, loads, arrow=arrow)
         self._make = make
@@ -182,7 +182,7 @@ def _speaks_plainly(connection: Any, statement: str) -> bool:
 
 def _readable(columns: Sequence[Described]) -> bool:
     """Say whether bytes alone give every column: an anonymous row can hold types that the server must be asked for."""
-    from asyncdb_nb.dataframes.copy_binary.decoder import is_readable
+    from asyncdb_nb.dataframes.columns.decoder import is_readable
 
     return all(
         is_readable(column.type) and all(part.kind != "record" for part in column.type.parts()) for column in columns

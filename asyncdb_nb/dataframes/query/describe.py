@@ -20,9 +20,9 @@ from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from asyncdb_nb.dataframes.families.kind import ColumnType
 from asyncdb_nb.dataframes.sql.binds import Parameter, goes_as_text
 from asyncdb_nb.dataframes.types.catalog import column_types
-from asyncdb_nb.dataframes.types.table import ColumnType
 
 if TYPE_CHECKING:
     from asyncdb_nb.engine._asyncpg import Line
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 Kept = Callable[[Sequence[str]], Sequence[bool]]
 
 _BYTEA, _UNKNOWN = 17, 705
-_EXACT_IN_ASYNCPG = frozenset(
-    {"bool", "int2", "int4", "int8", "oid", "xid8", "float4", "float8", "numeric", "decimal", "text", "bytea"}
-)
 _TEXT_IN_BINARY = frozenset({19, 25, 1042, 1043})  # name, text, char(n), varchar: in arrays, too
 
 
@@ -175,5 +172,5 @@ def _needs_bytes(type_: ColumnType) -> bool:
     if type_.kind == "array" and type_.element:
         if type_.element.kind == "text" and type_.element.oid not in _TEXT_IN_BINARY:
             return type_.binary  # asyncpg asks for text, where an empty element ends the process; see `array_text`
-        return type_.binary and type_.element.kind not in _EXACT_IN_ASYNCPG
-    return type_.binary and type_.kind not in _EXACT_IN_ASYNCPG
+        return type_.binary and not type_.element.traits.exact_in_asyncpg
+    return type_.binary and not type_.traits.exact_in_asyncpg

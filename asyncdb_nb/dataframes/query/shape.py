@@ -12,17 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.dataframes.columns.column import Column, from_native, from_wire
+from asyncdb_nb.dataframes.families.kind import ColumnType, DtypeBackend
 from asyncdb_nb.dataframes.query.describe import Described
 from asyncdb_nb.dataframes.types.processing import Processing
-from asyncdb_nb.dataframes.types.table import ColumnType, DtypeBackend
 
 if TYPE_CHECKING:
-    from asyncdb_nb.dataframes.copy_binary.decoder import Batch
-
-# Kinds whose values `wire` reads as asyncpg does, so that a function of SQLAlchemy's gets what it always gets.
-_SAME_IN_ASYNCPG = frozenset(
-    {"bool", "int2", "int4", "int8", "float4", "float8", "numeric", "decimal", "text", "bytea"}
-)
+    from asyncdb_nb.dataframes.columns.decoder import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +68,7 @@ class Shape:
     def is_copyable(self) -> bool:
         """Say whether bytes alone give what SQLAlchemy's functions take."""
         return all(
-            step.how != "function" or column.type.kind in _SAME_IN_ASYNCPG
+            step.how != "function" or column.type.traits.exact_in_asyncpg
             for column, step in zip(self.columns, self.processing, strict=True)
         )
 

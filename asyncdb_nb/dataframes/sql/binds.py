@@ -20,8 +20,8 @@ from pathlib import PurePath
 from reprlib import repr as short
 from typing import Any
 
+from asyncdb_nb.dataframes.families.kind import ColumnType
 from asyncdb_nb.dataframes.sql import datetimes
-from asyncdb_nb.dataframes.types.table import ColumnType
 
 Dumps = Callable[[Any], str]
 
@@ -93,6 +93,8 @@ def fitted(values: Sequence[Any], parameters: Sequence[Parameter], dumps: Dumps 
 
 def _fitted(value: Any, column: ColumnType, written: bool, dumps: Dumps) -> Any:
     kind = column.kind
+    if kind == "python":  # a user's codec takes it as it is
+        return value
     if kind == "array":
         return _array(value, column, written, dumps)
     if type(value) in _PLAIN and kind not in _CHANGED:

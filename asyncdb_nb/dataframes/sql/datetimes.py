@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from asyncdb_nb.dataframes.types.binary import date_text, timestamp_text
+from asyncdb_nb.dataframes.families.calendar_text import date_text, timestamp_text
 from asyncdb_nb.engine.exact_dates import (
     DATE_INFINITY,
     DATE_NEGATIVE_INFINITY,

@@ -9,13 +9,11 @@ else there is no literal, and the query goes the way that has parameters.
 
 from __future__ import annotations
 
-import datetime as dt
-import math
-import uuid
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from typing import Any
 
+from asyncdb_nb.dataframes.families.kind import BuiltIn, ColumnType
+from asyncdb_nb.dataframes.families.text import literal
 from asyncdb_nb.dataframes.sql.binds import Parameter
 
 Writer = Callable[[Any], str | None]
@@ -43,16 +41,29 @@ def literals(values: Sequence[Any], parameters: Sequence[Parameter], types: Sequ
 
 
 def _literal(value: Any, parameter: Parameter, type_: Any) -> str | None:
-    name, write = _WRITERS.get(parameter.oid, ("", None))
-    name = f"pg_catalog.{name}"
-    if parameter.written and parameter.oid < _FIRST_OWN_OID:
-        name, write = f"pg_catalog.{_identifier(parameter.type.name)}", _text
-    if parameter.type.is_enum and parameter.type.oid == parameter.oid:
-        name, write = f"{_identifier(type_.schema)}.{_identifier(type_.name)}", _text
+    schema, name, write = _written(parameter, type_)
     if write is None:
         return None
     text = "NULL" if value is None else _quoted(write(value))
-    return None if text is None else f"({text}::{name})"
+    return None if text is None else f"({text}::{_identifier(schema)}.{_identifier(name)})"
+
+
+def _written(parameter: Parameter, type_: Any) -> tuple[str, str, Writer | None]:
+    """Give the schema and the name of a parameter's type, and what writes its values."""
+    column = parameter.type
+    if parameter.written and parameter.oid < _FIRST_OWN_OID:
+        return "pg_catalog", column.name, literal
+    if column.kind == "text" and column.is_enum and column.oid == parameter.oid:
+        return type_.schema, type_.name, literal
+    element = _built_in(column.inside) if column.kind == "array" else None
+    if element is not None and element.literal is not None and element.array == parameter.oid:
+        return "pg_catalog", column.name, _array(element.literal)
+    line = _built_in(column)
+    return "pg_catalog", column.name, None if line is None or line.oid != parameter.oid else line.literal
+
+
+def _built_in(column: ColumnType) -> BuiltIn | None:
+    return column.traits.types.get(column.name)
 
 
 def _identifier(name: str) -> str:
@@ -75,43 +86,6 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _integer(bits: int) -> Writer:
-    limit = 1 << (bits - 1)
-    return lambda value: str(value) if type(value) is int and -limit <= value < limit else None
-
-
-def _bool(value: Any) -> str | None:
-    return str(value).lower() if type(value) is bool else None
-
-
-def _text(value: Any) -> str | None:
-    return value if type(value) is str else None
-
-
-def _float(value: Any) -> str | None:
-    if type(value) is not float:
-        return None
-    return repr(value) if math.isfinite(value) else "NaN" if math.isnan(value) else str(value)
-
-
-def _numeric(value: Any) -> str | None:
-    if type(value) is int:
-        return str(value)
-    return f"{value:f}" if type(value) is Decimal and value.is_finite() and -500 < value.adjusted() < 500 else None
-
-
-def _uuid(value: Any) -> str | None:
-    return str(value) if isinstance(value, uuid.UUID) else None
-
-
-def _bytes(value: Any) -> str | None:
-    return f"\\x{value.hex()}" if type(value) is bytes else None
-
-
-def _time(value: Any) -> str | None:
-    return value.isoformat() if type(value) is dt.time and value.tzinfo is None else None
-
-
 def _array(write: Writer) -> Writer:
     def write_all(values: Any) -> str | None:
         if type(values) not in (list, tuple):
@@ -124,27 +98,3 @@ def _array(write: Writer) -> Writer:
 
 def _item(text: str | None) -> str | None:
     return None if text is None else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-# oid → (name in pg_catalog, oid of its array, writer)
-_SCALARS: dict[int, tuple[str, int, Writer]] = {
-    16: ("bool", 1000, _bool),
-    21: ("int2", 1005, _integer(16)),
-    23: ("int4", 1007, _integer(32)),
-    20: ("int8", 1016, _integer(64)),
-    25: ("text", 1009, _text),
-    1043: ('"varchar"', 1015, _text),
-    1042: ("bpchar", 1014, _text),
-    701: ("float8", 1022, _float),
-    1700: ('"numeric"', 1231, _numeric),
-    2950: ("uuid", 2951, _uuid),
-    17: ("bytea", 1001, _bytes),
-    114: ('"json"', 199, _text),
-    3802: ("jsonb", 3807, _text),
-    1083: ('"time"', 1183, _time),
-}
-_WRITERS: dict[int, tuple[str, Writer]] = {
-    oid: entry
-    for one, (name, array, write) in _SCALARS.items()
-    for oid, entry in ((one, (name, write)), (array, ("_" + name.strip('"'), _array(write))))
-}

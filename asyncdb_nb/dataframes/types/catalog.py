@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from asyncdb_nb.dataframes.types.table import CatalogType, ColumnType, UnknownTypeError, column_type
+from asyncdb_nb.dataframes.families.built_in import UnknownTypeError, built_in_types
+from asyncdb_nb.dataframes.families.kind import ColumnType
+from asyncdb_nb.dataframes.types.table import CatalogType, column_type
 from asyncdb_nb.engine.search_path import EQ, GT
+from asyncdb_nb.engine.type_codecs import has_users_codec
 
 # ruff: noqa: S608  the statements are put together from constants
 
@@ -74,6 +78,8 @@ _PARTS = ("names", "oids", "typmods")
 async def column_types(connection: Any, described: Sequence[tuple[int, int]]) -> list[ColumnType]:
     """Describe columns, asking the server for what is not built in.
 
+    A type that a user registered a codec for, and whatever holds one, is what that codec makes of it.
+
     Args:
         connection: An asyncpg connection that is free.
         described: Each column's oid and typmod.
@@ -86,11 +92,22 @@ async def column_types(connection: Any, described: Sequence[tuple[int, int]]) ->
     except UnknownTypeError:
         catalog = await _catalog(connection, {oid for oid, _ in described})
         types = [column_type(oid, typmod, catalog) for oid, typmod in described]
-    if not any(part.kind == "money" for type_ in types for part in type_.parts()):
-        return types
-    [[scale]] = await _fetch(connection, _MONEY_SCALE)
-    catalog = await _catalog(connection, {oid for oid, _ in described})
-    return [column_type(oid, typmod, catalog, money_scale=scale) for oid, typmod in described]
+    if any(part.kind == "money" for type_ in types for part in type_.parts()):
+        [[scale]] = await _fetch(connection, _MONEY_SCALE)
+        catalog = await _catalog(connection, {oid for oid, _ in described})
+        types = [column_type(oid, typmod, catalog, money_scale=scale) for oid, typmod in described]
+    return [_by_codec(connection, type_) for type_ in types]
+
+
+def _by_codec(connection: Any, type_: ColumnType) -> ColumnType:
+    """Give a type as the codecs of a connection have it; an anonymous row is told which built-in types have one."""
+    if any(has_users_codec(connection, part.oid, python_only=part.binary) for part in type_.parts()):
+        return replace(type_, kind="python")
+    if any(part.kind == "record" for part in type_.parts()):
+        for inside in built_in_types():
+            if has_users_codec(connection, inside.oid, python_only=True):
+                type_ = type_.knowing(inside.oid, replace(inside, kind="python"))
+    return type_
 
 
 async def _catalog(connection: Any, oids: Iterable[int]) -> dict[int, CatalogType]:

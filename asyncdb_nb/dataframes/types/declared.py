@@ -1,5 +1,5 @@
 """
-A column's type as SQLAlchemy declares it → its line in the table of types.
+A column's type as SQLAlchemy declares it → the type of a column.
 
 Mapped entities carry no description from the server. With their columns' types, dtypes are the same for full, all-NULL
 and empty results, as in `frame`.
@@ -7,49 +7,19 @@ and empty results, as in `frame`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Cast, Column, FunctionFilter, Label, Over, ScalarSelect
 from sqlalchemy import types as sql
-from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.sql import functions
 
+from asyncdb_nb.dataframes.families.built_in import named
+from asyncdb_nb.dataframes.families.kind import KINDS, ColumnType
+from asyncdb_nb.dataframes.families.processed import PYTHON
 from asyncdb_nb.dataframes.types.processing import how
-from asyncdb_nb.dataframes.types.table import PYTHON, ColumnType, column_type
-
-_OIDS: dict[type, int] = {  # the first class that a type is an instance of
-    sql.SmallInteger: 21,
-    sql.BigInteger: 20,
-    sql.Integer: 23,
-    sql.Boolean: 16,
-    sql.REAL: 700,
-    sql.Float: 701,
-    sql.Text: 25,
-    pg.CIDR: 650,
-    pg.INET: 869,
-    pg.BIT: 1560,
-    pg.OID: 26,
-    sql.String: 25,
-    sql.Date: 1082,
-    sql.Interval: 1186,
-    pg.INTERVAL: 1186,
-    sql.LargeBinary: 17,
-    sql.Uuid: 2950,
-    pg.JSONB: 3802,
-    sql.JSON: 114,
-    pg.INT4RANGE: 3904,
-    pg.NUMRANGE: 3906,
-    pg.TSRANGE: 3908,
-    pg.TSTZRANGE: 3910,
-    pg.DATERANGE: 3912,
-    pg.INT8RANGE: 3926,
-    pg.INT4MULTIRANGE: 4451,
-    pg.NUMMULTIRANGE: 4532,
-    pg.TSMULTIRANGE: 4533,
-    pg.TSTZMULTIRANGE: 4534,
-    pg.DATEMULTIRANGE: 4535,
-    pg.INT8MULTIRANGE: 4536,
-}
+from asyncdb_nb.dataframes.types.table import column_type
 
 
 def of_sql_type(type_: sql.TypeEngine[Any]) -> ColumnType:
@@ -57,20 +27,23 @@ def of_sql_type(type_: sql.TypeEngine[Any]) -> ColumnType:
     if isinstance(type_, sql.TypeDecorator) and not isinstance(type_, sql.Interval) and how(type_) == "nothing":
         return of_sql_type(type_.impl_instance)
     if how(type_) == "floats":
-        return column_type(701)
+        return named("float8")
     if how(type_) != "nothing":
         return PYTHON
     if isinstance(type_, sql.ARRAY):
         element = of_sql_type(type_.item_type)
         return ColumnType(0, f"_{element.name}", "array", element=element)
-    if isinstance(type_, sql.Numeric) and not isinstance(type_, sql.Float):
-        bounded = type_.precision is not None
-        return column_type(1700, ((type_.precision or 0) << 16 | (type_.scale or 0) & 0x7FF) + 4 if bounded else -1)
-    if isinstance(type_, sql.DateTime):
-        return column_type(1184 if type_.timezone else 1114)
-    if isinstance(type_, sql.Time):
-        return column_type(1266 if type_.timezone else 1083)
-    return next((column_type(oid) for kind, oid in _OIDS.items() if isinstance(type_, kind)), PYTHON)
+    found = next((_classes()[kind] for kind in type(type_).__mro__ if kind in _classes()), None)
+    if found is None:
+        return PYTHON
+    name, typmod = found(type_) if callable(found) else (found, -1)
+    return column_type(named(name).oid, typmod)
+
+
+@cache
+def _classes() -> dict[type, str | Callable[[Any], tuple[str, int]]]:
+    """Give the types' names by SQLAlchemy's classes."""
+    return {kind: name for each in KINDS.values() for kind, name in each.sqlalchemy.items()}
 
 
 def of_expression(expression: Any) -> ColumnType:
@@ -85,8 +58,8 @@ def of_expression(expression: Any) -> ColumnType:
     if isinstance(inner, Column | Cast):
         return guessed
     if isinstance(inner, functions.FunctionElement) and inner.name.lower() in _COUNTS and guessed.kind == "int4":
-        return column_type(20)
-    return column_type(1700) if guessed.kind == "decimal" else guessed
+        return named("int8")
+    return named("numeric") if guessed.kind == "decimal" else guessed
 
 
 def _innermost(expression: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import ARRAY, Enum, Float, Interval, Numeric, TypeDecorator, Uuid
 
-from asyncdb_nb.dataframes.types.table import ColumnType
+from asyncdb_nb.dataframes.families.kind import ColumnType
 from asyncdb_nb.engine._sqlalchemy.statements import declared_columns, is_declared_in_order
 
 if TYPE_CHECKING:

@@ -1,5 +1,5 @@
 """
-What Python says of values: an annotation, or the values themselves → their line in the table of types.
+What Python says of values: an annotation, or the values themselves → the type of a column.
 
 Dataclasses, pydantic models, attrs classes and NamedTuples have annotations; then dtypes are the same for full and
 all-NULL results, as in `frame`. Plain tuples and mappings have only their values, and those decide.
@@ -14,41 +14,19 @@ import numbers
 import sys
 import types
 import typing
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
-from asyncdb_nb.dataframes.types.exact import IP, scalars
-from asyncdb_nb.dataframes.types.table import PYTHON, ColumnType, column_type
+from asyncdb_nb.dataframes.families.arrays import scalars
+from asyncdb_nb.dataframes.families.built_in import named
+from asyncdb_nb.dataframes.families.kind import KINDS, ColumnType
+from asyncdb_nb.dataframes.families.processed import PYTHON
 from asyncdb_nb.engine.exact_dates import asyncpgs_infinity
 
-_OIDS: dict[type, int] = {
-    bool: 16,
-    int: 20,
-    float: 701,
-    str: 25,
-    bytes: 17,
-    Decimal: 1700,
-    dt.date: 1082,
-    dt.time: 1083,
-    dt.timedelta: 1186,
-    dict: 3802,
-}
-_INT8, _FLOAT8, _TIMESTAMP, _TIMESTAMPTZ = map(column_type, (20, 701, 1114, 1184))
+_INT8, _FLOAT8, _TIMESTAMP, _TIMESTAMPTZ = map(named, ("int8", "float8", "timestamp", "timestamptz"))
 _ARRAY = ColumnType(0, "list", "array", element=PYTHON)
 _RANGE = ColumnType(0, "range", "range", element=PYTHON)
-_DRIVERS = {  # classes of asyncpg's own
-    "BitString": 1562,
-    "Point": 600,
-    "LineSegment": 601,
-    "Path": 602,
-    "Box": 603,
-    "Polygon": 604,
-    "Line": 628,
-    "Circle": 718,
-}
 
 
 def of_annotation(annotation: Any) -> ColumnType | None:
@@ -97,9 +75,9 @@ def without_missing(values: Sequence[Any]) -> Sequence[Any]:
 
 def _of_value(value: Any) -> ColumnType:
     if isinstance(value, dt.datetime):
-        return column_type(1184 if value.tzinfo else 1114)
+        return _TIMESTAMPTZ if value.tzinfo else _TIMESTAMP
     if isinstance(value, dt.time):
-        return column_type(1266 if value.tzinfo else 1083)
+        return named("timetz" if value.tzinfo else "time")
     if isinstance(value, list):
         return _ARRAY
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
@@ -110,25 +88,27 @@ def _of_value(value: Any) -> ColumnType:
 def _of_class(kind: type) -> ColumnType | None:
     if issubclass(kind, enum.Enum):
         return PYTHON
-    if issubclass(kind, uuid.UUID):
-        return column_type(2950)
-    if issubclass(kind, IP):
-        return column_type(869)
     if kind.__name__ == "Range" and kind.__module__.startswith(("asyncpg", "sqlalchemy")):
         return _RANGE
-    oid = _of_numpy(kind) if kind.__module__ == "numpy" else _OIDS.get(kind) or _of_driver(kind)
-    return None if oid is None else column_type(oid)
+    name = _of_numpy(kind) if kind.__module__ == "numpy" else _of_other(kind)
+    return None if name is None else named(name)
 
 
-def _of_driver(kind: type) -> int | None:
-    if issubclass(kind, dt.timedelta):  # pandas.Timedelta
-        return 1186
-    return _DRIVERS.get(kind.__name__) if kind.__module__.startswith("asyncpg") else None
+def _of_other(kind: type) -> str | None:
+    for known in KINDS.values():
+        if kind in known.python:
+            return known.python[kind]
+        if kind.__module__.startswith("asyncpg") and kind.__name__ in known.asyncpg:
+            return known.asyncpg[kind.__name__]
+        for base, name in known.python_bases.items():
+            if issubclass(kind, base):
+                return name
+    return None
 
 
-def _of_numpy(kind: type) -> int | None:
+def _of_numpy(kind: type) -> str | None:
     if kind.__name__ in ("bool", "bool_"):
-        return 16
+        return "bool"
     if issubclass(kind, str):
-        return 25
-    return 20 if issubclass(kind, numbers.Integral) else 701 if issubclass(kind, numbers.Real) else None
+        return "text"
+    return "int8" if issubclass(kind, numbers.Integral) else "float8" if issubclass(kind, numbers.Real) else None

@@ -1,29 +1,28 @@
 """
 COPY BINARY bytes → columns of a frame, while they are still coming.
 
-Pure: no connection, no loop, no SQL. `framing` finds the rows and `readers` their values; both work on all rows of a
-part together, with numpy and pyarrow, which release the GIL for most of it, so that decoding can run in a thread beside
-receiving. The result never depends on how the stream was cut into parts.
+Pure: no connection, no loop, no SQL. `copy_binary` finds the rows, and most kinds of types read all values of a part
+together, with numpy and pyarrow, which release the GIL for most of it, so that decoding can run in a thread beside
+receiving. The other kinds, and values that cannot be read so, are read one by one; both ways give the same column. The
+result never depends on how the stream was cut into parts.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from struct import error as StructError  # noqa: N812
-from typing import Any
 
-from asyncdb_nb.dataframes.columns.column import Column
+from asyncdb_nb.dataframes.columns.column import Column, from_wire
 from asyncdb_nb.dataframes.copy_binary.layout import Field
-from asyncdb_nb.dataframes.copy_binary.readers import is_readable, read, width
 from asyncdb_nb.dataframes.copy_binary.row_finder import RowFinder
 from asyncdb_nb.dataframes.copy_binary.values import Values
-from asyncdb_nb.dataframes.types.table import ColumnType, UnknownTypeError
+from asyncdb_nb.dataframes.families.built_in import UnknownTypeError
+from asyncdb_nb.dataframes.families.kind import ColumnType, Loads
 from asyncdb_nb.errors import CorruptStreamError, FrameError
-
-__all__ = ["Batch", "Decoder", "is_readable"]
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _HEADER = Struct("!11sII")  # signature, flags, length of an extension
@@ -64,7 +63,7 @@ class Decoder:
     def __init__(
         self,
         columns: Sequence[tuple[str, ColumnType]],
-        loads: Callable[[str], Any] = json.loads,
+        loads: Loads = json.loads,
         *,
         arrow: bool = False,
     ) -> None:
@@ -74,7 +73,7 @@ class Decoder:
         self._columns = columns
         self._loads = loads
         self._arrow = arrow
-        self._finder = RowFinder([Field(name, width(type_)) for name, type_ in columns])
+        self._finder = RowFinder([Field(name, type_.width) for name, type_ in columns])
         self._parts: list[bytes] = []  # not decoded yet
         self._size = 0  # of them, in bytes
         self._wanted = 0  # the size from which on to try
@@ -141,7 +140,7 @@ class Decoder:
 
     def _read(self, name: str, type_: ColumnType, values: Values) -> Column:
         try:
-            return read(name, type_, values, self._loads, arrow=self._arrow)
+            return _column(name, type_, values, self._loads, arrow=self._arrow)
         except (FrameError, UnknownTypeError):
             raise
         except (ValueError, LookupError, ArithmeticError, StructError) as error:
@@ -156,6 +155,22 @@ class Decoder:
         self._parts = [rest]
         self._size = len(rest)
         self._wanted = len(rest) * 3 // 2
+
+
+def is_readable(type_: ColumnType) -> bool:
+    """Say whether columns of a type can be read from the bytes that PostgreSQL sends."""
+    return type_.binary and all(part.kind != "python" for part in type_.parts())
+
+
+def _column(name: str, type_: ColumnType, values: Values, loads: Loads, *, arrow: bool) -> Column:
+    kind = type_.traits
+    if kind.vectorized_objects is not None and not arrow:
+        return Column(name, type_, values=kind.vectorized_objects(values))
+    lossy: Counter[str] = Counter()
+    array = None if kind.vectorized is None else kind.vectorized(values, type_, lossy)
+    if array is None:
+        return from_wire(name, type_, values.each(), loads)
+    return Column(name, type_, array=array, lossy=lossy, loads=loads)
 
 
 def _header_size(data: bytes) -> int | None:

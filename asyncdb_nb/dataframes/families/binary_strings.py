@@ -1,0 +1,64 @@
+"""Strings of bytes and of bits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from struct import Struct
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import types as sql
+from sqlalchemy.dialects import postgresql as pg
+
+from asyncdb_nb.dataframes.families.kind import ARROW, OBJECT, TEXT, BuiltIn, ColumnType, Kind, always, each, of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from asyncdb_nb.dataframes.copy_binary.values import Values
+
+_LENGTH = Struct("!i")
+
+
+def _bytes(values: Values, column: ColumnType, lossy: Counter[str]) -> pa.Array:
+    from asyncdb_nb.dataframes.copy_binary import text
+
+    return text.binaries(values)
+
+
+def _literal(value: Any) -> str | None:
+    return f"\\x{value.hex()}" if type(value) is bytes else None
+
+
+def _bits(data: bytes) -> str:
+    return "".join(f"{byte:08b}" for byte in data[4:])[: _LENGTH.unpack_from(data)[0]]
+
+
+KINDS = (
+    Kind(
+        name="bytea",
+        documented="bytea",
+        arrow="binary",
+        dtypes=(OBJECT, OBJECT, ARROW),
+        note="bytes.",
+        types={"bytea": BuiltIn(17, 1001, literal=_literal)},
+        reader=each(bytes),
+        vectorized=_bytes,
+        exact_in_asyncpg=True,
+        classes=(bytes,),
+        taker=of(bytes, bytearray, memoryview),
+        sqlalchemy={sql.LargeBinary: "bytea"},
+        python={bytes: "bytea"},
+    ),
+    Kind(
+        name="bit",
+        documented="bit, bit varying",
+        arrow="string",
+        dtypes=TEXT,
+        note="Zeros and ones, as many as there are bits.",
+        types={"bit": BuiltIn(1560, 1561), "varbit": BuiltIn(1562, 1563)},
+        reader=each(_bits),
+        from_driver=always(lambda value: value if isinstance(value, str) else value.as_string().replace(" ", "")),
+        sqlalchemy={pg.BIT: "bit"},
+        asyncpg={"BitString": "varbit"},
+    ),
+)

@@ -1,0 +1,287 @@
+"""
+Dates, times of day and time stamps.
+
+asyncpg's own decoders lose: `infinity` becomes the year 9999, a year before Christ is an error. What Python has no
+value for (`infinity`, years outside 1 to 9999) is given as PostgreSQL writes it, a str; Arrow has all years, but not
+infinity.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from functools import partial
+from struct import Struct
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import types as sql
+
+from asyncdb_nb.dataframes.families.calendar_text import date_text, timestamp_text, timetz_text
+from asyncdb_nb.dataframes.families.kind import (
+    ARROW,
+    TEXT,
+    BuiltIn,
+    ColumnType,
+    Kind,
+    Reader,
+    UnfitError,
+    always,
+    each,
+    need,
+)
+from asyncdb_nb.engine.exact_dates import (
+    DATE_INFINITY,
+    DATE_NEGATIVE_INFINITY,
+    NEGATIVE_INFINITY,
+    POSITIVE_INFINITY,
+    asyncpgs_infinity,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from asyncdb_nb.dataframes.copy_binary.values import Values
+
+_INT4, _INT8 = Struct("!i"), Struct("!q")
+_TIMETZ = Struct("!qi")  # microseconds, seconds west of Greenwich
+_EPOCH = dt.datetime(2000, 1, 1)
+_EPOCH_UTC = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+_EPOCH_DAYS = 10_957  # from 1970-01-01 to 2000-01-01, where PostgreSQL counts from
+_DAY = 86_400_000_000  # microseconds
+_YEARS = (
+    -719_162,
+    2_932_896,
+)  # 0001-01-01 and 9999-12-31 as days from 1970: what Python, and so a printed frame, shows
+
+
+def _date(data: bytes) -> dt.date | str:
+    days = _INT4.unpack(data)[0]
+    if days in (DATE_INFINITY, DATE_NEGATIVE_INFINITY):
+        return "infinity" if days > 0 else "-infinity"
+    try:
+        return _EPOCH.date() + dt.timedelta(days)
+    except OverflowError:
+        return date_text(days)
+
+
+def _timestamp(start: dt.datetime, data: bytes) -> dt.datetime | str:
+    microseconds = _INT8.unpack(data)[0]
+    if microseconds in (POSITIVE_INFINITY, NEGATIVE_INFINITY):
+        return "infinity" if microseconds > 0 else "-infinity"
+    try:
+        return start + dt.timedelta(microseconds=microseconds)
+    except OverflowError:
+        return timestamp_text(microseconds, "+00" if start.tzinfo else "")
+
+
+def _time(data: bytes) -> dt.time | str:
+    microseconds = _INT8.unpack(data)[0]
+    if microseconds >= _DAY:
+        return "24:00:00"
+    try:
+        return (_EPOCH + dt.timedelta(microseconds=microseconds)).time()
+    except OverflowError as error:
+        raise ValueError(f"{microseconds} microseconds are no time of day") from error
+
+
+def _timetz(data: bytes) -> str:
+    microseconds, west = _TIMETZ.unpack(data)
+    return timetz_text(microseconds, -west)
+
+
+def _since_1970(size: int, epoch: int) -> Reader:
+    """Make what counts from 1970, as Arrow does: days or microseconds, in `size` bytes."""
+    limit = 2 ** (8 * size - 1)
+
+    def read(data: bytes) -> int:
+        count = int.from_bytes(data, signed=True)
+        if count in (limit - 1, -limit):
+            raise UnfitError("infinity")
+        if count + epoch >= limit:
+            raise UnfitError("a year after 294246")
+        return count + epoch
+
+    return read
+
+
+def _all_since_1970(dtype: str, epoch: int, values: Values, column: ColumnType, lossy: Counter[str]) -> pa.Array:
+    """Count from 1970 what PostgreSQL counts from 2000; what goes beyond the number is NA."""
+    import numpy as np
+
+    from asyncdb_nb.dataframes.copy_binary.values import array_of
+
+    counts = values.native(dtype)
+    limits = np.iinfo(counts.dtype)
+    null = values.null
+    if len(counts) and (counts.max() > limits.max - epoch or counts.min() == limits.min):
+        infinite = (counts == limits.max) | (counts == limits.min)
+        late = ~infinite & (counts > limits.max - epoch)
+        lossy["NA for infinity"] += int(np.count_nonzero(infinite))
+        lossy["NA for a year after 294246"] += int(np.count_nonzero(late))
+        null = null | infinite | late
+        counts[null] = 0
+    counts += epoch
+    return array_of(column.arrow(), counts, null)
+
+
+def _times(values: Values, column: ColumnType, lossy: Counter[str]) -> pa.Array:
+    from asyncdb_nb.dataframes.copy_binary.values import array_of
+
+    counts = values.native(">i8")
+    null = values.null
+    if len(counts) and (counts.max() >= _DAY or counts.min() < 0):
+        if counts.max() > _DAY or counts.min() < 0:
+            raise ValueError("a time is not within a day")
+        midnight = counts == _DAY
+        lossy["NA for 24:00:00"] += int(midnight.sum())
+        null = null | midnight
+        counts[midnight] = 0
+    return array_of(column.arrow(), counts, null)
+
+
+def _printable(array: Any, lossy: Counter[str]) -> Any:
+    """Make dates NA that Python has no date for: a frame that holds them cannot be printed."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    days = array.cast(pa.int32())
+    bounds: dict[str, Any] = pc.min_max(days).as_py()
+    if bounds["min"] is None or (bounds["min"] >= _YEARS[0] and bounds["max"] <= _YEARS[1]):
+        return array
+    shown: Any = pc.and_(pc.greater_equal(days, _YEARS[0]), pc.less_equal(days, _YEARS[1]))
+    lossy["NA for a year outside 1 to 9999"] += pc.sum(pc.invert(shown)).as_py()
+    return pc.if_else(shown, array, pa.scalar(None, array.type))
+
+
+def _utc(column: ColumnType) -> pa.DataType:
+    import pyarrow as pa
+
+    return pa.timestamp("us", "UTC")
+
+
+def _from_driver(value: Any) -> Any:
+    return asyncpgs_infinity(value) or value
+
+
+def _timetz_from_driver(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    east = value.utcoffset() or dt.timedelta(0)
+    seconds = (value.hour * 60 + value.minute) * 60 + value.second
+    return timetz_text(seconds * 1_000_000 + value.microsecond, int(east.total_seconds()))
+
+
+def _to_arrow(value: Any) -> Any:
+    if isinstance(value, str):  # Python has no date or time for it
+        raise UnfitError("infinity" if value.endswith("infinity") else value)
+    return value
+
+
+def _take_date(value: Any) -> Any:
+    return need(isinstance(value, dt.date) and not isinstance(value, dt.datetime), value)
+
+
+def _take_time(value: Any) -> Any:
+    return need(isinstance(value, dt.time) and value.tzinfo is None, value)
+
+
+def _take_timetz(value: Any) -> Any:
+    return need(isinstance(value, str) or (isinstance(value, dt.time) and value.tzinfo is not None), value)
+
+
+def _take_timestamp(value: Any) -> Any:
+    return need(isinstance(value, dt.datetime) and value.tzinfo is None and not has_nanoseconds(value), value)
+
+
+def _take_timestamptz(value: Any) -> Any:
+    if asyncpgs_infinity(value):  # which has no time zone
+        return value
+    return need(isinstance(value, dt.datetime) and value.tzinfo is not None and not has_nanoseconds(value), value)
+
+
+def has_nanoseconds(value: Any) -> bool:
+    """Say whether a value of pandas' own has nanoseconds beside the microseconds."""
+    return bool(getattr(value, "nanosecond", 0) or getattr(value, "nanoseconds", 0))
+
+
+def _literal(value: Any) -> str | None:
+    return value.isoformat() if type(value) is dt.time and value.tzinfo is None else None
+
+
+_EPOCH_MICROSECONDS = _EPOCH_DAYS * _DAY
+_ALL_YEARS = "BC and year 294246 included; ±infinity and later years are NaT (lossy)."
+
+KINDS = (
+    Kind(
+        name="date",
+        documented="date",
+        arrow="date32[day]",
+        dtypes=(ARROW, ARROW, ARROW),
+        note="±infinity is NA (lossy), and so are BC and years after 9999, which Arrow has.",
+        types={"date": BuiltIn(1082, 1182, width=4)},
+        reader=each(_date),
+        arrow_reader=always(_since_1970(4, _EPOCH_DAYS)),
+        vectorized=partial(_all_since_1970, ">i4", _EPOCH_DAYS),
+        from_driver=always(_from_driver),
+        classes=(dt.date,),
+        taker=always(_take_date),
+        to_arrow=always(_to_arrow),
+        for_pandas=_printable,
+        sqlalchemy={sql.Date: "date"},
+        python={dt.date: "date"},
+    ),
+    Kind(
+        name="time",
+        documented="time",
+        arrow="time64[us]",
+        dtypes=(ARROW, ARROW, ARROW),
+        note="24:00:00 is NA (lossy).",
+        types={"time": BuiltIn(1083, 1183, width=8, literal=_literal)},
+        reader=each(_time),
+        vectorized=_times,
+        taker=always(_take_time),
+        to_arrow=always(_to_arrow),
+        sqlalchemy={sql.Time: lambda type_: ("timetz" if type_.timezone else "time", -1)},
+    ),
+    Kind(
+        name="timetz",
+        documented="timetz",
+        arrow="string",
+        dtypes=TEXT,
+        note="As text with its offset, to the second: 12:00:00+02.",
+        types={"timetz": BuiltIn(1266, 1270, width=12)},
+        reader=each(_timetz),
+        from_driver=always(_timetz_from_driver),
+        taker=always(_take_timetz),
+    ),
+    Kind(
+        name="timestamp",
+        documented="timestamp",
+        arrow="timestamp[us]",
+        dtypes=("datetime64[us]", "datetime64[us]", ARROW),
+        note=_ALL_YEARS,
+        types={"timestamp": BuiltIn(1114, 1115, width=8)},
+        reader=each(partial(_timestamp, _EPOCH)),
+        arrow_reader=always(_since_1970(8, _EPOCH_MICROSECONDS)),
+        vectorized=partial(_all_since_1970, ">i8", _EPOCH_MICROSECONDS),
+        from_driver=always(_from_driver),
+        taker=always(_take_timestamp),
+        to_arrow=always(_to_arrow),
+        sqlalchemy={sql.DateTime: lambda type_: ("timestamptz" if type_.timezone else "timestamp", -1)},
+    ),
+    Kind(
+        name="timestamptz",
+        documented="timestamptz",
+        arrow="timestamp[us, tz=UTC]",
+        dtypes=("datetime64[us, UTC]", "datetime64[us, UTC]", ARROW),
+        note=f"In UTC. {_ALL_YEARS}",
+        types={"timestamptz": BuiltIn(1184, 1185, width=8)},
+        arrow_type=_utc,
+        reader=each(partial(_timestamp, _EPOCH_UTC)),
+        arrow_reader=always(_since_1970(8, _EPOCH_MICROSECONDS)),
+        vectorized=partial(_all_since_1970, ">i8", _EPOCH_MICROSECONDS),
+        from_driver=always(_from_driver),
+        taker=always(_take_timestamptz),
+        to_arrow=always(_to_arrow),
+    ),
+)

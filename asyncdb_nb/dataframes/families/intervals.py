@@ -1,0 +1,106 @@
+"""
+Intervals: months, days and microseconds apart, since a month has no number of days.
+
+asyncpg makes a timedelta of them, with 30 days for a month.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from struct import Struct
+from typing import Any
+
+from sqlalchemy import types as sql
+from sqlalchemy.dialects import postgresql as pg
+
+from asyncdb_nb.dataframes.families.dates_and_times import has_nanoseconds
+from asyncdb_nb.dataframes.families.kind import (
+    OBJECTS,
+    BuiltIn,
+    ColumnType,
+    Function,
+    Kind,
+    Loads,
+    Reader,
+    UnfitError,
+    always,
+    need,
+)
+from asyncdb_nb.engine.exact_dates import (
+    DATE_INFINITY,
+    DATE_NEGATIVE_INFINITY,
+    NEGATIVE_INFINITY,
+    POSITIVE_INFINITY,
+)
+
+_PARTS = Struct("!qii")  # microseconds, days, months
+_INFINITIES = {  # PostgreSQL 17: all its parts are at their limit
+    (POSITIVE_INFINITY, DATE_INFINITY, DATE_INFINITY): "infinity",
+    (NEGATIVE_INFINITY, DATE_NEGATIVE_INFINITY, DATE_NEGATIVE_INFINITY): "-infinity",
+}
+
+
+def _reader(column: ColumnType, loads: Loads) -> Reader:
+    from pandas import DateOffset
+
+    def read(data: bytes) -> Any:
+        microseconds, days, months = parts = _PARTS.unpack(data)
+        return _INFINITIES.get(parts) or DateOffset(months=months, days=days, microseconds=microseconds)
+
+    return read
+
+
+def _from_driver(column: ColumnType) -> Function:
+    from pandas import DateOffset
+
+    def convert(value: Any) -> Any:
+        if not isinstance(value, dt.timedelta):
+            return value
+        days = int(value / dt.timedelta(days=1))  # towards zero: of a timedelta below it, days alone are negative
+        rest = value - dt.timedelta(days=days)
+        return DateOffset(months=0, days=days, microseconds=rest // dt.timedelta(microseconds=1))
+
+    return convert
+
+
+def _take(value: Any) -> Any:
+    is_interval = isinstance(value, dt.timedelta | str) or hasattr(value, "kwds")
+    return need(is_interval and not has_nanoseconds(value), value)
+
+
+def _to_arrow(value: Any) -> tuple[int, int, int]:
+    if isinstance(value, str):
+        raise UnfitError("infinity")
+    parts: dict[str, int] = value.kwds
+    nanoseconds = parts.get("microseconds", 0) * 1000 + parts.get("nanoseconds", 0)
+    if not -(2**63) <= nanoseconds < 2**63:
+        raise UnfitError("more than 292 years of hours")
+    return parts.get("months", 0), parts.get("days", 0), nanoseconds
+
+
+def _arrow_type(column: ColumnType) -> Any:
+    import pyarrow as pa
+
+    return pa.month_day_nano_interval()
+
+
+KINDS = (
+    Kind(
+        name="interval",
+        documented="interval",
+        arrow="month_day_nano_interval",
+        dtypes=OBJECTS,
+        note="pandas.DateOffset with months, days and microseconds apart, as PostgreSQL counts them; ±infinity is "
+        "text. `to_timedelta(column)` makes `timedelta64[us]` of it.",
+        types={"interval": BuiltIn(1186, 1187, width=16)},
+        arrow_type=_arrow_type,
+        reader=_reader,
+        from_driver=_from_driver,
+        lost_by_driver=(dt.timedelta, "a month counted as 30 days, if there was one"),
+        taker=always(_take),
+        to_arrow=always(_to_arrow),
+        keeps_values=True,
+        sqlalchemy={sql.Interval: "interval", pg.INTERVAL: "interval"},
+        python_bases={dt.timedelta: "interval"},
+    ),
+)

@@ -1,0 +1,44 @@
+"""Universally unique identifiers."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import types as sql
+
+from asyncdb_nb.dataframes.families.kind import OBJECTS, BuiltIn, ColumnType, Kind, always, each, numbers, of
+
+
+def _arrow_type(column: ColumnType) -> Any:
+    import pyarrow as pa
+
+    return pa.binary(16)
+
+
+def _read(data: bytes) -> UUID:
+    return UUID(bytes=data)
+
+
+KINDS = (
+    Kind(
+        name="uuid",
+        documented="uuid",
+        arrow="fixed_size_binary[16]",
+        dtypes=OBJECTS,
+        note="uuid.UUID.",
+        types={
+            "uuid": BuiltIn(2950, 2951, width=16, literal=lambda value: str(value) if isinstance(value, UUID) else None)
+        },
+        arrow_type=_arrow_type,
+        reader=each(_read),
+        vectorized=numbers("V16"),
+        from_driver=always(lambda value: UUID(value) if isinstance(value, str) else UUID(int=value.int)),
+        classes=(UUID,),
+        taker=of(UUID),
+        to_arrow=always(lambda value: value.bytes),
+        from_arrow=lambda loads: _read,
+        sqlalchemy={sql.Uuid: "uuid"},
+        python_bases={UUID: "uuid"},
+    ),
+)
