@@ -21,7 +21,7 @@ def has_users_codec(connection: Any, oid: int, *, python_only: bool = False) -> 
         oid: The type's number.
         python_only: Whether a codec of asyncpg's own (`set_builtin_type_codec`) does not count.
     """
-    settings = connection._protocol.get_settings()
+    settings = connection.get_settings()
     codec = settings.get_data_codec(oid)
     if codec is None or codec is settings.get_data_codec(oid, ignore_custom_codec=True):
         return False

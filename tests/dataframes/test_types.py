@@ -84,6 +84,8 @@ CASES = [
     ("uuid", ID, uuid.UUID(ID), "object"),
     ("json", '{"x": [1, null]}', {"x": [1, None]}, "object"),
     ("jsonb", '{"x": 1.5}', {"x": 1.5}, "object"),
+    ("jsonpath", "$.a[*]", '$."a"[*]', "str"),
+    ("jsonpath[]", '{"$.a",NULL}', ['$."a"', None], "object"),
     ("inet", "10.0.0.1", "10.0.0.1", "str"),
     ("inet", "10.0.0.1/8", "10.0.0.1/8", "str"),
     ("cidr", "::1/128", "::1/128", "str"),

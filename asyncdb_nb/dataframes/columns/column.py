@@ -33,7 +33,7 @@ class Column:
         name: As the server, or SQLAlchemy, names it.
         type: What PostgreSQL says it is.
         array: An Arrow array, chunked or not, of `type.arrow()`; or None.
-        values: Python values as `wire` reads them, when `array` is None.
+        values: Python values as the type's `reader` gives them, when `array` is None.
         lossy: How many values are not what they were, by what became of them.
         loads: What parses JSON text.
     """
@@ -151,7 +151,7 @@ def _converted(name: str, type_: ColumnType, convert: Callable[[Any], Any], valu
 
 
 def from_values(name: str, type_: ColumnType, values: Sequence[Any]) -> Column:
-    """Make a column of values as `wire` reads them."""
+    """Make a column of values as the type's `reader` gives them."""
     if type_.traits.keeps_values:
         return Column(name, type_, values=values)
     lossy: Counter[str] = Counter()

@@ -4,7 +4,7 @@ Write numeric values as PostgreSQL does, from its base-10000 digits, many togeth
 Values that have the same number of digits, the same place of the point and the same sign have texts of one width, which
 differ in their digits only. So values are sorted by that *shape*, and the texts of a shape are a matrix of characters:
 four for each group of digits, from a table, put before and behind the point. Shapes that few values have are not worth
-that, nor are values that the server would not send: these are read one by one by `wire`.
+that, nor are values that the server would not send: these are read one by one by `one`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from asyncdb_nb.dataframes.copy_binary.values import Values, validity
 
-_JSONB_VERSION = 1
+_VERSION = 1
 
 
 def binaries(values: Values) -> pa.Array:
@@ -40,10 +40,10 @@ def texts(values: Values) -> pa.Array:
     return array
 
 
-def jsonb(values: Values) -> pa.Array:
-    """Read jsonb as the text of it, which a version number precedes."""
-    if (values.length[values.valid] < 1).any() or (values.fixed("u1")[values.valid] != _JSONB_VERSION).any():
-        raise ValueError(f"a jsonb is not of version {_JSONB_VERSION}")
+def versioned(values: Values) -> pa.Array:
+    """Read text which a version number precedes: jsonb, jsonpath."""
+    if (values.length[values.valid] < 1).any() or (values.fixed("u1")[values.valid] != _VERSION).any():
+        raise ValueError(f"a text in JSON is not of version {_VERSION}")
     return texts(values.after(1))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql as pg
 
-from asyncdb_nb.dataframes.families.kind import ARROW, OBJECT, TEXT, BuiltIn, ColumnType, Kind, always, each, of
+from asyncdb_nb.dataframes.families.kind import ARROW, OBJECT, BuiltIn, ColumnType, Kind, always, each, of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,8 +52,6 @@ KINDS = (
     Kind(
         name="bit",
         documented="bit, bit varying",
-        arrow="string",
-        dtypes=TEXT,
         note="Zeros and ones, as many as there are bits.",
         types={"bit": BuiltIn(1560, 1561), "varbit": BuiltIn(1562, 1563)},
         reader=each(_bits),

@@ -19,7 +19,6 @@ from sqlalchemy import types as sql
 from asyncdb_nb.dataframes.families.calendar_text import date_text, timestamp_text, timetz_text
 from asyncdb_nb.dataframes.families.kind import (
     ARROW,
-    TEXT,
     BuiltIn,
     ColumnType,
     Kind,
@@ -246,8 +245,6 @@ KINDS = (
     Kind(
         name="timetz",
         documented="timetz",
-        arrow="string",
-        dtypes=TEXT,
         note="As text with its offset, to the second: 12:00:00+02.",
         types={"timetz": BuiltIn(1266, 1270, width=12)},
         reader=each(_timetz),

@@ -1,4 +1,4 @@
-"""JSON, parsed for pandas and as its text for Arrow."""
+"""JSON, parsed for pandas and as its text for Arrow; and paths into it, which are text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql as pg
 
-from asyncdb_nb.dataframes.families.kind import OBJECTS, BuiltIn, ColumnType, Kind, Loads, Reader, always
+from asyncdb_nb.dataframes.families.kind import OBJECTS, BuiltIn, ColumnType, Kind, Loads, Reader, always, of
 from asyncdb_nb.dataframes.families.text import literal
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def _text(column: ColumnType, data: bytes) -> str:
-    """Read JSON as text: `jsonb` carries a version byte before it."""
-    return (data[1:] if column.name == "jsonb" else data).decode()
+    """Read the text, which a version number precedes except in `json`."""
+    return (data if column.name == "json" else data[1:]).decode()
 
 
 def _reader(column: ColumnType, loads: Loads) -> Reader:
@@ -31,7 +31,7 @@ def _reader(column: ColumnType, loads: Loads) -> Reader:
 def _texts(values: Values, column: ColumnType, lossy: Counter[str]) -> pa.Array:
     from asyncdb_nb.dataframes.copy_binary import text
 
-    return (text.jsonb if column.name == "jsonb" else text.texts)(values)
+    return (text.texts if column.name == "json" else text.versioned)(values)
 
 
 def _to_arrow(value: Any) -> str:
@@ -42,7 +42,6 @@ KINDS = (
     Kind(
         name="json",
         documented="json, jsonb",
-        arrow="string",
         dtypes=OBJECTS,
         note="Parsed; Arrow holds the text. JSON null is None, as NULL is.",
         types={"json": BuiltIn(114, 199, literal=literal), "jsonb": BuiltIn(3802, 3807, literal=literal)},
@@ -55,5 +54,16 @@ KINDS = (
         depth=1_000,
         sqlalchemy={sql.JSON: "json", pg.JSONB: "jsonb"},
         python={dict: "jsonb"},
+    ),
+    Kind(
+        name="jsonpath",
+        documented="jsonpath",
+        note='As PostgreSQL writes it: $."a"[*].',
+        types={"jsonpath": BuiltIn(4072, 4073)},
+        reader=lambda column, loads: partial(_text, column),
+        vectorized=_texts,
+        classes=(str,),
+        taker=of(str),
+        sqlalchemy={pg.JSONPATH: "jsonpath"},
     ),
 )

@@ -95,8 +95,8 @@ class Kind:
 
     name: str
     documented: str
-    arrow: str
-    dtypes: tuple[str, str, str]
+    arrow: str = "string"
+    dtypes: tuple[str, str, str] = TEXT
     note: str = ""
     types: Mapping[str, BuiltIn] = field(default_factory=dict)
     extensions: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from sqlalchemy.dialects import postgresql as pg
 
-from asyncdb_nb.dataframes.families.kind import TEXT, BuiltIn, Kind, always, each, of
+from asyncdb_nb.dataframes.families.kind import BuiltIn, Kind, always, each, of
 
 _IP = (IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 _IPV4 = 2  # PGSQL_AF_INET
@@ -22,8 +22,6 @@ KINDS = (
     Kind(
         name="inet",
         documented="inet, cidr",
-        arrow="string",
-        dtypes=TEXT,
         note="As PostgreSQL writes it: 10.0.0.1, 10.0.0.0/8.",
         types={"inet": BuiltIn(869, 1041), "cidr": BuiltIn(650, 651)},
         reader=each(_inet),
@@ -36,8 +34,6 @@ KINDS = (
     Kind(
         name="macaddr",
         documented="macaddr, macaddr8",
-        arrow="string",
-        dtypes=TEXT,
         note="As PostgreSQL writes it: 08:00:2b:01:02:03.",
         types={"macaddr": BuiltIn(829, 1040), "macaddr8": BuiltIn(774, 775)},
         reader=each(lambda data: data.hex(":")),

@@ -187,7 +187,6 @@ KINDS = (
     Kind(
         name="numeric",
         documented="numeric, numeric(p, s) with p > 76",
-        arrow="string",
         dtypes=OBJECTS,
         note="decimal.Decimal, with NaN, ±Infinity and any number of digits. `numeric='float'`: float64.",
         types={"numeric": BuiltIn(1700, 1231, literal=_literal)},

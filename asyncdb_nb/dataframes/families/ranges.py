@@ -105,6 +105,23 @@ def _multirange_from_driver(column: ColumnType) -> Callable[[Any], Any]:
     return partial(list_from_driver, column.inside.from_driver(), is_scalar)
 
 
+_RANGES = {
+    "int4range": BuiltIn(3904, 3905, element="int4"),
+    "numrange": BuiltIn(3906, 3907, element="numeric"),
+    "tsrange": BuiltIn(3908, 3909, element="timestamp"),
+    "tstzrange": BuiltIn(3910, 3911, element="timestamptz"),
+    "daterange": BuiltIn(3912, 3913, element="date"),
+    "int8range": BuiltIn(3926, 3927, element="int8"),
+}
+_MULTIRANGES = {
+    "int4multirange": BuiltIn(4451, 6150, element="int4range"),
+    "nummultirange": BuiltIn(4532, 6151, element="numrange"),
+    "tsmultirange": BuiltIn(4533, 6152, element="tsrange"),
+    "tstzmultirange": BuiltIn(4534, 6153, element="tstzrange"),
+    "datemultirange": BuiltIn(4535, 6155, element="daterange"),
+    "int8multirange": BuiltIn(4536, 6157, element="int8range"),
+}
+
 KINDS = (
     Kind(
         name="range",
@@ -112,28 +129,14 @@ KINDS = (
         arrow="struct<lower, upper, lower_inc, upper_inc, empty>",
         dtypes=(OBJECT, OBJECT, ARROW),
         note="sqlalchemy.dialects.postgresql.Range.",
-        types={
-            "int4range": BuiltIn(3904, 3905, element="int4"),
-            "numrange": BuiltIn(3906, 3907, element="numeric"),
-            "tsrange": BuiltIn(3908, 3909, element="timestamp"),
-            "tstzrange": BuiltIn(3910, 3911, element="timestamptz"),
-            "daterange": BuiltIn(3912, 3913, element="date"),
-            "int8range": BuiltIn(3926, 3927, element="int8"),
-        },
+        types=_RANGES,
         arrow_type=_arrow_type,
         reader=_reader,
         from_driver=_from_driver,
         taker=_taker,
         to_arrow=_to_arrow,
         keeps_values=True,
-        sqlalchemy={
-            pg.INT4RANGE: "int4range",
-            pg.NUMRANGE: "numrange",
-            pg.TSRANGE: "tsrange",
-            pg.TSTZRANGE: "tstzrange",
-            pg.DATERANGE: "daterange",
-            pg.INT8RANGE: "int8range",
-        },
+        sqlalchemy={getattr(pg, name.upper()): name for name in _RANGES},
     ),
     Kind(
         name="multirange",
@@ -141,14 +144,7 @@ KINDS = (
         arrow="list<range>",
         dtypes=(OBJECT, OBJECT, ARROW),
         note="List of Range.",
-        types={
-            "int4multirange": BuiltIn(4451, 6150, element="int4range"),
-            "nummultirange": BuiltIn(4532, 6151, element="numrange"),
-            "tsmultirange": BuiltIn(4533, 6152, element="tsrange"),
-            "tstzmultirange": BuiltIn(4534, 6153, element="tstzrange"),
-            "datemultirange": BuiltIn(4535, 6155, element="daterange"),
-            "int8multirange": BuiltIn(4536, 6157, element="int8range"),
-        },
+        types=_MULTIRANGES,
         arrow_type=list_type,
         reader=_multirange_reader,
         from_driver=_multirange_from_driver,
@@ -156,13 +152,6 @@ KINDS = (
         to_arrow=list_to_arrow,
         keeps_values=True,
         depth=1,
-        sqlalchemy={
-            pg.INT4MULTIRANGE: "int4multirange",
-            pg.NUMMULTIRANGE: "nummultirange",
-            pg.TSMULTIRANGE: "tsmultirange",
-            pg.TSTZMULTIRANGE: "tstzmultirange",
-            pg.DATEMULTIRANGE: "datemultirange",
-            pg.INT8MULTIRANGE: "int8multirange",
-        },
+        sqlalchemy={getattr(pg, name.upper()): name for name in _MULTIRANGES},
     ),
 )

@@ -100,7 +100,6 @@ KINDS = (
     Kind(
         name="record",
         documented="record",
-        arrow="string",
         dtypes=OBJECTS,
         note="tuple; text in Arrow, as an anonymous row declares no fields.",
         types={"record": BuiltIn(2249, 2287)},

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import Any
 
-from asyncdb_nb.dataframes.families.kind import TEXT, BuiltIn, Kind, always, each
+from asyncdb_nb.dataframes.families.kind import BuiltIn, Kind, always, each
 
 _UINT4, _UINT8 = Struct("!I"), Struct("!Q")
 
@@ -40,8 +40,6 @@ KINDS = (
     Kind(
         name="pg_lsn",
         documented="pg_lsn",
-        arrow="string",
-        dtypes=TEXT,
         note="As PostgreSQL writes it: 16/B374D848.",
         types={"pg_lsn": BuiltIn(3220, 3221, width=8)},
         reader=each(lambda data: _lsn(_UINT8.unpack(data)[0])),
@@ -50,8 +48,6 @@ KINDS = (
     Kind(
         name="snapshot",
         documented="pg_snapshot",
-        arrow="string",
-        dtypes=TEXT,
         note="As PostgreSQL writes it: 10:20:10,14.",
         types={"pg_snapshot": BuiltIn(5038, 5039), "txid_snapshot": BuiltIn(2970, 2949)},
         reader=each(_read_snapshot),
@@ -60,8 +56,6 @@ KINDS = (
     Kind(
         name="tid",
         documented="tid",
-        arrow="string",
-        dtypes=TEXT,
         note="As PostgreSQL writes it: (0,1).",
         types={"tid": BuiltIn(27, 1010, width=6)},
         reader=each(lambda data: _tid((_UINT4.unpack_from(data)[0], int.from_bytes(data[4:6])))),
@@ -70,8 +64,6 @@ KINDS = (
     Kind(
         name="void",
         documented="void",
-        arrow="string",
-        dtypes=TEXT,
         note="What a function without a result gives: NULL.",
         types={"void": BuiltIn(2278)},
         reader=each(lambda data: None),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types as sql
 
-from asyncdb_nb.dataframes.families.kind import TEXT, BuiltIn, ColumnType, Kind, always, each, of
+from asyncdb_nb.dataframes.families.kind import BuiltIn, ColumnType, Kind, always, each, of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,8 +42,6 @@ KINDS = (
     Kind(
         name="text",
         documented="text, varchar, char(n), name, xml, citext, enums, tsvector, reg…, any other type",
-        arrow="string",
-        dtypes=TEXT,
         note="As PostgreSQL writes it; char(n) keeps its padding.",
         types={
             "name": BuiltIn(19, 1003),
@@ -66,8 +64,6 @@ KINDS = (
     Kind(
         name="char",
         documented='"char"',
-        arrow="string",
-        dtypes=TEXT,
         note="One character.",
         types={"char": BuiltIn(18, 1002, width=1)},
         reader=each(_char),

@@ -28,7 +28,7 @@ from asyncdb_nb.engine.exact_dates import (
 )
 
 _DAY = 86_400_000_000  # microseconds
-_FAR = re.compile(r"-?infinity|\d{5,}-\d\d-\d\d([ T].*)?|\d{4,}-\d\d-\d\d([ T].*)? BC")  # as `wire` writes what is far
+_FAR = re.compile(r"-?infinity|\d{5,}-\d\d-\d\d([ T].*)?|\d{4,}-\d\d-\d\d([ T].*)? BC")  # as `calendar_text` writes it
 _INFINITE = re.compile(r"-?infinity")
 _UNITS: tuple[dict[str, int], ...] = (
     {"years": 12, "months": 1},

@@ -3,7 +3,7 @@ What SQLAlchemy's column types do to a value in Python, and which of it a frame 
 
 A `TypeDecorator`, an Enum of a Python class or a user's own type changes values after they came: such a column is given
 the values that SQLAlchemy gives, in dtype object. Types of SQLAlchemy's own that only put the same value in another
-form (ranges, arrays, bytes) are left to the table of types, so that their dtypes are those of the same statement as SQL
+form (ranges, arrays, bytes) are left to their kind, so that their dtypes are those of the same statement as SQL
 text.
 """
 
