@@ -30,14 +30,14 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from asyncdb_nb.dataframes.query.copy import Part, Receiver, command
 from asyncdb_nb.dataframes.query.copy_stream import CopyStream
-from asyncdb_nb.dataframes.query.describe import Columns, Described, Kept, prepare
+from asyncdb_nb.dataframes.query.describe import Columns, Kept, prepare
 from asyncdb_nb.dataframes.query.row_counts import FEW, gave_few, remember
 from asyncdb_nb.dataframes.query.schema_changes import note_schema_change, schema_may_change, schema_may_have_changed
 from asyncdb_nb.dataframes.query.shape import Options, Shape
 from asyncdb_nb.dataframes.sql.binds import Parameter, fitted
 from asyncdb_nb.dataframes.sql.statement import as_sent
 from asyncdb_nb.dataframes.sql.tokenizer import query_tokens
-from asyncdb_nb.dataframes.types.catalog import column_types
+from asyncdb_nb.dataframes.types.catalog import by_codec, column_types
 from asyncdb_nb.dataframes.types.processing import declared, processings
 from asyncdb_nb.engine._sqlalchemy import execution, statements
 from asyncdb_nb.engine.frozen_clock import import_extension
@@ -264,7 +264,11 @@ async def _prepared(
     kept_statements = cache_of(adapter) if keep else None
     key = f"{statement}\n-- columns that asyncpg decodes: {decoded}"  # the adapter has others of the same text
     found = None if kept_statements is None else kept_statements.get(key)
-    if kept_statements is None or (found is not None and _may_be_outdated(found[1])) or schema_may_change(context):
+    if (
+        kept_statements is None
+        or (found is not None and _may_be_outdated(adapter, found[1]))
+        or schema_may_change(context)
+    ):
         await execution.forget_old_types(adapter, as_of)
         return await prepare(adapter.driver_connection, statement, "", kept)
     if found is None or found[2] <= as_of:
@@ -280,9 +284,14 @@ def _all(names: Sequence[str]) -> list[bool]:
     return [True] * len(names)
 
 
-def _may_be_outdated(columns: Sequence[Described] | None) -> bool:
-    """Say whether columns can have changed without PostgreSQL refusing the statement: a row type's fields can."""
-    return any(part.kind == "composite" for column in columns or () for part in column.type.parts())
+def _may_be_outdated(adapter: Any, columns: Columns | None) -> bool:
+    """Say whether types can have changed without PostgreSQL refusing the statement: a row type's fields, and codecs."""
+    connection = adapter.driver_connection
+    types = [] if columns is None else [each.type for each in (*columns, *columns.parameters)]
+    return any(
+        by_codec(connection, type_) or any(part.kind in ("composite", "python") for part in type_.parts())
+        for type_ in types
+    )
 
 
 def can_capture() -> bool:

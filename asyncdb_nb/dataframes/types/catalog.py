@@ -96,12 +96,17 @@ async def column_types(connection: Any, described: Sequence[tuple[int, int]]) ->
         [[scale]] = await _fetch(connection, _MONEY_SCALE)
         catalog = await _catalog(connection, {oid for oid, _ in described})
         types = [column_type(oid, typmod, catalog, money_scale=scale) for oid, typmod in described]
-    return [_by_codec(connection, type_) for type_ in types]
+    return [_as_registered(connection, type_) for type_ in types]
 
 
-def _by_codec(connection: Any, type_: ColumnType) -> ColumnType:
+def by_codec(connection: Any, type_: ColumnType) -> bool:
+    """Say whether a codec that a user registered on a connection makes the values of a type, or some inside them."""
+    return any(has_users_codec(connection, part.oid, python_only=part.binary) for part in type_.parts())
+
+
+def _as_registered(connection: Any, type_: ColumnType) -> ColumnType:
     """Give a type as the codecs of a connection have it; an anonymous row is told which built-in types have one."""
-    if any(has_users_codec(connection, part.oid, python_only=part.binary) for part in type_.parts()):
+    if by_codec(connection, type_):
         return replace(type_, kind="python")
     if any(part.kind == "record" for part in type_.parts()):
         for inside in built_in_types():
