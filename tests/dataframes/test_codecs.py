@@ -111,6 +111,20 @@ async def to_frame_of(session: AsyncSession, statement: str) -> pd.DataFrame:
     return to_frame(await session.execute(text(statement.replace(":", r"\:"))))
 
 
+@pytest.mark.parametrize("rows", [1, 5_000], ids=["few", "many"])
+async def test_a_codec_gives_the_empty_elements_of_an_array(session: AsyncSession, rows: int) -> None:
+    """asyncpg shifts them, and gives what is no object, where a codec reads text."""
+    await session.execute(text("create type frame_mood as enum ('a', '', 'b \"c')"))
+    await register(session, "frame_mood", (await session.execute(text("select current_schema()"))).scalar_one(), list)
+    arrays = "array['', null, 'a']::frame_mood[] as x, array[['a', ''], ['b \"c', '']]::frame_mood[] as y"
+
+    got = await frame(session, f"select {arrays} from generate_series(1, {rows})")
+
+    assert got["x"].tolist() == [[[], None, ["a"]]] * rows
+    assert got["y"].tolist() == [[[["a"], []], [["b", " ", '"', "c"], []]]] * rows
+    assert (await table(session, f"select {arrays}"))["x"].to_pylist() == [[[], None, ["a"]]]
+
+
 async def test_a_codec_counts_from_when_it_is_registered(session: AsyncSession) -> None:
     """Also for a statement that is kept prepared, and no longer when it is taken back."""
     statement = f"select '{ID}'::uuid as u"

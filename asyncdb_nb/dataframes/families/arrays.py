@@ -43,6 +43,11 @@ def list_from_driver(element: Function | None, is_item: Callable[[Any], bool], v
     ]
 
 
+def array_of_text(element: Function | None, values: str | Iterable[Any]) -> list[Any]:
+    """Bring the elements of an array that PostgreSQL has written to what is made of their texts."""
+    return list_from_driver(element, is_scalar, array_items(values) if isinstance(values, str) else values)
+
+
 def is_scalar(value: Any) -> bool:
     """Say whether a value is an element, where elements are no lists."""
     return type(value) is not list
@@ -96,15 +101,11 @@ def _read(element: Reader, data: bytes) -> list[Any]:
 
 def _from_driver(column: ColumnType) -> Function:
     if not column.binary:
-        return partial(_from_text, column.inside.from_driver())
+        return partial(array_of_text, column.inside.from_driver())
     inner = column
     while inner.inside.kind == "array":  # int2vector[]: arrays in arrays are lists in lists just the same
         inner = inner.inside
     return partial(list_from_driver, inner.inside.from_driver(), _is_item(inner.inside))
-
-
-def _from_text(element: Function | None, values: str | Iterable[Any]) -> list[Any]:
-    return list_from_driver(element, is_scalar, array_items(values) if isinstance(values, str) else values)
 
 
 def _is_item(element: ColumnType) -> Callable[[Any], bool]:

@@ -146,6 +146,8 @@ class ColumnType:
         fields: Names and types of a composite's fields; of a record, types that it was found to hold, by oid.
         binary: Whether the type has a binary form that is read here. One that has not comes as text, which COPY BINARY
             does not send.
+        is_enum: Whether it is an enum, whose values are texts.
+        decode: What a user's codec makes of a text that asyncpg would misread: an array's.
     """
 
     oid: int
@@ -157,6 +159,7 @@ class ColumnType:
     fields: tuple[tuple[str, ColumnType], ...] = ()
     binary: bool = True
     is_enum: bool = False
+    decode: Function | None = field(default=None, compare=False)
 
     @property
     def traits(self) -> Kind:

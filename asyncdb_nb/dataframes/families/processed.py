@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncdb_nb.dataframes.families.kind import OBJECTS, ColumnType, Kind, Loads, Reader
+from asyncdb_nb.dataframes.families.kind import OBJECTS, ColumnType, Function, Kind, Loads, Reader
 from asyncdb_nb.errors import FrameError
 
 
@@ -13,6 +13,11 @@ def _reader(column: ColumnType, loads: Loads) -> Reader:
         f"An anonymous row holds a {column.name}, for which a codec is registered on the connection (set_type_codec), "
         "and codecs are for columns. Select it by itself, or cast it in the statement: `row(value::text)`."
     )
+
+
+def _from_driver(column: ColumnType) -> Function | None:
+    decode = column.decode
+    return None if decode is None else lambda value: decode(value) if isinstance(value, str) else value
 
 
 def _arrow_type(column: ColumnType) -> Any:
@@ -34,6 +39,7 @@ KINDS = (
         note="The values that SQLAlchemy, or the codec, gives. `table()` has an Enum's text as PostgreSQL does.",
         arrow_type=_arrow_type,
         reader=_reader,
+        from_driver=_from_driver,
         exact_in_asyncpg=True,
         keeps_values=True,
     ),

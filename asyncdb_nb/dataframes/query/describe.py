@@ -128,6 +128,7 @@ def _as_sent(line: Line, column: Described) -> Line:
     if column.raw:
         return (*line[:3], _BYTEA, *line[4:])
     written = column.type.kind in ("text", "array") and not column.type.binary
+    written = written or column.type.decode is not None
     return (*line[:3], _UNKNOWN, *line[4:]) if written else line
 
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from asyncdb_nb.dataframes.families.arrays import array_of_text
 from asyncdb_nb.dataframes.families.built_in import UnknownTypeError, built_in_types
 from asyncdb_nb.dataframes.families.kind import ColumnType
 from asyncdb_nb.dataframes.types.table import CatalogType, column_type
 from asyncdb_nb.engine.search_path import EQ, GT
-from asyncdb_nb.engine.type_codecs import has_users_codec
+from asyncdb_nb.engine.type_codecs import has_users_codec, text_decoder
 
 # ruff: noqa: S608  the statements are put together from constants
 
@@ -107,7 +109,8 @@ def by_codec(connection: Any, type_: ColumnType) -> bool:
 def _as_registered(connection: Any, type_: ColumnType) -> ColumnType:
     """Give a type as the codecs of a connection have it; an anonymous row is told which built-in types have one."""
     if by_codec(connection, type_):
-        return replace(type_, kind="python")
+        decode = text_decoder(connection, type_.inside.oid) if type_.kind == "array" else None
+        return replace(type_, kind="python", decode=None if decode is None else partial(array_of_text, decode))
     if any(part.kind == "record" for part in type_.parts()):
         for inside in built_in_types():
             if has_users_codec(connection, inside.oid, python_only=True):
