@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from pandas_versions import STR
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -65,7 +66,7 @@ async def register(session: AsyncSession, name: str, schema: str, decode: Any, e
 async def test_without_a_codec_a_type_of_an_extension_is_text(vectors: AsyncSession, rows: int) -> None:
     got = await frame(vectors, f"select '[1,2.5]'::vector as v from generate_series(1, {rows})")
 
-    assert str(got.dtypes["v"]) == "str"
+    assert str(got.dtypes["v"]) == STR
     assert set(got["v"]) == {"[1,2.5]"}
 
 
