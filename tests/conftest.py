@@ -101,7 +101,7 @@ def far_database_url(server: EmbeddedServer, database_url: str) -> Iterator[str]
         yield f"postgresql://postgres@127.0.0.1:{port}/tests"
 
 
-@pytest.fixture(params=["near", "100 ms away"])
+@pytest.fixture(params=["near", pytest.param("100 ms away", marks=pytest.mark.second_tier)])
 def near_and_far(request: pytest.FixtureRequest, database_url: str) -> str:
     """The URL of the database `tests`, first without a network, then over the slow link: for all that is cancelled."""
     return database_url if request.param == "near" else str(request.getfixturevalue("far_database_url"))

@@ -68,6 +68,7 @@ def test_scenario_36_stored_outputs_are_what_the_cells_show(
         assert_nobody_is_connected(learner, monkeypatch)
 
 
+@pytest.mark.second_tier
 def test_the_first_lesson_shows_what_is_stored(
     learner: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -277,6 +277,7 @@ def test_root_is_told_when_the_servers_user_cannot_enter(home: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
+@pytest.mark.second_tier
 def test_root_runs_a_copy_of_programs_that_the_servers_user_cannot_reach(
     home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -315,6 +315,7 @@ def test_stop_works_where_a_signal_wakes_no_loop(kernel: Kernel) -> None:
     kernel.run("interrupts.wakes_by_tick = False")
 
 
+@pytest.mark.second_tier
 def test_what_was_put_on_can_be_taken_off(start_kernel: KernelMaker) -> None:
     kernel = start_kernel("unload")
     before = kernel.run(STATE).last

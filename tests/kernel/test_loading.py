@@ -37,7 +37,13 @@ def startup_code(folder: Path) -> None:
     (folder / "profile_default/startup/first.ipy").write_text("%load_ext asyncdb_nb\n")
 
 
-@pytest.fixture(params=[configuration, startup_file, startup_code], ids=lambda write: write.__name__)
+@pytest.fixture(
+    params=[
+        configuration,
+        *(pytest.param(write, marks=pytest.mark.second_tier) for write in (startup_file, startup_code)),
+    ],
+    ids=["configuration", "startup_file", "startup_code"],
+)
 def early(request: pytest.FixtureRequest, start_kernel: KernelMaker, tmp_path: Path) -> Kernel:
     """A kernel that has loaded the extension before its first cell."""
     (tmp_path / "profile_default/startup").mkdir(parents=True)
@@ -68,6 +74,7 @@ def test_scenario_52_what_was_loaded_early_is_what_a_cell_loads(
     assert not clean_server.unclean_ends()
 
 
+@pytest.mark.second_tier
 def test_sigterm_before_the_first_cell_ends_the_kernel(early: Kernel) -> None:
     os.kill(early.pid, signal.SIGTERM)
 
@@ -92,6 +99,7 @@ def test_what_cannot_be_put_on_whole_is_taken_off(start_kernel: KernelMaker) -> 
     "code", ['await db.frame("select 1 as n")', "await asyncio.sleep(0)\nimport pandas, pyarrow.dataset"]
 )
 @pytest.mark.parametrize("presses", [2, 3, 5])
+@pytest.mark.second_tier
 def test_scenario_53_quick_stops_tear_no_import_apart(start_kernel: KernelMaker, code: str, presses: int) -> None:
     """The first frame of a kernel loads pandas; afterwards it is whole, and the next frame works."""
     kernel = start_kernel("first")

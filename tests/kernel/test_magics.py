@@ -241,6 +241,7 @@ def test_the_await_is_written_where_the_magic_is_called(source: str, expected: s
     assert "".join(lines) == expected
 
 
+@pytest.mark.second_tier
 def test_it_works_where_cells_do_not_await(start_kernel: KernelMaker) -> None:
     kernel = start_kernel("autoawait")
     kernel.run("from asyncdb_nb import connect\ndb = await connect()")

@@ -195,6 +195,7 @@ get_ipython().set_custom_exc((Exception,), own)
 """
 
 
+@pytest.mark.second_tier
 def test_a_users_own_way_to_show_errors_stays(start_kernel: KernelMaker) -> None:
     """Set before or after: nothing of it is replaced, and nothing is taken off with ours."""
     kernel = start_kernel("before")

@@ -89,6 +89,7 @@ def test_scenario_33_an_error_of_a_button_is_seen(kernel: Kernel, shell: str | N
     assert 'column "nonsense" does not exist' in heard.last
 
 
+@pytest.mark.second_tier
 def test_stop_ends_what_a_button_waits_for(kernel: Kernel, clean_server: ServerWatch) -> None:
     """In the main shell: signals do not reach a subshell."""
     kernel.run(HANDLERS)

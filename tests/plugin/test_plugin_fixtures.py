@@ -115,6 +115,7 @@ async def test_goes_on_with_it(asyncdb_session, asyncdb):
     result.stdout.fnmatch_lines(["This test is marked for isolation 'none', * = module it shares * 'clone'. Give *"])
 
 
+@pytest.mark.second_tier
 def test_strict_mode_and_tests_without_a_loop(run_suite: RunSuite) -> None:
     """The fixtures are the same for marked tests, and for plain ones that run loops or engines of their own.
 
@@ -258,6 +259,7 @@ def builder_url(server: EmbeddedServer, clean_server: ServerWatch) -> Iterator[s
     clean_server.query("drop role builder")
 
 
+@pytest.mark.second_tier
 def test_databases_of_a_run_that_was_killed_are_dropped(
     run_suite: RunSuite, clean_server: ServerWatch, builder_url: str
 ) -> None:
@@ -331,7 +333,9 @@ def upgrade():
 """
 
 
-@pytest.mark.parametrize("env", [PLAIN_ENV, ASYNC_ENV], ids=["plain", "async"])
+@pytest.mark.parametrize(
+    "env", [PLAIN_ENV, pytest.param(ASYNC_ENV, marks=pytest.mark.second_tier)], ids=["plain", "async"]
+)
 def test_alembic_migrates_the_template_once(run_suite: RunSuite, pytester: pytest.Pytester, env: str) -> None:
     """By an `env.py` of either template of Alembic's; the URL in alembic.ini is not used."""
     pytest.importorskip("alembic")
@@ -376,6 +380,7 @@ async def test_the_table_is_there(asyncdb_session):
 
 
 @pytest.mark.parametrize("source", ["'alembic.ini'", "__import__('alembic.config').config.Config('alembic.ini')"])
+@pytest.mark.second_tier
 def test_paths_of_a_schema_count_from_the_rootdir(
     run_suite: RunSuite, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:

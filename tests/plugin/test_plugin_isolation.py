@@ -44,7 +44,9 @@ async def test_is_clean_as_well(asyncdb):
 """
 
 
-@pytest.mark.parametrize("mode", ["asyncio", "session loop", "anyio"])
+@pytest.mark.parametrize(
+    "mode", ["asyncio", *(pytest.param(mode, marks=pytest.mark.second_tier) for mode in ("session loop", "anyio"))]
+)
 def test_scenario_08_and_09_what_a_test_leaves_is_its_own_fault(run_suite: RunSuite, mode: str) -> None:
     """The session and the query are named with their lines; the task is cancelled, and no backend is left of it.
 
@@ -213,7 +215,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.mark.parametrize(
     ("mode", "conftest"),
-    [("asyncio", CONFTEST), ("anyio", CONFTEST + SHUFFLED_ON_UVLOOP)],
+    [("asyncio", CONFTEST), pytest.param("anyio", CONFTEST + SHUFFLED_ON_UVLOOP, marks=pytest.mark.second_tier)],
     ids=["in order", "shuffled, on uvloop"],
 )
 def test_scenario_11_code_under_test_commits_and_the_next_test_sees_nothing(

@@ -190,6 +190,7 @@ def test_what_was_left_on_a_loop_that_closed_unseen_is_told_once() -> None:
     ]
 
 
+@pytest.mark.second_tier
 def test_a_warning_names_the_test_and_off_says_nothing(run_suite: RunSuite) -> None:
     suite = START + MANNERS["forgotten"].format(kind="session", leave=LEAVE["session"])
 

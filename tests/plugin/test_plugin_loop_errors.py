@@ -52,6 +52,7 @@ def test_it_is_told_once_of_the_option(run_suite: RunSuite, options: tuple[str, 
     result.stdout.fnmatch_lines([ADVICE])
 
 
+@pytest.mark.second_tier
 def test_the_option_helps_and_is_not_named_any_more(run_suite: RunSuite) -> None:
     """Nor is it to those whose tests fail for other reasons."""
     files = {"conftest": CONFTEST, "shared": ENGINE, "test_it": SUITE, "test_others": OTHERS}

@@ -31,6 +31,7 @@ async def one(bind=engine):
 """
 
 
+@pytest.mark.second_tier
 def test_scenario_01_two_hundred_tests_on_two_hundred_loops(run_suite: RunSuite) -> None:
     """No warning, no sleep, and after each test no backend is left on the databases of the run."""
     files = {"conftest": CONFTEST + NO_BACKEND_AFTER_EACH_TEST, "test_it": TWO_HUNDRED}
@@ -157,6 +158,7 @@ def anyio_backend():
 
 
 @pytest.mark.parametrize(("mode", "number"), [("session loop", 200), ("anyio", 20)])
+@pytest.mark.second_tier
 def test_scenario_05_two_hundred_tests_on_one_loop(run_suite: RunSuite, mode: str, number: int) -> None:
     """An engine of the suite's own, with its default pool, has one connection in all; one dispose() closes it.
 
