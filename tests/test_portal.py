@@ -15,6 +15,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import event
 from waiting import HANG
 
 from asyncdb_nb import AsyncDBError, Database, run
@@ -282,7 +283,7 @@ def test_at_exit_the_pooled_connections_close_gracefully(run_script, clean_serve
     """An engine used under run() needs no dispose(): the server's log has no unexpected EOF."""
     run_script("""
 import asyncpg, os  # asyncpg: imported in the loop, it makes asyncio's debug mode speak of a slow callback
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from asyncdb_nb import LoopBoundPool, run
 
@@ -327,9 +328,10 @@ print("both")
 async def test_a_first_connect_that_run_itself_blocks_is_an_error_at_once(database_url: str) -> None:
     """Each would wait for the other: the portal for its turn, this loop for the portal."""
     async with Database(database_url) as db:
+        begun = asyncio.Event()
+        event.listen(db.engine.sync_engine, "do_connect", lambda *_: begun.set())
         first = asyncio.create_task(db.frame("select 1 as one"))
-        while not db.engine.pool._first_connect._busy_on:  # type: ignore[attr-defined]
-            await asyncio.sleep(0)
+        await begun.wait()
 
         with pytest.raises(AsyncDBError, match=r"event loop \d+, which stands still until run\(\) returns"):
             run(db.frame("select 2 as two"))

@@ -32,7 +32,14 @@ def test_a_public_name_exists_and_says_what_it_is(name: str) -> None:
 
     assert value.__doc__
     assert value.__doc__.strip()
-    assert name in dir(asyncdb_nb)
+
+
+def test_names_are_offered_for_completion_before_they_are_used() -> None:
+    """In a process of its own, where nothing was imported yet."""
+    code = "import asyncdb_nb; print(*dir(asyncdb_nb))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert set(asyncdb_nb.__all__) <= set(done.stdout.split())
 
 
 def test_type_checkers_see_the_same_names() -> None:

@@ -13,8 +13,8 @@ import sys
 import time
 from typing import Any
 
-_PATIENCE = 0.5  # seconds before a bar appears
-_PAUSE = 0.1  # seconds between two updates
+PATIENCE = 0.5  # seconds before a bar appears
+PAUSE = 0.1  # seconds between two updates
 
 
 class Progress:
@@ -31,7 +31,7 @@ class Progress:
 
     def __init__(self, total: int | None = None) -> None:
         self._total = total
-        self._due = time.monotonic() + _PATIENCE
+        self._due = time.monotonic() + PATIENCE
         self._shown = is_watched()
         self._bar: Any = None
 
@@ -40,7 +40,7 @@ class Progress:
         now = time.monotonic()
         if not self._shown or now < self._due:
             return
-        self._due = now + _PAUSE
+        self._due = now + PAUSE
         if self._bar is None:
             self._bar = _bar(self._total)
         if size:
@@ -72,5 +72,5 @@ def _bar(total: int | None) -> Any:
         warnings.simplefilter("ignore")  # tqdm's own: that ipywidgets is missing, and that it falls back to text
         from tqdm.auto import tqdm
     file = sys.stdout if _in_kernel() else sys.stderr  # what a kernel writes to stderr, Jupyter shows as an error
-    interval = 0  # `_PAUSE` is ours
+    interval = 0  # `PAUSE` is ours
     return tqdm(total=total, unit=" rows", unit_scale=True, leave=False, mininterval=interval, file=file)
