@@ -1,5 +1,5 @@
 """
-Know which event loops stand still until the running code comes to its end.
+Know which event loops are blocked until the running code comes to its end.
 
 A synchronous function that waits for a coroutine on another loop blocks the loop of its own thread. Code that is waited
 for in this way must not wait for that loop in turn: neither would ever go on.
@@ -27,7 +27,7 @@ _above: ContextVar[tuple[_BlockedLoop, ...]] = ContextVar("asyncdb_nb blocked lo
 
 @contextmanager
 def until_done() -> Iterator[None]:
-    """Say that the running loop, if any, stands still in this block, to code that runs in a copy of its context."""
+    """Say that the running loop, if any, is blocked in this block, to code that runs in a copy of its context."""
     loop = running_loop()
     if loop is None:
         yield
@@ -42,5 +42,5 @@ def until_done() -> Iterator[None]:
 
 
 def waits_for_us(loop: asyncio.AbstractEventLoop | None) -> bool:
-    """Tell whether a loop stands still until the code that asks has come to its end."""
+    """Tell whether a loop is blocked until the code that asks has come to its end."""
     return any(blocked.loop is loop and not blocked.over for blocked in _above.get())

@@ -65,7 +65,7 @@ async def wait_to_the_end(task: asyncio.Future[Any]) -> None:
 class Countdown:
     """Call a function after so many seconds in which the running loop runs.
 
-    A loop that stands still, for a long computation or on a busy machine, takes no answer; its timers come due all the
+    A loop that is blocked, for a long computation or on a busy machine, takes no answer; its timers come due all the
     same. So the seconds are counted in steps: between any two the loop takes what has come.
     """
 

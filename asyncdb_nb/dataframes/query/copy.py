@@ -2,7 +2,7 @@
 Read a query through COPY, on the connection and in the transaction that it would run in anyway.
 
 COPY sends the same bytes as a query in binary form, without the bookkeeping of a row, and asyncpg hands them over as
-they come; `decode` makes columns of them in a thread beside, so that the loop is only held for receiving. Whether a
+they come; `Decoder` makes columns of them in a thread beside, so that the loop is only held for receiving. Whether a
 statement can go this way is decided before anything is executed, and only where the result is exactly that of the plain
 way: `command` says how it would be sent. Afterwards there is no way back: a statement is never sent twice.
 

@@ -3,7 +3,7 @@ Close what was forgotten on the async engines of the process, and tell whose it 
 
 Whether something was forgotten is known when its owner has ended, or when the loop it lives on is about to end; both
 come while the loop can still close it. `checkouts.py` knows what is open; `hooks.py` says when an owner has ended;
-`leak.py` puts into words what was left.
+`report.py` says what was left.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 Load an event log: a CSV file of who did what in which case, and when, as the runs and tasks of one workflow.
 
 It is all or nothing, but for bad rows that the caller lets be set aside. The file is read in small parts, checked line
-by line and sent to the server by COPY; what the events mean is worked out there (`assembly.py`), so a large file needs
+by line and sent to the server by COPY; what the events mean is worked out there (`assemble.py`), so a large file needs
 little memory here.
 """
 
