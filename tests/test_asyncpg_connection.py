@@ -21,7 +21,7 @@ from waiting import HANG, until
 
 from asyncdb_nb import Database, session_scope
 from asyncdb_nb.aio import shielded
-from asyncdb_nb.engine import asyncpg_connection, copy_transfers
+from asyncdb_nb.engine import asyncpg_connection, cancellable_transfers
 
 pytestmark = pytest.mark.usefixtures("clean_server")
 
@@ -193,7 +193,7 @@ async def test_frames_are_cancelled_cleanly_whatever_opened_the_connection(
     async with engine.connect() as held:
         raw: Any = (await held.get_raw_connection()).driver_connection
         for seconds in (0.0, 0.01, 0.05, 0.1, 0.2):
-            copying = asyncio.create_task(copy_transfers.copy_query(raw, MANY_ROWS, nowhere))
+            copying = asyncio.create_task(cancellable_transfers.copy_query(raw, MANY_ROWS, nowhere))
             await asyncio.sleep(seconds)
             await cancelled(copying)
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from waiting import until
 
 from asyncdb_nb import Database
-from asyncdb_nb.engine import asyncpg_connection, copy_transfers
+from asyncdb_nb.engine import asyncpg_connection, cancellable_transfers
 from asyncdb_nb.engine.asyncpg_connection import Connection, connect
 from asyncdb_nb.server import EmbeddedServer
 
@@ -28,7 +28,7 @@ Work = Callable[[Connection], Awaitable[None]]
 @pytest.fixture
 def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up waiting before the slow link can bring an answer, as on a busy machine."""
-    for module in (asyncpg_connection, copy_transfers):
+    for module in (asyncpg_connection, cancellable_transfers):
         monkeypatch.setattr(module, "SECONDS", 0.02)
 
 

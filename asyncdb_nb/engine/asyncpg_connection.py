@@ -32,7 +32,7 @@ from asyncdb_nb.engine._asyncpg import (
     request_cancel,
     without_statement_cache,
 )
-from asyncdb_nb.engine.copy_transfers import CopyOut, ExecuteMany, Transfer
+from asyncdb_nb.engine.cancellable_transfers import CopyOut, ExecuteMany, Transfer
 from asyncdb_nb.engine.keepalive import keep_alive
 from asyncdb_nb.engine.pooler import is_pooled
 from asyncdb_nb.engine.rollback_detection import Commands

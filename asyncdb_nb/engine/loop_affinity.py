@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _TOUCHING = ("cursor", "execute", "commit", "ping", "set_isolation_level", "set_autocommit", "begin")
 
-_living: weakref.WeakSet[Any] = weakref.WeakSet()
+_instances: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def bind_to_loop(connection: DBAPIConnection, loop: asyncio.AbstractEventLoop) -> DBAPIConnection:
@@ -53,7 +53,7 @@ def bind_to_loop(connection: DBAPIConnection, loop: asyncio.AbstractEventLoop) -
                 setattr(bound, slot, getattr(connection, slot))
     bound.__dict__.update(getattr(connection, "__dict__", {}))
     bound._home = loop
-    _living.add(bound)
+    _instances.add(bound)
     return bound  # type: ignore[no-any-return]
 
 
@@ -105,4 +105,4 @@ def _checked_rollback(method: Callable[[Any], None]) -> Callable[[Any], None]:
 @fork.in_child
 def _leave_to_parent() -> None:
     """In a forked child, keep every inherited connection from being finalized, also one that no pool knows any more."""
-    never_finalize(list(_living))
+    never_finalize(list(_instances))

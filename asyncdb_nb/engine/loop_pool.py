@@ -38,7 +38,7 @@ OWNER_SECONDS = 1.0  # how long a closing loop waits for the tasks that it cance
 logger = logging.getLogger("asyncdb_nb.pool")
 """Tells at DEBUG what is opened, handed out, returned and closed, on which loop, and why."""
 
-_living: weakref.WeakSet[SubPool] = weakref.WeakSet()
+_instances: weakref.WeakSet[SubPool] = weakref.WeakSet()
 
 
 class State(Enum):
@@ -84,7 +84,7 @@ class SubPool(PlacesPool):
         self._registered = False  # with the loop, for as long as there is something to close
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reaper: asyncio.TimerHandle | None = None
-        _living.add(self)
+        _instances.add(self)
 
     async def finish(self, phase: LoopPhase) -> None:
         """Close what there is, because the loop is about to go."""
@@ -359,7 +359,7 @@ async def _each(action: Callable[[Any], None], records: list[Any]) -> None:
 @fork.in_child
 def _leave_to_parent() -> None:
     """In a forked child, take every inherited connection out of reach: its socket is the parent's."""
-    for subpool in list(_living):
+    for subpool in list(_instances):
         records = list(subpool._records)
         loop_cleanup.never_finalize([subpool, subpool.loop, [(record, record.dbapi_connection) for record in records]])
         for record in records:

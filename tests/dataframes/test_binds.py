@@ -22,8 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb import FrameError, frame, frames, table
 from asyncdb_nb.dataframes.query import capture
-from asyncdb_nb.dataframes.sql.binds import plain
-from asyncdb_nb.dataframes.sql.misfits import misfit
+from asyncdb_nb.dataframes.sql.bind_values import plain
+from asyncdb_nb.dataframes.sql.type_mismatches import misfit
 
 
 @pytest.fixture(params=["copy", "rows"])

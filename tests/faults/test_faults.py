@@ -18,7 +18,7 @@ from waiting import HANG
 
 from asyncdb_nb import ConnectError, Database
 from asyncdb_nb.aio import shielded
-from asyncdb_nb.engine import asyncpg_connection, copy_transfers, keepalive, pre_ping
+from asyncdb_nb.engine import asyncpg_connection, cancellable_transfers, keepalive, pre_ping
 
 
 async def ask(db: Database, statement: str = "select 1") -> Any:
@@ -261,7 +261,7 @@ async def test_scenario_50_a_cancel_request_that_does_not_arrive_has_asyncpgs_de
     far: Database, proxy: Proxy, how: str, connection_class: type[asyncpg.Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection is closed after `command_timeout`, not after the seconds that a graceful close may take."""
-    for module in (asyncpg_connection, shielded, copy_transfers):
+    for module in (asyncpg_connection, shielded, cancellable_transfers):
         monkeypatch.setattr(module, "SECONDS", 100 * HANG)
     url = f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres"
     connection = await asyncpg.connect(url, command_timeout=0.5, connection_class=connection_class)

@@ -34,7 +34,7 @@ from asyncdb_nb.dataframes.query.describe import Columns, Kept, prepare
 from asyncdb_nb.dataframes.query.row_counts import FEW, gave_few, remember
 from asyncdb_nb.dataframes.query.schema_changes import note_schema_change, schema_may_change, schema_may_have_changed
 from asyncdb_nb.dataframes.query.shape import Options, Shape
-from asyncdb_nb.dataframes.sql.binds import Parameter, fitted
+from asyncdb_nb.dataframes.sql.bind_values import Parameter, fitted
 from asyncdb_nb.dataframes.sql.statement import as_sent
 from asyncdb_nb.dataframes.sql.tokenizer import query_tokens
 from asyncdb_nb.dataframes.types.catalog import by_codec, column_types

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from asyncdb_nb.dataframes.columns.column import Column
 from asyncdb_nb.dataframes.families.kind import ColumnType
 from asyncdb_nb.dataframes.query.describe import Described, describe
-from asyncdb_nb.dataframes.sql.binds import Parameter
+from asyncdb_nb.dataframes.sql.bind_values import Parameter
 from asyncdb_nb.dataframes.sql.literals import literals
 from asyncdb_nb.dataframes.sql.tokenizer import inlined, query_tokens
-from asyncdb_nb.engine.copy_transfers import copy_query
+from asyncdb_nb.engine.cancellable_transfers import copy_query
 from asyncdb_nb.engine.pooler import reported
 
 if TYPE_CHECKING:

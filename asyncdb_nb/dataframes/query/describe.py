@@ -21,7 +21,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.dataframes.families.kind import ColumnType
-from asyncdb_nb.dataframes.sql.binds import Parameter, goes_as_text
+from asyncdb_nb.dataframes.sql.bind_values import Parameter, goes_as_text
 from asyncdb_nb.dataframes.types.catalog import column_types
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from asyncdb_nb.dataframes.sql.binds import Parameter
-from asyncdb_nb.dataframes.sql.misfits import A_LIST, misfit
-from asyncdb_nb.dataframes.sql.placeholders import instead_of_placeholder
+from asyncdb_nb.dataframes.sql.bind_values import Parameter
+from asyncdb_nb.dataframes.sql.placeholder_hints import instead_of_placeholder
 from asyncdb_nb.dataframes.sql.statement import as_sent, text_of
 from asyncdb_nb.dataframes.sql.tokenizer import bind_names, tokens_of
+from asyncdb_nb.dataframes.sql.type_mismatches import A_LIST, misfit
 from asyncdb_nb.errors import with_excerpt
 
 _SYNTAX_ERROR = "42601"

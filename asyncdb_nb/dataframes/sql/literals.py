@@ -14,7 +14,7 @@ from typing import Any
 
 from asyncdb_nb.dataframes.families.kind import BuiltIn, ColumnType
 from asyncdb_nb.dataframes.families.text import literal
-from asyncdb_nb.dataframes.sql.binds import Parameter
+from asyncdb_nb.dataframes.sql.bind_values import Parameter
 
 Writer = Callable[[Any], str | None]
 

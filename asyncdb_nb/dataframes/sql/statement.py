@@ -19,7 +19,7 @@ from sqlalchemy import BindParameter, Executable, Select, TextClause, TextualSel
 from sqlalchemy.sql import visitors
 
 from asyncdb_nb.dataframes.results.entities import as_columns, builds_entities
-from asyncdb_nb.dataframes.sql.placeholders import instead_of_bind, instead_of_name
+from asyncdb_nb.dataframes.sql.placeholder_hints import instead_of_bind, instead_of_name
 from asyncdb_nb.dataframes.sql.tokenizer import Token, bind_names, tokens_of
 from asyncdb_nb.engine._sqlalchemy.statements import has_loader_options
 from asyncdb_nb.errors import FrameError

@@ -31,7 +31,7 @@ from asyncdb_nb.pytest_plugin.isolation.turns import Turn, Turns
 
 _LEAVE = "asyncdb_nb.leave"  # in the `record_info` of a checked-out connection: ends its turn
 
-_living: weakref.WeakSet[OneTransaction] = weakref.WeakSet()
+_instances: weakref.WeakSet[OneTransaction] = weakref.WeakSet()
 
 
 class OneTransaction:
@@ -40,7 +40,7 @@ class OneTransaction:
     def __init__(self, url: URL) -> None:
         self._url = url
         self._begin_anew()
-        _living.add(self)
+        _instances.add(self)
 
     def _begin_anew(self) -> None:
         self.turns = Turns()
@@ -180,5 +180,5 @@ def _leave(connection: Any, record: Any) -> None:
 
 @fork.in_child
 def _leave_to_parent() -> None:
-    for transaction in list(_living):
+    for transaction in list(_instances):
         transaction.leave_to_parent()

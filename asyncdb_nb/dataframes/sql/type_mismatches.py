@@ -12,7 +12,7 @@ import uuid
 from decimal import Decimal
 from typing import Any
 
-from asyncdb_nb.dataframes.sql.binds import Parameter, plain
+from asyncdb_nb.dataframes.sql.bind_values import Parameter, plain
 
 A_LIST = "A list is one value: type `= any(:names)` instead of `in :names`."
 
