@@ -304,7 +304,7 @@ SURVIVED = {  # names that no compiled module has, by what becomes of a large fr
     ("sqlalchemy", "rows"): ["_start_transaction", "_execute_mutex", "_result_columns", "_handle_dbapi_exception"],
     ("sqlalchemy", "copy"): ["_json_deserializer", "_invalidate_schema_cache", "_connections", "_default_name_func"],
     ("asyncpg", "rows"): ["_introspect_types"],
-    ("asyncpg", "copy"): ["_config", "_cleanup_stmts", "_stmts_to_close"],
+    ("asyncpg", "copy"): ["_cleanup_stmts", "_stmts_to_close"],  # not `_config`: asyncpg's compiled code uses it, too
 }
 
 
