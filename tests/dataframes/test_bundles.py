@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from pandas_versions import STR
 from sqlalchemy import Numeric, String, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.hybrid import hybrid_property
@@ -77,7 +78,7 @@ async def lines(session: AsyncSession) -> AsyncSession:
 
 
 ENTITY = {
-    "id": "Int32", "x1": "Int32", "y1": "Int32", "x2": "Int32", "y2": "Int32", "title": "str",
+    "id": "Int32", "x1": "Int32", "y1": "Int32", "x2": "Int32", "y2": "Int32", "title": STR,
     "price": "decimal128(12, 2)[pyarrow]", "next": "Int32", "lines": "Int64",
 }  # fmt: skip
 START, END = {"x1": "Int32", "y1": "Int32"}, {"x2": "Int32", "y2": "Int32"}
@@ -86,13 +87,13 @@ SELECTS: dict[str, tuple[Any, dict[str, str]]] = {
     "a composite, which is NULL": (select(Line.id, Line.end), {"id": "Int32", **END}),
     "a composite of an alias": (select(Other.end, Other.id), {**END, "id": "Int32"}),
     "a composite beside its class": (select(Line, Line.start), ENTITY | {"x1_1": "Int32", "y1_1": "Int32"}),
-    "a bundle": (select(Named), {"id": "Int32", "title": "str"}),
-    "a bundle of one": (select(Bundle("one", Line.title, single_entity=True)), {"title": "str"}),
-    "a bundle beside a column": (select(Line.x1, Named), {"x1": "Int32", "id": "Int32", "title": "str"}),
-    "a bundle beside its class": (select(Line, Named), ENTITY | {"id_1": "Int32", "title_1": "str"}),
+    "a bundle": (select(Named), {"id": "Int32", "title": STR}),
+    "a bundle of one": (select(Bundle("one", Line.title, single_entity=True)), {"title": STR}),
+    "a bundle beside a column": (select(Line.x1, Named), {"x1": "Int32", "id": "Int32", "title": STR}),
+    "a bundle beside its class": (select(Line, Named), ENTITY | {"id_1": "Int32", "title_1": STR}),
     "a bundle of a bundle and a composite": (
         select(Bundle("all", Line.id.label("number"), Line.start, Bundle("inner", Line.title))),
-        {"number": "Int32", **START, "title": "str"},
+        {"number": "Int32", **START, "title": STR},
     ),
     "a bundle of a class of one's own": (select(Dicts("own", Line.id, Line.title)), {"own": "object"}),
     "a class with computed columns": (select(Line), ENTITY),
@@ -110,7 +111,7 @@ SELECTS: dict[str, tuple[Any, dict[str, str]]] = {
         {"id": "Int32"} | {f"{name}_1" if name == "id" else name: dtype for name, dtype in ENTITY.items()},
     ),
     "nothing": (select(Line, Line.end, Named).where(Line.id < 0), ENTITY | {
-        "x2_1": "Int32", "y2_1": "Int32", "id_1": "Int32", "title_1": "str"
+        "x2_1": "Int32", "y2_1": "Int32", "id_1": "Int32", "title_1": STR
     }),
 }  # fmt: skip
 
