@@ -3,8 +3,9 @@ Read a statement in a read-only transaction of its own.
 
 PostgreSQL refuses a prepared statement whose table was altered so that its result has other columns, and with that ends
 the transaction. Where the transaction held nothing but this one read, nothing is lost: SQLAlchemy has meanwhile dropped
-everything that it had prepared, on all connections, and a second attempt prepares the statement anew. So it is with one
-that the server does not know any more: after `deallocate all`, or where a pooler went to another server connection.
+everything that it had prepared, on all connections, and a second attempt prepares the statement anew, for itself alone.
+So it is with one that the server does not know any more: after `deallocate all`, or where a pooler went to another
+server connection.
 
 The same holds where the server raised a NOTICE in the middle of COPY: asyncpg (0.32) then drops what came just before.
 The decoder notices, and the second attempt goes the plain way. A stream cannot be begun again, so the server is asked
@@ -23,9 +24,11 @@ from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb.database import catalog
 from asyncdb_nb.database.session import session_scope
+from asyncdb_nb.dataframes.query.schema_changes import schema_may_have_changed
 from asyncdb_nb.engine.pooler import UNKNOWN_STATEMENT
 from asyncdb_nb.errors import AsyncDBError, CorruptStreamError, UnknownOptionError
 
@@ -58,8 +61,10 @@ async def whole(scope: Scope, reader: Callable[..., Any], statement: Any, params
         options: Likewise.
     """
 
-    async def read() -> Any:
+    async def read(*, again: bool = False) -> Any:
         async with scope() as session:
+            if again:
+                await _keep_nothing_prepared(session)
             return await reader(session, statement, params, **options)
 
     try:
@@ -70,7 +75,7 @@ async def whole(scope: Scope, reader: Callable[..., Any], statement: Any, params
                 raise
         except CorruptStreamError:
             pass  # `Capture` has remembered to do without COPY
-        return await read()
+        return await read(again=True)
     except DBAPIError as error:
         await _advise(scope, error)
         raise
@@ -87,6 +92,8 @@ async def parts(
                 scope() as session,
                 aclosing(reader(session, statement, params, exclusive=True, **options)) as found,
             ):
+                if attempt == 2:
+                    await _keep_nothing_prepared(session)
                 await session.execute(_NO_NOTICES)
                 async for part in found:
                     begun = True
@@ -96,6 +103,13 @@ async def parts(
             if begun or attempt == 2 or not _is_stale(error):
                 await _advise(scope, error)
                 raise
+
+
+async def _keep_nothing_prepared(session: AsyncSession) -> None:
+    """Have this transaction use no statement that was prepared before: another task may have prepared it since."""
+    connection = (await session.connection()).sync_connection
+    if connection is not None:
+        schema_may_have_changed(connection)
 
 
 def _is_stale(error: DBAPIError) -> bool:
