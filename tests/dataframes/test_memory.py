@@ -29,7 +29,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says what a process held at its peak")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc, which Linux alone has")
 @pytest.mark.second_tier
 def test_a_frame_at_its_peak_takes_half_of_its_size_beyond_it(database_url: str) -> None:
     done = subprocess.run([sys.executable, "-c", MEASURE, database_url], capture_output=True, text=True, check=True)

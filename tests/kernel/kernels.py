@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from queue import Empty
 from typing import Any
 
+import ipykernel
+import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
@@ -20,6 +22,11 @@ from server_checks import ServerWatch
 from waiting import HANG
 
 SECONDS = HANG  # how long a cell may take
+
+needs_subshells = pytest.mark.skipif(
+    ipykernel.version_info < (7,),
+    reason="subshells came with ipykernel 7, and 6.29 is allowed: there is nothing to test with it",
+)
 
 
 @dataclass

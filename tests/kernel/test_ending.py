@@ -6,13 +6,12 @@ import os
 import signal
 
 import pytest
-from kernels import SET_UP, Kernel, KernelMaker, asleep
+from kernels import SET_UP, Kernel, KernelMaker, asleep, needs_subshells
 from server_checks import ServerWatch
 from waiting import wait_until
 
 pytestmark = pytest.mark.second_tier
 
-ipykernel = pytest.importorskip("ipykernel")
 
 IN_USE = """
 idle = [await db.session().__aenter__() for _ in range(2)]
@@ -129,7 +128,7 @@ def test_sigterm_ends_a_kernel_that_is_in_synchronous_code(busy: Kernel, clean_s
     assert not clean_server.wait_for_backends(0, "ending")  # by the server's own look, as after SIGKILL
 
 
-@pytest.mark.skipif(ipykernel.version_info < (7,), reason="ipykernel 6 has no subshells")
+@needs_subshells
 @pytest.mark.parametrize("code", ["await query()", "run(query())"], ids=["await", "run"])
 @pytest.mark.parametrize("end", ["shutdown", "restart", "exit", "sigterm"])
 def test_the_end_of_a_kernel_whose_subshell_is_in_a_query(
@@ -154,7 +153,7 @@ def test_the_end_of_a_kernel_whose_subshell_is_in_a_query(
     assert not clean_server.unclean_ends()
 
 
-@pytest.mark.skipif(ipykernel.version_info < (7,), reason="ipykernel 6 has no subshells")
+@needs_subshells
 def test_a_subshell_that_takes_its_time_when_its_query_is_ended(busy: Kernel, clean_server: ServerWatch) -> None:
     """Its cell replies when ipykernel is waiting for it already."""
     slow = "try:\n    run(query())\nfinally:\n    time.sleep(1)"

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -65,9 +64,6 @@ def test_a_program_that_shuts_its_kernel_down(
     run_notebook: Runner, clean_server: ServerWatch, program: str, last: str
 ) -> None:
     """The kernel closes every connection before the program itself has ended."""
-    if find_spec(program) is None:  # papermill brings much that nothing else here needs, so no extra installs it
-        pytest.skip(f"{program} is not installed: `pip install {program}` to test with it, too")
-
     done = run_notebook(GRACEFUL[program], last)
 
     assert (done.returncode == 0) is (last == "everything open"), done.stdout + done.stderr

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from kernels import Kernel
+from kernels import Kernel, needs_subshells
 from server_checks import ServerWatch
 from waiting import wait_until
 
-ipykernel = pytest.importorskip("ipykernel")
 pytestmark = pytest.mark.keeps_connections
-
-needs_subshells = pytest.mark.skipif(ipykernel.version_info < (7,), reason="ipykernel 6 has no subshells")
 
 
 @needs_subshells

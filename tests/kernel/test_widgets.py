@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from kernels import Kernel, asleep
+from kernels import Kernel, asleep, needs_subshells
 from server_checks import ServerWatch
 from waiting import wait_until
 
-ipykernel = pytest.importorskip("ipykernel")
 pytestmark = pytest.mark.keeps_connections
 
-needs_subshells = pytest.mark.skipif(ipykernel.version_info < (7,), reason="ipykernel 6 has no subshells")
 HANDLERS = """
 import ipywidgets, threading
 out, answer, handled = ipywidgets.Output(), None, []
