@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.ext.asyncio.base import GeneratorStartableContext
 
 from asyncdb_nb.aio.loop_cleanup import describe
+from asyncdb_nb.aio.shielded import wait_to_the_end
 from asyncdb_nb.engine._sqlalchemy.statements import is_given
 from asyncdb_nb.errors import ConcurrentUseError, SessionEndedError, WrongLoopError
 
@@ -51,18 +52,12 @@ _Transactions = AsyncTransaction | AsyncSessionTransaction
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     """Await `work` in a task of its own; a cancellation is passed on only when it is done."""
     task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            cancelled = error
-        except Exception:
-            break  # raised by result(), below
-    if cancelled is not None:
-        if task.exception() is not None:
+    try:
+        await wait_to_the_end(task)
+    except asyncio.CancelledError as cancelled:
+        if not task.cancelled() and task.exception() is not None:
             cancelled.add_note(f"Meanwhile: {task.exception()!r}")
-        raise cancelled
+        raise
     return task.result()
 
 

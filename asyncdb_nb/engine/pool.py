@@ -148,7 +148,7 @@ class LoopBoundPool(EnginePool):
         """Return by how many the open connections exceed `pool_size`, summed over the loops."""
         return sum(subpool.overflow() for subpool in self._snapshot())
 
-    def recycle_changed(self, seconds: int) -> None:
+    def _recycle_has_changed(self, seconds: int) -> None:
         """Tell the sub-pools, once there are any."""
         for subpool in getattr(self, "_subpools", {}).values():
             subpool.recycle_after(seconds)
@@ -202,20 +202,20 @@ class LoopBoundPool(EnginePool):
         if not closing.cancelled() and (error := closing.exception()) is not None:
             self.logger.warning("The connections of another event loop could not be closed: %r", error)
 
-    def generation_ended(self) -> None:
+    def _generation_has_ended(self) -> None:
         """Tell the sub-pools."""
         for subpool in self._snapshot():
             subpool.follow_generation()
 
-    def close_connection(self, connection: DBAPIConnection, *, terminate: bool) -> None:
+    def _close(self, connection: DBAPIConnection, *, terminate: bool) -> None:
         """Close a connection that was detached from its sub-pool, on its own loop."""
         subpool = self._subpools.get(home_of(connection))  # type: ignore[arg-type]
         if subpool is not None:
             subpool.close_connection(connection, terminate=terminate)
         else:
-            super().close_connection(connection, terminate=terminate)
+            super()._close(connection, terminate=terminate)
 
-    def take_back(self, record: Any) -> None:
+    def _take_back(self, record: Any) -> None:
         """Leave it to the sub-pool that it is of."""
         record.subpool.take_back(record)
 

@@ -52,17 +52,17 @@ class EnginePool(Pool):
     _is_asyncio = True
     _sqla_logger_namespace = "sqlalchemy.pool.LoopBoundPool"
 
-    def recycle_changed(self, seconds: int) -> None:
+    def _recycle_has_changed(self, seconds: int) -> None:
         """Called when it is set after how many seconds a connection is opened anew; stands on `_recycle`."""
 
-    def generation_ended(self) -> None:
+    def _generation_has_ended(self) -> None:
         """Called when all connections opened before now are to be opened anew; stands on `_invalidate`."""
 
-    def take_back(self, record: Any) -> None:
+    def _take_back(self, record: Any) -> None:
         """Called with the place of a connection that is returned; stands on `_do_return_conn`."""
         raise NotImplementedError
 
-    def close_connection(self, connection: DBAPIConnection, *, terminate: bool) -> None:
+    def _close(self, connection: DBAPIConnection, *, terminate: bool) -> None:
         """Called to close a connection; stands on `_close_connection`."""
         super()._close_connection(connection, terminate=terminate)
 
@@ -97,7 +97,7 @@ class EnginePool(Pool):
     def invalidate_generation(self, proxy: Any, exception: BaseException | None, *, check_in: bool) -> None:
         """Have all connections opened anew that are as old as this one. Stands on `_invalidate`."""
         super()._invalidate(proxy, exception, check_in)
-        self.generation_ended()
+        self._generation_has_ended()
 
     @property
     def _recycle(self) -> int:
@@ -106,7 +106,7 @@ class EnginePool(Pool):
     @_recycle.setter
     def _recycle(self, seconds: int) -> None:
         self._seconds_to_recycle = seconds
-        self.recycle_changed(seconds)  # also later: SQLAlchemy's own tests do that
+        self._recycle_has_changed(seconds)  # also later: SQLAlchemy's own tests do that
 
     def _invalidate(
         self, connection: PoolProxiedConnection, exception: BaseException | None = None, _checkin: bool = True
@@ -114,10 +114,10 @@ class EnginePool(Pool):
         self.invalidate_generation(connection, exception, check_in=_checkin)
 
     def _close_connection(self, connection: DBAPIConnection, *, terminate: bool = False) -> None:
-        self.close_connection(connection, terminate=terminate)
+        self._close(connection, terminate=terminate)
 
     def _do_return_conn(self, record: Any) -> None:
-        self.take_back(record)
+        self._take_back(record)
 
     def _do_get(self) -> ConnectionPoolEntry:
         raise NotImplementedError("A pool behind this one does this.")
