@@ -215,7 +215,7 @@ class EmbeddedServer:
         return True
 
     def _ensure_reaper(self) -> None:
-        if not FileLock(self.directory / "reaper.lock").is_free():
+        if not FileLock(self.directory / reaper.LOCK).is_free():
             return
         command = [sys.executable, "-I", "-S", reaper.__file__, str(self.directory)]
         nothing = subprocess.DEVNULL

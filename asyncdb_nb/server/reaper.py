@@ -30,13 +30,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+LOCK = "reaper.lock"
+"""The file in a server's directory that its reaper has locked."""
+
 POLL = 0.02
 """Seconds between two looks at a lock that is waited for with a bound."""
 
 
 def main(directory: Path) -> None:
     """Wait until nobody uses the server in `directory`, then stop it, unless it shall be kept."""
-    reaper = FileLock(directory / "reaper.lock", create=True)
+    reaper = FileLock(directory / LOCK, create=True)
     if not reaper.try_acquire():
         return
     while True:

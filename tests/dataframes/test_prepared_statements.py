@@ -6,6 +6,7 @@ import gc
 import os
 import random
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from asyncdb_nb import Database, LoopBoundPool, frame, frames, table
+from asyncdb_nb.database import retry
 
 LARGE = "select g, g::text as t from generate_series(1, 700) g"
 SIZE = 10
@@ -267,3 +269,30 @@ async def test_memory_is_flat_on_both_sides(database_url: str, settle: int, turn
     assert after[0] - server < 2_000_000  # a hundred statements take that; 400 that are never closed take 50,000,000
     assert after[1] - objects < 30_000  # texts and compiled statements that SQLAlchemy and `sizes` keep
     assert after[2] - resident < 60_000_000
+
+
+async def test_a_frame_that_is_read_again_uses_nothing_that_was_prepared_meanwhile(database_url: str) -> None:
+    """As where a pooler gives each transaction another server connection: another task has prepared the statement."""
+    statement = "select 1 as one"
+
+    async def prepare_and_lose(db: Database) -> None:
+        for _ in range(3):  # the first ones are few rows, so that from then on the statement is kept
+            await db.frame(statement)
+        async with db.engine.connect() as connection:
+            raw: Any = (await connection.get_raw_connection()).driver_connection
+            await raw.execute("deallocate all")
+
+    @asynccontextmanager
+    async def scope() -> AsyncIterator[AsyncSession]:
+        await prepare_and_lose(db)
+        async with db.session(readonly=True) as session:
+            attempts.append(session)
+            yield session
+
+    async with Database(database_url, pool_size=1, max_overflow=0) as db:
+        attempts: list[AsyncSession] = []
+
+        got = await retry.whole(scope, frame, statement, None, {})
+
+    assert got["one"].tolist() == [1]
+    assert len(attempts) == 2
