@@ -9,7 +9,10 @@ from pathlib import Path
 import asyncdb_nb
 
 CORE = ["errors", "aio", "engine", "dataframes", "database"]
-ROOMS = [*CORE, *["server", "workflows", "diagnostics", "jupyter", "composition", "pytest_plugin", "lessons", "cli"]]
+ROOMS = [
+    *["errors", "aio", "engine", "dataframes", "explore", "database", "server", "workflows", "diagnostics"],
+    *["jupyter", "composition", "pytest_plugin", "lessons", "cli"],
+]
 FRAMES = [
     "copy_binary",
     "families",

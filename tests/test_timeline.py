@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from asyncdb_nb import Database, LoopBoundPool, WrongLoopError, trace
 from asyncdb_nb.diagnostics import Trace, listeners
-from asyncdb_nb.diagnostics.palette import DARK, LIGHT, Palette
+from asyncdb_nb.explore.palette import DARK, LIGHT, Palette
 
 mpl.use("agg")
 

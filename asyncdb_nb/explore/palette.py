@@ -1,8 +1,8 @@
 """
-The colours of the timeline, on light and on dark paper.
+The colours of plots, on light and on dark paper.
 
 They are taken from Okabe and Ito's set, which colour-blind readers tell apart, and none carries a meaning alone: what
-went astray is hatched or crossed as well as red.
+is wrong is hatched or crossed as well as red.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Palette:
     out: str
     statement: str
     astray: str
-    deep: str  # a statement that went astray
+    deep: str  # a statement on a wrong loop
 
 
 LIGHT = Palette(
