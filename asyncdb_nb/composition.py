@@ -20,7 +20,8 @@ from asyncdb_nb.database.database import Database
 from asyncdb_nb.database.session import SessionFactory
 from asyncdb_nb.engine.connector import without_frames
 from asyncdb_nb.engine.conninfo.parameters import EMBEDDED, Target
-from asyncdb_nb.engine.conninfo.parse import complete, parse, resolve
+from asyncdb_nb.engine.conninfo.parse import parse
+from asyncdb_nb.engine.conninfo.resolve import complete, resolve
 
 _lock = threading.Lock()
 _connected: list[Database] = []

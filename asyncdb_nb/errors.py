@@ -221,7 +221,7 @@ class MalformedRowError(EventLogError):
     Attributes:
         line: The line on which the row begins, from 1; the header is a line.
         reason: What is wrong with it.
-        bad_rows: A name for a file to set such rows aside in; None where nobody knows where the next row begins.
+        bad_rows: A name for a file to write such rows to; None where nobody knows where the next row begins.
     """
 
     def __init__(
@@ -237,8 +237,9 @@ class MalformedRowError(EventLogError):
 
     def _advice(self) -> Iterator[str]:
         yield from super()._advice()
-        aside = f" To set such rows aside: bad_rows={self.bad_rows!r}." if self.bad_rows else ""
-        yield f"Nothing of this file was loaded.{aside}"
+        yield "Nothing of this file was loaded."
+        if self.bad_rows:
+            yield f"To leave such rows out and write them to a file: bad_rows={self.bad_rows!r}."
 
 
 class NoSuchLessonError(AsyncDBError, LookupError):

@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from asyncdb_nb.engine.conninfo.parameters import Target
-from asyncdb_nb.engine.conninfo.parse import resolve
+from asyncdb_nb.engine.conninfo.resolve import resolve
 from asyncdb_nb.errors import DatabaseURLError
 
 SECRET = "hunter2"

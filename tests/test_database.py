@@ -25,7 +25,7 @@ from asyncdb_nb import Database, connect
 from asyncdb_nb.dataframes import frame
 from asyncdb_nb.engine.application_name import application_name
 from asyncdb_nb.engine.connector import CHECK_INTERVAL, Connector, explain
-from asyncdb_nb.engine.conninfo.parse import resolve
+from asyncdb_nb.engine.conninfo.resolve import resolve
 from asyncdb_nb.errors import (
     ConnectError,
     CorruptStreamError,

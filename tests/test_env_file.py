@@ -12,7 +12,7 @@ import pytest
 
 from asyncdb_nb.database.database import Database
 from asyncdb_nb.engine.conninfo.parameters import Target
-from asyncdb_nb.engine.conninfo.parse import resolve
+from asyncdb_nb.engine.conninfo.resolve import resolve
 from asyncdb_nb.errors import DatabaseURLError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="these tests are about Unix permissions")

@@ -25,7 +25,7 @@ STRANGER = 12345  # has no entry in the system's user database
 REPORT = """
 from asyncdb_nb import Database
 from asyncdb_nb.server import EmbeddedServer, embedded_server
-from asyncdb_nb.engine.conninfo.parse import resolve
+from asyncdb_nb.engine.conninfo.resolve import resolve
 
 try:
     print("done", {call})

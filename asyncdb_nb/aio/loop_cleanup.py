@@ -44,7 +44,7 @@ _exiting = False
 
 
 class LoopPhase(Enum):
-    """How far a loop is on its way out when a cleanup runs."""
+    """How far the end of a loop has come when a cleanup runs."""
 
     GENERATORS = "its asynchronous generators are being closed; other code may still run on it"
     CLOSE = "it is about to close; nothing will run on it afterwards"

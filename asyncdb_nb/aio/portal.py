@@ -122,16 +122,16 @@ class _Call(Generic[T]):
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._settle())
+        self._task = asyncio.get_running_loop().create_task(self._run())
         self._task.add_done_callback(self._finish)
 
     def cancel(self) -> None:
-        if self._task is None:  # interrupted even before it was sent on its way
+        if self._task is None:  # interrupted even before it was scheduled
             self._give_up()
         else:
             self._task.cancel()
 
-    async def _settle(self) -> None:
+    async def _run(self) -> None:
         try:
             self.outcome.set_result(await self._coroutine)
         except BaseException as error:  # even SystemExit, which would end the portal's loop if a task raised it
@@ -146,7 +146,7 @@ class _Call(Generic[T]):
             error.add_note(note)
 
     def _finish(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled():  # before its first step, so that `_settle` had no say
+        if task.cancelled():  # before its first step, so that `_run` did not run
             self._give_up()
 
     def _give_up(self) -> None:

@@ -1,5 +1,5 @@
 """
-The subcommands `load` and `unload`: an event log into the database, and out again.
+The subcommands `load` and `unload`: an event log into the database, and deleted from it.
 
 Where a file cannot be loaded as it was asked, the answer is the whole command that may load it, to be copied.
 """
@@ -67,8 +67,8 @@ def add_load(subparsers: Subparsers) -> None:
 
 
 def add_unload(subparsers: Subparsers) -> None:
-    """`asyncdb-nb unload NAME`: an event log out of the database again."""
-    text = "take an event log out again, with its runs and tasks"
+    """`asyncdb-nb unload NAME`: delete an event log from the database."""
+    text = "delete an event log from the database, with its runs and tasks"
     parser = subparsers.add_parser("unload", help=text, description=f"{text[0].upper()}{text[1:]}.")
     parser.add_argument("name", metavar="NAME", help="the name of its workflow, as `load` printed it")
     parser.add_argument("--schema", help="where it is, if several schemas have a log of this name")
@@ -91,7 +91,7 @@ def _load(arguments: argparse.Namespace) -> int:
             log = await load_event_log(db, file, **options)
         there = {"schema": log.schema} if "schema" in options else {}
         unload = command("unload", log.name, options={**there, "url": _without_password(url)})
-        return f"{log}\nTo query it: WorkflowRepository(session, schema={log.schema!r}). To take it out again: {unload}"
+        return f"{log}\nTo query it: WorkflowRepository(session, schema={log.schema!r}). To delete it: {unload}"
 
     try:
         print(asyncio.run(load()))
@@ -109,8 +109,8 @@ def _tell(error: EventLogError | SchemaTakenError, file: str, url: str | None, o
     if error.options:
         print(f"Type: {_command(file, url, options | error.options)}", file=sys.stderr)
     if isinstance(error, MalformedRowError) and error.bad_rows and "bad_rows" not in options:
-        aside = _command(file, url, options | {"bad_rows": error.bad_rows})
-        print(f"Or, to set rows like this one aside: {aside}", file=sys.stderr)
+        instead = _command(file, url, options | {"bad_rows": error.bad_rows})
+        print(f"Or, to leave such rows out and write them to a file: {instead}", file=sys.stderr)
 
 
 def _command(file: str, url: str | None, options: dict[str, Any]) -> str:
@@ -146,5 +146,5 @@ def _unload(arguments: argparse.Namespace) -> int:
             options = {**error.options, "url": _without_password(arguments.url)}
             print(f"Type: {command('unload', arguments.name, options=options)}", file=sys.stderr)
         return 1
-    print(f"{arguments.name} is out again, with its {runs:,} run{'' if runs == 1 else 's'}.")
+    print(f"{arguments.name} is deleted, with its {runs:,} run{'' if runs == 1 else 's'}.")
     return 0

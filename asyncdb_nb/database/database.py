@@ -27,7 +27,7 @@ from asyncdb_nb.database.session import SessionFactory, reading_scope, session_s
 from asyncdb_nb.database.summary import summary
 from asyncdb_nb.engine.connector import make_engine, without_frames
 from asyncdb_nb.engine.conninfo.parameters import EXAMPLE, Target
-from asyncdb_nb.engine.conninfo.parse import resolve
+from asyncdb_nb.engine.conninfo.resolve import resolve
 from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError
 
 if TYPE_CHECKING:

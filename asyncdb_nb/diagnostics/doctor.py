@@ -1,5 +1,5 @@
 """
-Look at what a notebook or script stands on, and say of each thing what is wrong with it and what to do.
+Check what a notebook or script needs, and say of each thing what is wrong with it and what to do.
 
     asyncdb-nb doctor            # in a shell: exit status 0 when nothing is wrong, 1 when something is
     await examine(db)            # in a cell
@@ -17,7 +17,7 @@ from asyncdb_nb.database.database import Database
 from asyncdb_nb.diagnostics.check_environment import look_at_loop, look_at_versions
 from asyncdb_nb.diagnostics.check_server import look_at_server
 from asyncdb_nb.diagnostics.finding import Finding, Level
-from asyncdb_nb.engine.conninfo.parse import resolve
+from asyncdb_nb.engine.conninfo.resolve import resolve
 from asyncdb_nb.errors import AsyncDBError
 
 __all__ = ["Diagnosis", "Finding", "Level", "examine"]

@@ -9,9 +9,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Literal
 
-from asyncdb_nb.explore.palette import Palette, palette_on
 from asyncdb_nb.diagnostics.recorder import Event
 from asyncdb_nb.errors import MissingExtraError
+from asyncdb_nb.explore.palette import Palette, palette_on
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,7 +2,7 @@
 Let one connect at a time run until one has succeeded, across event loops and threads.
 
 The first connection of an engine initialises its dialect. SQLAlchemy guards that with an `asyncio.Lock`, which belongs
-to one loop; two loops that connect for the first time at once need a gate that belongs to none.
+to one loop; two loops that connect for the first time at once need a lock that belongs to none.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class FirstConnect:
-    """The gate: `gate(connect)` calls `connect()` when it is this caller's turn.
+    """A lock: calling an object of this class calls `connect()` when it is this caller's turn.
 
     It is called in a greenlet of SQLAlchemy's, so that waiting does not block the loop. A connect that fails, or is
     cancelled, lets the next one try.

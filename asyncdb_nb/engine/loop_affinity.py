@@ -2,7 +2,7 @@
 Refuse a connection to every event loop but its own.
 
 A connection used on a foreign loop fails deep inside the driver, after its state has been touched: the transaction
-stays open on the server and the pooled connection is poisoned. So the object that SQLAlchemy's asyncio dialects hand
+stays open on the server and the pooled connection is unusable. So the object that SQLAlchemy's asyncio dialects hand
 out (the adapter around the driver's connection) is replaced by one of a subclass that looks at the running loop first.
 """
 

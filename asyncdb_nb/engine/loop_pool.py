@@ -27,8 +27,8 @@ from asyncdb_nb.aio import fork, loop_cleanup
 from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.aio.loop_cleanup import LoopPhase
 from asyncdb_nb.engine._sqlalchemy.pool import EnginePool, PlacesPool
+from asyncdb_nb.engine.abandoned_pools import IdleConnections
 from asyncdb_nb.engine.first_connect import FirstConnect
-from asyncdb_nb.engine.idle_connections import IdleConnections
 from asyncdb_nb.engine.loop_affinity import bind_to_loop, home_of
 from asyncdb_nb.engine.statement_cache import limited
 from asyncdb_nb.errors import LeakWarning
@@ -55,7 +55,7 @@ class SubPool(PlacesPool):
     Args:
         parent: The engine's pool; its creator, listeners and settings hold here.
         loop: The loop, which is running.
-        first_connect: The gate that all loops of the engine share.
+        first_connect: The lock that all loops of the engine share.
         idle_timeout: Seconds after which an idle connection is closed; `None` is never.
         **options: What `AsyncAdaptedQueuePool` takes.
     """
@@ -87,7 +87,7 @@ class SubPool(PlacesPool):
         _instances.add(self)
 
     async def finish(self, phase: LoopPhase) -> None:
-        """Close what there is, because the loop is about to go."""
+        """Close what there is, because the loop is about to close."""
         self.state = State.LOOP_CLOSING
         if phase is LoopPhase.GENERATORS:
             await self.close_idle()

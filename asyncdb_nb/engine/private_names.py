@@ -1,8 +1,8 @@
 """
-What the seams to other libraries say of the private names that they stand on.
+What the seams to other libraries say of the private names that they rely on.
 
 A seam is the one module that touches the private names of a library. It lists them in `PRIVATE_NAMES`: the owner
-("module:Class", or "module" for a name of the module itself), the name, and what stands on it. The tests look for each.
+("module:Class", or "module" for a name of the module itself), the name, and what relies on it. The tests look for each.
 """
 
 from __future__ import annotations

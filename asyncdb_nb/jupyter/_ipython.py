@@ -1,7 +1,7 @@
 """
 The one place that knows what IPython and ipykernel have no public name for, and what only some versions have.
 
-Where a later version has a name no more, what stands on it falls back to what IPython does by itself;
+Where a later version has a name no more, what relies on it falls back to what IPython does by itself;
 `tests/test_other_seams.py` fails then, and names it.
 """
 

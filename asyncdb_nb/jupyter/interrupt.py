@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 TICK_SECONDS = 0.2  # how often the loop is woken where a signal cannot do it
-INSIST_SECONDS = 0.5  # how long a stopped cell may keep the loop busy before KeyboardInterrupt ends what it does
+ESCALATE_SECONDS = 0.5  # how long a stopped cell may keep the loop busy before KeyboardInterrupt ends what it does
 
 _OURS = (asyncio.CancelledError, KeyboardInterrupt)  # what Stop raises in a cell
 
@@ -55,8 +55,8 @@ class AwaitingCell:
     started: float
     previous: Callable[[int, FrameType | None], Any]
     stopped: float | None = None
-    loop_has_turned: bool = False
-    insists: bool = False
+    loop_has_iterated: bool = False
+    escalates: bool = False
     over: bool = False
 
     def cancel(self) -> None:
@@ -64,9 +64,9 @@ class AwaitingCell:
         if self.task is not None:
             self.task.cancel()
 
-    def turn(self) -> None:
+    def iterated(self) -> None:
         """Note that the loop runs: the cell is not in synchronous code."""
-        self.loop_has_turned = True
+        self.loop_has_iterated = True
 
 
 class Interrupts:
@@ -77,7 +77,7 @@ class Interrupts:
         self._in_kernel = hasattr(shell, "kernel")
         self._cell: AwaitingCell | None = None
         self._started = time.monotonic()
-        self._insisting = threading.Lock()
+        self._escalating = threading.Lock()
         self._handler = self._on_sigint  # one object, so that it is recognised
         self._code = code_of_cells(shell)
 
@@ -114,7 +114,7 @@ class Interrupts:
     def _end(self, result: Any) -> None:
         if self._cell is None or threading.current_thread() is not threading.main_thread():
             return
-        with self._insisting:
+        with self._escalating:
             self._cell.over = True  # a signal of ours that came before this line still finds our handler
         if signal.getsignal(signal.SIGINT) is self._handler:
             signal.signal(signal.SIGINT, self._cell.previous)
@@ -126,10 +126,10 @@ class Interrupts:
             signal.default_int_handler(number, frame)
             return
         importing = stack.is_importing_library(frame)
-        if cell.insists:
-            cell.insists = False
+        if cell.escalates:
+            cell.escalates = False
             if importing:
-                _thread.start_new_thread(self._insist, (cell,))
+                _thread.start_new_thread(self._escalate, (cell,))
             elif self._is_calculating(cell, frame) and stack.is_in_own_code(self._shell.user_ns, frame):
                 signal.default_int_handler(number, frame)
             return
@@ -143,19 +143,19 @@ class Interrupts:
             signal.default_int_handler(number, frame)
         else:
             cell.loop.call_soon_threadsafe(cell.cancel)
-        cell.loop_has_turned = False
-        cell.loop.call_soon_threadsafe(cell.turn)  # wakes the loop
-        _thread.start_new_thread(self._insist, (cell,))  # not `Thread`, whose lock the interrupted code may hold
+        cell.loop_has_iterated = False
+        cell.loop.call_soon_threadsafe(cell.iterated)  # wakes the loop
+        _thread.start_new_thread(self._escalate, (cell,))  # not `Thread`, whose lock the interrupted code may hold
 
     def _is_calculating(self, cell: AwaitingCell, frame: FrameType | None) -> bool:
-        return not cell.loop_has_turned and stack.is_running(self._code, frame)
+        return not cell.loop_has_iterated and stack.is_running(self._code, frame)
 
-    def _insist(self, cell: AwaitingCell) -> None:
+    def _escalate(self, cell: AwaitingCell) -> None:
         """Send the signal once more if the cell does not let the loop turn: it is in a long calculation."""
-        time.sleep(INSIST_SECONDS)
-        with self._insisting:
-            if not cell.over and not cell.loop_has_turned:
-                cell.insists = True
+        time.sleep(ESCALATE_SECONDS)
+        with self._escalating:
+            if not cell.over and not cell.loop_has_iterated:
+                cell.escalates = True
                 _interrupt_main_thread()
 
     def _tick(self, cell: AwaitingCell) -> None:

@@ -1,7 +1,7 @@
 """
 The one place that knows what pytest and anyio's plugin have no public name for.
 
-Where a later version has a name no more, what stands on it falls back to something plainer, which each function says;
+Where a later version has a name no more, what relies on it falls back to something plainer, which each function says;
 `tests/test_other_seams.py` fails then, and names it.
 """
 

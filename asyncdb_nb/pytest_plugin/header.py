@@ -83,7 +83,7 @@ def _server(item: Any) -> str:
 
 
 def _place(url: str, config: pytest.Config) -> str:
-    from asyncdb_nb.engine.conninfo.parse import resolve
+    from asyncdb_nb.engine.conninfo.resolve import resolve
 
     target = resolve(url)
     if not options.named_url(config) or target is None:

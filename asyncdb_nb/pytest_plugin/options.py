@@ -93,7 +93,7 @@ def _marked(node: Any, name: str, allowed: tuple[str, ...]) -> str | None:
     return None
 
 
-def refuse_lone_wish(item: pytest.Item) -> None:
+def reject_unused_marker(item: pytest.Item) -> None:
     """Say what to type where a test that shares its clean state with others wants another isolation than they."""
     refuses_other_engines(item)  # which reads the marker
     scope = item.config.getini("asyncdb_scope")

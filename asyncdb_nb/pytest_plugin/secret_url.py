@@ -19,7 +19,7 @@ class SecretURL(str):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        from asyncdb_nb.engine.conninfo.parse import resolve
+        from asyncdb_nb.engine.conninfo.resolve import resolve
         from asyncdb_nb.errors import DatabaseURLError
 
         try:

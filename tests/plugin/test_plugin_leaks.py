@@ -182,8 +182,8 @@ def test_what_was_left_on_a_loop_that_closed_unseen_is_told_once() -> None:
         None, record, loop, None, Owner(None, "test_it"), (("test_it.py", 3, "opens"),)
     )
 
-    detector.settle(lambda checkout: True)
-    detector.settle(lambda checkout: True)
+    detector.close_forgotten(lambda checkout: True)
+    detector.close_forgotten(lambda checkout: True)
 
     assert [f"{leak.owner} left {leak}" for leak in detector.leaks] == [
         "test_it left a connection, opened at test_it.py:3 in opens. Type `async with engine.connect() as connection:`."

@@ -534,7 +534,7 @@ async def test_bad_rows_are_set_aside_with_line_and_reason(db: Database, write, 
     loaded = await load_event_log(db, write((HEADER + ROWS + bad).encode("cp1252")), bad_rows=aside)
 
     assert (loaded.events, loaded.bad_rows) == (5, 4)
-    assert "from 5 events (4 bad rows set aside)" in str(loaded)
+    assert "from 5 events (4 bad rows left out)" in str(loaded)
     with aside.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     assert header == ["line", "reason", "Case ID", "Activity", "Complete Timestamp", "Resource"]

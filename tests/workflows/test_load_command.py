@@ -88,7 +88,7 @@ FOREIGN = {
 def test_scenario_73_what_it_proposes_loads_files_of_other_programs(
     fresh_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    """One message each, with the whole command; and so can each be taken out again."""
+    """One message each, with the whole command; and so can each be deleted."""
     monkeypatch.chdir(tmp_path)
     for name, (_, content) in FOREIGN.items():
         Path(name).write_bytes(content.encode())
@@ -180,7 +180,7 @@ def test_a_file_whose_name_is_no_text_is_loaded(
     assert capsys.readouterr().out.startswith("caf?: 1 case, 1 task, ")
 
 
-def test_bad_rows_are_set_aside_as_it_says(
+def test_bad_rows_are_left_out_as_it_says(
     fresh_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(tmp_path)
@@ -189,9 +189,9 @@ def test_bad_rows_are_set_aside_as_it_says(
     said = capsys.readouterr().err
     assert said.startswith("asyncdb-nb: log.csv, line 3: 'timestamp' 'yesterday' is not a time in ISO 8601")
 
-    assert main(shlex.split(said.partition("aside: ")[2])[1:]) == 0
+    assert main(shlex.split(said.partition("to a file: ")[2])[1:]) == 0
 
-    assert "(1 bad row set aside)" in capsys.readouterr().out
+    assert "(1 bad row left out)" in capsys.readouterr().out
     assert Path("log.bad.csv").read_text().splitlines()[1].startswith("3,")
 
 
@@ -210,7 +210,7 @@ def test_what_was_loaded_can_be_taken_out_as_it_says(
     assert main(["unload", "log", *url]) == 1
     assert capsys.readouterr().err == "asyncdb-nb: There is no event log 'log'. Loaded are: 'my log'.\n"
     assert main(unload) == 0
-    assert capsys.readouterr().out == "my log is out again, with its 1 run.\n"
+    assert capsys.readouterr().out == "my log is deleted, with its 1 run.\n"
     assert main(unload) == 1
     assert capsys.readouterr().err == "asyncdb-nb: There is no event log 'my log'. None is loaded.\n"
 

@@ -53,17 +53,17 @@ class EnginePool(Pool):
     _sqla_logger_namespace = "sqlalchemy.pool.LoopBoundPool"
 
     def _recycle_has_changed(self, seconds: int) -> None:
-        """Called when it is set after how many seconds a connection is opened anew; stands on `_recycle`."""
+        """Called when it is set after how many seconds a connection is opened anew; relies on `_recycle`."""
 
     def _generation_has_ended(self) -> None:
-        """Called when all connections opened before now are to be opened anew; stands on `_invalidate`."""
+        """Called when all connections opened before now are to be opened anew; relies on `_invalidate`."""
 
     def _take_back(self, record: Any) -> None:
-        """Called with the place of a connection that is returned; stands on `_do_return_conn`."""
+        """Called with the place of a connection that is returned; relies on `_do_return_conn`."""
         raise NotImplementedError
 
     def _close(self, connection: DBAPIConnection, *, terminate: bool) -> None:
-        """Called to close a connection; stands on `_close_connection`."""
+        """Called to close a connection; relies on `_close_connection`."""
         super()._close_connection(connection, terminate=terminate)
 
     @property
@@ -142,19 +142,19 @@ class PlacesPool(AsyncAdaptedQueuePool):
         self.__dict__["dispatch"] = outer.dispatch  # one for all, so that a listener added late reaches everyone
 
     def hand_out(self) -> Any:
-        """Called for a place to check out; stands on `_do_get`."""
+        """Called for a place to check out; relies on `_do_get`."""
         return super()._do_get()
 
     def open_place(self) -> Any:
-        """Called for a place in addition, with its connection open; stands on `_create_connection`."""
+        """Called for a place in addition, with its connection open; relies on `_create_connection`."""
         return super()._create_connection()
 
     def take_back(self, record: Any) -> None:
-        """Called with a place that is returned; stands on `_do_return_conn`."""
+        """Called with a place that is returned; relies on `_do_return_conn`."""
         super()._do_return_conn(record)
 
     def close_connection(self, connection: DBAPIConnection, *, terminate: bool) -> None:
-        """Called to close a connection; stands on `_close_connection`."""
+        """Called to close a connection; relies on `_close_connection`."""
         super()._close_connection(connection, terminate=terminate)
 
     def new_place(self) -> Any:

@@ -2,7 +2,7 @@
 Find the database that a `.env` file names, in this folder or above.
 
 Such a file often comes with somebody's repository, and whoever opens a folder has not read it. So one that others could
-have written is passed over with a warning, and what it holds is complete in itself: no variable of the environment is
+have written is skipped with a warning, and what it holds is self-contained: no variable of the environment is
 put into it, whether by `${NAME}` or by what it leaves out.
 """
 
@@ -24,7 +24,7 @@ _ALIKE = re.compile(r"(\w+_)?(DATABASE|DB|POSTGRES|POSTGRESQL|PG)_?(URL|URI|DSN)
 
 
 def find_env_file() -> Path | None:
-    """Return the nearest `.env` that nobody else could have written; a warning tells of those that are passed over."""
+    """Return the nearest `.env` that nobody else could have written; a warning tells of those that are skipped."""
     try:
         here = Path.cwd()
     except FileNotFoundError:  # the folder was removed

@@ -1,5 +1,5 @@
 """
-Say whether a configuration file is the user's own word.
+Say whether a configuration file can be trusted: only the user or root can have written it.
 
 A `.env` in a folder above, or a service file, decides which server gets a connection. So it counts only when nobody but
 the user and root could have written it: it belongs to one of them, no other user may write to it or to its folder, and

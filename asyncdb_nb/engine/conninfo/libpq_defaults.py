@@ -55,7 +55,7 @@ VARIABLES = {
 """Parameter → the environment variable that gives it when nothing else does."""
 
 _OF_ONE_SOURCE = ("host", "hostaddr", "port", "dbname", "user", "password")
-"""What says where to go and as whom: a source that is complete in itself takes none of these from the environment."""
+"""What says where to go and as whom: a self-contained source takes none of these from the environment."""
 
 OWN_NAME = "your name on this machine"
 """The source of a user that nobody named."""
@@ -77,13 +77,13 @@ class Filled(NamedTuple):
     service: str
 
 
-def fill_in(typed: Parameters, *, alone: bool = False) -> Filled:
+def fill_in(typed: Parameters, *, self_contained: bool = False) -> Filled:
     """Complete the parameters that were typed from the service file, the environment and the password file.
 
     Args:
         typed: What a URL or a connection string said; it wins over everything else. A `service` in it, or `$PGSERVICE`,
             names the section of the service file to read.
-        alone: Whether they are from a source that is complete in itself, such as a `.env`. The environment then gives
+        self_contained: Whether they are from a self-contained source, such as a `.env`. The environment then gives
             settings alone, a service's password stays with the service's host, and an entry of the password file
             counts only where it names the host.
 
@@ -96,8 +96,8 @@ def fill_in(typed: Parameters, *, alone: bool = False) -> Filled:
             have been written by others, or there is nobody to connect as.
     """
     filled, sources = dict(typed), dict[str, str]()
-    service = filled.pop("service", None) or (None if alone else os.environ.get("PGSERVICE"))
-    if service and alone and (place := {"host", "hostaddr", "port"} & typed.keys()):
+    service = filled.pop("service", None) or (None if self_contained else os.environ.get("PGSERVICE"))
+    if service and self_contained and (place := {"host", "hostaddr", "port"} & typed.keys()):
         raise DatabaseURLError(
             f"It names the service {service!r} and a {min(place)} of its own, which would get the service's password. "
             "Leave one of the two out."
@@ -109,7 +109,7 @@ def fill_in(typed: Parameters, *, alone: bool = False) -> Filled:
         sources |= dict.fromkeys(found.keys() - typed.keys(), in_words)
         filled = {**found, **filled}
     variables = {name: variable for name, variable in VARIABLES.items() if os.environ.get(variable)}
-    withheld = tuple(variables.pop(name) for name in _OF_ONE_SOURCE if alone and name in variables)
+    withheld = tuple(variables.pop(name) for name in _OF_ONE_SOURCE if self_contained and name in variables)
     for name, variable in variables.items():
         if name not in filled:
             filled[name], sources[name] = os.environ[variable], f"${variable}"
@@ -117,7 +117,7 @@ def fill_in(typed: Parameters, *, alone: bool = False) -> Filled:
         filled["user"], sources["user"] = _current_user(), OWN_NAME
     if "dbname" not in filled:
         filled["dbname"], sources["dbname"] = filled["user"], "the user's name"
-    _take_password(filled, sources, named=alone)
+    _take_password(filled, sources, named=self_contained)
     return Filled(filled, sources, withheld, in_words)
 
 

@@ -1,7 +1,7 @@
 """
 Keep the databases of one test run: the template, each worker's own, and the leftovers of runs that were killed.
 
-The database that the URL names is only the door to the server; nothing in it is read or changed. Every database made
+The database that the URL names is only the maintenance database: nothing in it is read or changed. Every database made
 here is called `asyncdb_test_<run>_…`. A run that lives holds a lock named after it, so whoever finds databases of a
 run whose lock is free may drop them. The workers of pytest-xdist share the run and the lock: the first one builds a
 template, the last one drops it.

@@ -79,7 +79,7 @@ class Isolation:
             try:
                 yield database
             finally:
-                self._detector.settle(lambda checkout: checkout.dialect is dialect)
+                self._detector.close_forgotten(lambda checkout: checkout.dialect is dialect)
 
     def close(self) -> None:
         """Drop every database of this process on this server."""

@@ -61,7 +61,7 @@ class LeakDetector:
 
         return stop
 
-    def settle(self, forgotten: Callable[[Checkout], bool]) -> None:
+    def close_forgotten(self, forgotten: Callable[[Checkout], bool]) -> None:
         """Close what was forgotten, each on its loop; from synchronous code."""
         for loop in {checkout.loop for checkout in self.checkouts.out.values()}:
             if loop.is_closed():

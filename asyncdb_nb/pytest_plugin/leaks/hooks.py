@@ -62,7 +62,7 @@ class LeakHooks:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Refuse a marker that would have no effect."""
         try:
-            options.refuse_lone_wish(item)
+            options.reject_unused_marker(item)
         except pytest.UsageError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
 
@@ -110,7 +110,7 @@ class LeakHooks:
 
     def _look(self, nextitem: pytest.Item | None) -> list[Leak]:
         lasting = nextitem.listchain() if nextitem is not None else []  # what pytest does not tear down yet
-        self.detector.settle(lambda checkout: checkout.owner.node not in lasting)
+        self.detector.close_forgotten(lambda checkout: checkout.owner.node not in lasting)
         leaks, self.detector.leaks = self.detector.leaks, []
         return leaks
 

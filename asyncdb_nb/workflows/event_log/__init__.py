@@ -1,1 +1,1 @@
-"""Event logs: CSV files in, and out again."""
+"""Event logs: CSV files loaded into the database, and deleted from it."""

@@ -1,5 +1,5 @@
 """
-Set bad rows aside: a CSV file with the line, the reason and the fields of each row that was left out.
+Write bad rows to a file: a CSV file with the line, the reason and the fields of each row that was left out.
 
 Its columns are those of the log after `line` and `reason`, so that it can be mended and loaded as a log itself.
 """
@@ -27,7 +27,7 @@ class BadRows:
         header: The columns of the log.
 
     Attributes:
-        count: How many rows were set aside.
+        count: How many rows were left out.
         first: The line of the first, why it was, and with which options it could be read; None while there is none.
 
     Raises:

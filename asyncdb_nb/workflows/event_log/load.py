@@ -1,7 +1,7 @@
 """
 Load an event log: a CSV file of who did what in which case, and when, as the runs and tasks of one workflow.
 
-It is all or nothing, but for bad rows that the caller lets be set aside. The file is read in small parts, checked line
+It is all or nothing, but for bad rows that the caller lets be left out. The file is read in small parts, checked line
 by line and sent to the server by COPY; what the events mean is worked out there (`assemble.py`), so a large file needs
 little memory here.
 """
@@ -56,7 +56,7 @@ class EventLog:
         first: When its first run was queued.
         last: When its last run was.
         columns: The column that each role was found in, by role.
-        bad_rows: How many rows more were set aside.
+        bad_rows: How many rows more were left out.
     """
 
     name: str
@@ -71,7 +71,7 @@ class EventLog:
 
     def __str__(self) -> str:
         columns = ", ".join(f"{role}={name!r}" for role, name in self.columns.items())
-        aside = f" ({_many(self.bad_rows, 'bad row')} set aside)" if self.bad_rows else ""
+        aside = f" ({_many(self.bad_rows, 'bad row')} left out)" if self.bad_rows else ""
         return (
             f"{self.name}: {_many(self.cases, 'case')}, {_many(self.tasks, 'task')}, "
             f"from {_many(self.events, 'event')}{aside}, in the schema {self.schema}; "
@@ -187,7 +187,7 @@ async def load_event_log(
         proposal = propose(file.header, rows, named, timestamp_format, missing)
         columns = find_columns(file.header, named, attributes, proposal)
         parser = Parser(path.name, file.header, columns, reading, file.sample, f"{_stem(path)}.bad.csv")
-        with _aside(bad_rows, file.header) as aside:
+        with _bad_rows_file(bad_rows, file.header) as aside:
             async with loading(target, schema) as connection:
                 workflow_id = await add_workflow(connection, schema, name, _text(path.name), replace)
                 with _bar(file, progress) as bar:
@@ -223,7 +223,7 @@ def _opened(path: Path, encoding: str, delimiter: str | None) -> CSVFile:
         raise EventLogError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _aside(path: str | PathLike[str] | None, header: Sequence[str]) -> AbstractContextManager[BadRows | None]:
+def _bad_rows_file(path: str | PathLike[str] | None, header: Sequence[str]) -> AbstractContextManager[BadRows | None]:
     return nullcontext() if path is None else BadRows(path, header)
 
 

@@ -2,7 +2,7 @@
 Turn the records of an event log into checked events.
 
 Everything that can be wrong with a row is found here, before the server sees it, so that the error can name the line.
-Nothing is repaired: a row that is not clear is refused, or set aside where the caller says so.
+Nothing is repaired: a row that is not clear is refused, or left out where the caller says so.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Take an event log out again: its workflow, with the runs and tasks that were made of it, and its schema.
+Delete an event log: its workflow, with the runs and tasks that were made of it, and its schema.
 
 The sample, and workflows that somebody wrote, are never touched.
 """

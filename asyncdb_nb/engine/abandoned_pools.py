@@ -27,7 +27,7 @@ class Owner(Protocol):
     """A sub-pool."""
 
     async def finish(self, phase: LoopPhase) -> None:
-        """Close what there is, because the loop is about to go."""
+        """Close what there is, because the loop is about to close."""
 
 
 class IdleConnections:
@@ -69,7 +69,7 @@ class IdleConnections:
         loop_cleanup.forget(self._loop, self.finish)
 
     async def finish(self, phase: LoopPhase) -> None:
-        """Close what there is, because the loop is about to go."""
+        """Close what there is, because the loop is about to close."""
         owner = self._owner()
         if owner is not None:
             await owner.finish(phase)
