@@ -91,7 +91,7 @@ def _load(arguments: argparse.Namespace) -> int:
             log = await load_event_log(db, file, **options)
         there = {"schema": log.schema} if "schema" in options else {}
         unload = command("unload", log.name, options={**there, "url": _without_password(url)})
-        return f"{log}\nTo query it: WorkflowRepository(session, schema={log.schema!r}). To delete it: {unload}"
+        return f"{log}\nTo query it: WorkflowRepository(session, schema={log.schema!r}). To delete it again: {unload}"
 
     try:
         print(asyncio.run(load()))
@@ -110,7 +110,7 @@ def _tell(error: EventLogError | SchemaTakenError, file: str, url: str | None, o
         print(f"Type: {_command(file, url, options | error.options)}", file=sys.stderr)
     if isinstance(error, MalformedRowError) and error.bad_rows and "bad_rows" not in options:
         instead = _command(file, url, options | {"bad_rows": error.bad_rows})
-        print(f"Or, to leave such rows out and write them to a file: {instead}", file=sys.stderr)
+        print(f"Or, to set rows like this one aside: {instead}", file=sys.stderr)
 
 
 def _command(file: str, url: str | None, options: dict[str, Any]) -> str:

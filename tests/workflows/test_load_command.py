@@ -189,13 +189,13 @@ def test_bad_rows_are_left_out_as_it_says(
     said = capsys.readouterr().err
     assert said.startswith("asyncdb-nb: log.csv, line 3: 'timestamp' 'yesterday' is not a time in ISO 8601")
 
-    assert main(shlex.split(said.partition("to a file: ")[2])[1:]) == 0
+    assert main(shlex.split(said.partition("aside: ")[2])[1:]) == 0
 
     assert "(1 bad row left out)" in capsys.readouterr().out
     assert Path("log.bad.csv").read_text().splitlines()[1].startswith("3,")
 
 
-def test_what_was_loaded_can_be_taken_out_as_it_says(
+def test_what_was_loaded_can_be_deleted_as_it_says(
     fresh_database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     """Also under a name that the shell would take apart."""
