@@ -163,18 +163,22 @@ class Kernel:
             time.sleep(0.02)
         assert not self.is_alive()
 
-    def shutdown(self) -> float:
-        """Shut down as Jupyter does; return the seconds that it took. `.output` has what the process wrote."""
+    def shutdown(self, wait_seconds: float = 5.0) -> int | None:
+        """Shut down as Jupyter does; return the process's exit status. `.output` has what the process wrote.
+
+        Args:
+            wait_seconds: Jupyter sends SIGTERM after half of them, and SIGKILL after the rest.
+        """
         if self._log.closed:
-            return 0
-        started = time.monotonic()
+            return None
+        process = self.manager.provisioner.process
+        self.manager.shutdown_wait_time = wait_seconds
         self.manager.shutdown_kernel()
-        seconds = time.monotonic() - started
         self.client.stop_channels()
         self.output = self.log()
         self._log.close()
         self._folder.cleanup()
-        return seconds
+        return process.returncode
 
     def restart(self) -> None:
         """Restart, and wait until the new process answers."""

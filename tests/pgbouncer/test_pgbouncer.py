@@ -39,7 +39,7 @@ def run_two_clients(url: str, frames: int, **options: Any) -> list[str]:
 
 @pytest.mark.second_tier
 def test_scenario_45_two_processes_read_their_own_values(bouncer: Bouncer) -> None:
-    assert run_two_clients(bouncer.url, 200) == ["{'right': 200}"] * 2
+    assert run_two_clients(bouncer.url, 100) == ["{'right': 100}"] * 2
 
 
 @pytest.mark.second_tier
@@ -54,7 +54,7 @@ def test_scenario_45_two_processes_read_their_own_values(bouncer: Bouncer) -> No
 )
 def test_no_value_is_anothers_whatever_is_kept(forgetful: Bouncer, arguments: dict[str, int]) -> None:
     """Not even with caches, which are of no use there: a lost statement is prepared again."""
-    assert run_two_clients(forgetful.url, 200, connect_args=arguments) == ["{'right': 200}"] * 2
+    assert run_two_clients(forgetful.url, 60, connect_args=arguments) == ["{'right': 60}"] * 2
 
 
 @pytest.mark.soak

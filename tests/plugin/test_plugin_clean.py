@@ -58,9 +58,9 @@ async def busy():
 @pytest.mark.parametrize(
     ("mode", "workers", "numbers"),
     [
-        ("session loop", 0, {"rollback": 113, "clone": 2, "truncate": 10, "none": 25}),
-        ("asyncio", 2, {"rollback": 33, "clone": 2, "truncate": 5, "none": 10}),
-        ("anyio", 0, {"rollback": 33, "clone": 2, "truncate": 5, "none": 10}),
+        ("session loop", 0, {"rollback": 30, "clone": 1, "truncate": 3, "none": 6}),
+        ("asyncio", 2, {"rollback": 10, "clone": 1, "truncate": 2, "none": 3}),
+        ("anyio", 0, {"rollback": 10, "clone": 1, "truncate": 2, "none": 3}),
         *(
             pytest.param(
                 *(mode, workers, dict.fromkeys(("rollback", "clone", "truncate", "none"), 250)),
@@ -71,12 +71,10 @@ async def busy():
     ],
     ids=lambda value: f"{4 * sum(value.values())} tests" if isinstance(value, dict) else None,
 )
-def test_a_thousand_clean_tests_are_not_blamed(
-    run_suite: RunSuite, mode: str, workers: int, numbers: dict[str, int]
-) -> None:
+def test_clean_tests_are_not_blamed(run_suite: RunSuite, mode: str, workers: int, numbers: dict[str, int]) -> None:
     """In every isolation; on one loop also beside a fixture of the session with a task of its own and a transaction.
 
-    The three together are a thousand; with `-m soak` each style has a thousand of its own.
+    With `-m soak` each style has a thousand of them.
     """
     suite = CLEAN_SUITE.format(
         busy=BUSY if mode == "session loop" else "",
