@@ -20,6 +20,7 @@ _NAMES = (
     "pyarrow",
     "pyarrow.compute",
     "asyncdb_nb.dataframes.columns.decoder",
+    "asyncdb_nb.dataframes.columns.to_pandas",
     "asyncdb_nb.dataframes.copy_binary.numeric",
     "asyncdb_nb.dataframes.copy_binary.text",
 )
@@ -38,21 +39,22 @@ def begin() -> Future[None]:
         return _loading
 
 
+def are_loaded() -> bool:
+    """Say whether everything is there."""
+    return _loading is not None and _loading.done() and _loading.exception() is None
+
+
 def load() -> None:
     """Wait until everything is loaded."""
-    if not _is_loaded():
+    if not are_loaded():
         begin().result()
 
 
 async def loaded() -> None:
     """Wait for the same while the loop runs; a cancellation ends the waiting, not the import."""
-    if not _is_loaded():
+    if not are_loaded():
         await asyncio.wait([asyncio.wrap_future(begin())])
         load()
-
-
-def _is_loaded() -> bool:
-    return _loading is not None and _loading.done() and _loading.exception() is None
 
 
 def _import(loading: Future[None]) -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+FEW = 500  # values that stay Python objects until it is known what is made of them
+_SOME = 16  # values, from which on it is quicker to read them together
+
 
 @dataclass(slots=True)
 class Column:
@@ -82,23 +85,9 @@ class Column:
 
     def to_pandas(self, backend: DtypeBackend = None) -> Any:
         """Give the values as an array or series of `type.dtype(backend)`, for one column of a frame."""
-        import numpy as np
-        import pandas as pd
+        from asyncdb_nb.dataframes.columns.to_pandas import to_pandas  # here: it imports pandas
 
-        dtype = self.type.dtype(backend)
-        if dtype == np.dtype(object):
-            objects = np.fromiter(self.objects(), dtype=object, count=len(self))
-            return pd.Series(objects, dtype=object, copy=False)  # a bare array of texts would become `str`
-        array = self.to_arrow()
-        if self.type.traits.for_pandas is not None:
-            array = self.type.traits.for_pandas(array, self.lossy)
-        if isinstance(dtype, pd.ArrowDtype):
-            return pd.arrays.ArrowExtensionArray(array)
-        if isinstance(dtype, np.dtype):
-            values = array.to_numpy(zero_copy_only=False) if not hasattr(array, "chunks") else array.to_numpy()
-            return values if values.flags.writeable else values.copy()  # a frame can be changed; Arrow's memory not
-        made: Any = dtype.__from_arrow__(array)  # type: ignore[union-attr]  # an extension dtype by now
-        return made.copy() if isinstance(dtype, pd.DatetimeTZDtype) and not made.asi8.flags.writeable else made
+        return to_pandas(self, backend)
 
     def objects(self) -> Sequence[Any]:
         """Give Python values, None for NULL."""
@@ -117,14 +106,38 @@ def from_wire(name: str, type_: ColumnType, values: Sequence[bytes | None], load
     """Make a column of values in PostgreSQL's binary form."""
     if type_.traits.arrow_reader is not None:
         lossy: Counter[str] = Counter()
-        array = arrow(name, type_, values, type_.traits.arrow_reader(type_), lossy)
+        array = _together(type_, values, lossy) if len(values) >= _SOME else None
+        if array is None:
+            array = arrow(name, type_, values, type_.traits.arrow_reader(type_), lossy)
         return Column(name, type_, array, lossy=lossy, loads=loads)
     read = type_.reader(loads)
-    return from_values(name, type_, [None if value is None else read(value) for value in values])
+    return from_values(name, type_, [None if value is None else read(value) for value in values], fit=True)
 
 
-def from_native(name: str, type_: ColumnType, values: Sequence[Any]) -> Column:
+def _together(type_: ColumnType, values: Sequence[bytes | None], lossy: Counter[str]) -> pa.Array | None:
+    """Read values of one width as those of a COPY stream, all at once."""
+    import numpy as np
+
+    from asyncdb_nb.dataframes.copy_binary.cells import Cells
+    from asyncdb_nb.dataframes.copy_binary.values import Values
+
+    read = type_.traits.vectorized
+    data = b"".join(value or b"" for value in values)
+    if read is None or type_.width is None or not data:
+        return None
+    lengths = np.array([-1 if value is None else len(value) for value in values])
+    starts = np.cumsum(np.maximum(lengths, 0)) - np.maximum(lengths, 0)
+    return read(Values(data, Cells(starts, lengths=lengths)), type_, lossy)
+
+
+def from_native(name: str, type_: ColumnType, values: Sequence[Any], *, fit: bool = False) -> Column:
     """Make a column of values as asyncpg, SQLAlchemy or a user gives them.
+
+    Args:
+        name: Its name.
+        type_: Its type.
+        values: Its values.
+        fit: Whether they are of that type for sure, because the server says so.
 
     Raises:
         FrameError: A value does not fit the type.
@@ -132,8 +145,8 @@ def from_native(name: str, type_: ColumnType, values: Sequence[Any]) -> Column:
     values = exact(name, type_, values)
     convert = type_.from_driver()
     if convert is None:
-        return from_values(name, type_, values)
-    column = from_values(name, type_, _converted(name, type_, convert, values))
+        return from_values(name, type_, values, fit=fit)
+    column = from_values(name, type_, _converted(name, type_, convert, values), fit=fit)
     if type_.traits.lost_by_driver is not None:
         kind, what = type_.traits.lost_by_driver
         column.lossy[what] += sum(isinstance(value, kind) for value in values)
@@ -150,9 +163,9 @@ def _converted(name: str, type_: ColumnType, convert: Callable[[Any], Any], valu
     return converted
 
 
-def from_values(name: str, type_: ColumnType, values: Sequence[Any]) -> Column:
-    """Make a column of values as the type's `reader` gives them."""
-    if type_.traits.keeps_values:
+def from_values(name: str, type_: ColumnType, values: Sequence[Any], *, fit: bool = False) -> Column:
+    """Make a column of values as the type's `reader` gives them; a few that fit become Arrow when that is asked for."""
+    if type_.traits.keeps_values or (fit and len(values) <= FEW):
         return Column(name, type_, values=values)
     lossy: Counter[str] = Counter()
     return Column(name, type_, arrow(name, type_, values, type_.to_arrow(), lossy), lossy=lossy)
@@ -206,6 +219,8 @@ def losses(columns: Sequence[Column]) -> dict[str, str]:
     """Say by column which values are NA because the type cannot hold them, and which are rounded."""
     said: dict[str, str] = {}
     for column in columns:
+        if not column.lossy and column.type.kind != "float":
+            continue
         reasons = [f"{reason} ({count:,})" for reason, count in sorted(column.lossy.items()) if count]
         if column.type.kind == "float":
             reasons.append("numeric read as the nearest float64")
@@ -217,8 +232,11 @@ def losses(columns: Sequence[Column]) -> dict[str, str]:
 def _joined(parts: Sequence[Column]) -> Column:
     import pyarrow as pa
 
-    first, lossy = parts[0], sum((part.lossy for part in parts), Counter[str]())
+    first = parts[0]
     arrays = [part.array for part in parts if part.array is not None]
+    if arrays and not first.type.traits.keeps_values:
+        arrays = [part.to_arrow() for part in parts]
+    lossy = sum((part.lossy for part in parts), Counter[str]())
     if len(arrays) < len(parts):
         values = [value for part in parts for value in part.objects()]
         return Column(first.name, first.type, values=values, lossy=lossy, loads=first.loads)

@@ -32,13 +32,12 @@ class Progress:
     def __init__(self, total: int | None = None) -> None:
         self._total = total
         self._due = time.monotonic() + PATIENCE
-        self._shown = is_watched()
         self._bar: Any = None
 
     def seen(self, rows: int, size: int = 0) -> None:
         """Show that `rows` rows came so far, of `size` bytes where that is known."""
         now = time.monotonic()
-        if not self._shown or now < self._due:
+        if now < self._due or not is_watched():
             return
         self._due = now + PAUSE
         if self._bar is None:

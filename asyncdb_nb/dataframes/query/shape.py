@@ -96,7 +96,7 @@ class Shape:
             return from_wire(name, type_, values, self.loads)
         if exact and type_.kind == "python" and step.process is not None:
             values = [step.process(value) for value in values]
-        return from_native(name, type_, values)
+        return from_native(name, type_, values, fit=exact and type_.kind != "python")
 
     def _processed(self, column: Column, described: Described, step: Processing) -> Column:
         type_ = self._type(described, step)
