@@ -79,6 +79,12 @@ async def readonly(db: Database, chance: random.Random) -> None:
         await frame(session, MANY_ROWS)
 
 
+async def few_rows(db: Database, chance: random.Random) -> None:
+    for n in range(4):
+        await db.frame("select :n::int as n, 'x' as x", {"n": n})
+    await db.frame(f"select {chance.randrange(3)} as prepared_anew")
+
+
 async def timed(db: Database, chance: random.Random) -> None:
     async with db.session(timeout=5) as session:
         await session.execute(INSERT)
@@ -93,7 +99,7 @@ async def nowhere(data: bytes) -> None:
     await asyncio.sleep(0)
 
 
-MIXES: list[Work] = [statements, copies, streams, autocommit, readonly, timed]
+MIXES: list[Work] = [statements, copies, streams, autocommit, readonly, few_rows, timed]
 
 
 async def once(task: asyncio.Task[None], chance: random.Random) -> None:

@@ -239,7 +239,11 @@ class Database:
         return self._scope(reading_scope, readonly=True)
 
     def _read(self, reader: Any, statement: Any, params: Any, options: dict[str, Any]) -> Callable[[], Any]:
-        return lambda: retry.whole(self._reading, reader, statement, params, options)
+        def read() -> Coroutine[Any, Any, Any]:
+            engine = self.engine if self._sessionmaker is None else None
+            return retry.whole(self._reading, reader, statement, params, options, engine)
+
+        return read
 
     def _pending(self, call: str, start: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
         return Pending(start, f"db.{call}")

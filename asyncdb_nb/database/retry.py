@@ -20,14 +20,16 @@ import inspect
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
+from functools import cache
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from asyncdb_nb.database import catalog
+from asyncdb_nb.database import catalog, direct
 from asyncdb_nb.database.session import session_scope
+from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes.query.schema_changes import schema_may_have_changed
 from asyncdb_nb.engine.pooler import UNKNOWN_STATEMENT
 from asyncdb_nb.errors import AsyncDBError, CorruptStreamError, UnknownOptionError
@@ -44,13 +46,25 @@ def check_options(reader: Callable[..., Any], options: Mapping[str, Any]) -> Non
     Raises:
         UnknownOptionError: There is no such option.
     """
-    known = [name for name, each in inspect.signature(reader).parameters.items() if each.kind is each.KEYWORD_ONLY]
+    known = _options_of(reader) if options else ()
     for name in options:
         if name not in known or name == "exclusive":
             raise UnknownOptionError(reader.__name__, name, [each for each in known if each != "exclusive"])
 
 
-async def whole(scope: Scope, reader: Callable[..., Any], statement: Any, params: Any, options: dict[str, Any]) -> Any:
+@cache
+def _options_of(reader: Callable[..., Any]) -> list[str]:
+    return [name for name, each in inspect.signature(reader).parameters.items() if each.kind is each.KEYWORD_ONLY]
+
+
+async def whole(
+    scope: Scope,
+    reader: Callable[..., Any],
+    statement: Any,
+    params: Any,
+    options: dict[str, Any],
+    engine: AsyncEngine | None = None,
+) -> Any:
     """Return what `await reader(session, statement, params, **options)` gives.
 
     Args:
@@ -59,17 +73,22 @@ async def whole(scope: Scope, reader: Callable[..., Any], statement: Any, params
         statement: As for `reader`.
         params: Likewise.
         options: Likewise.
+        engine: Where a session is not needed.
     """
 
     async def read(*, again: bool = False) -> Any:
         async with scope() as session:
             if again:
                 await _keep_nothing_prepared(session)
+            if engine is not None and not libraries.are_loaded():
+                libraries.begin()
+                await session.connection()  # beside the loading, which takes longer
             return await reader(session, statement, params, **options)
 
     try:
         try:
-            return await read()
+            made = None if engine is None else await direct.read(engine, reader, statement, params, options)
+            return await read() if made is None else made
         except DBAPIError as error:
             if not _is_stale(error):
                 raise

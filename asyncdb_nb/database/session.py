@@ -24,6 +24,7 @@ from sqlalchemy.util import await_only
 from asyncdb_nb.database.commit import commit, refuse_rollbacks, tells
 from asyncdb_nb.database.one_task import Usage, one_task_at_a_time, to_the_end
 from asyncdb_nb.engine._sqlalchemy.execution import begin, is_asyncpgs, raise_wrapped
+from asyncdb_nb.engine.pre_ping import answered
 from asyncdb_nb.errors import AsyncDBError
 
 SessionFactory = async_sessionmaker[Any] | type[AsyncSession] | type[Session]
@@ -150,7 +151,7 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         if connection.dialect.name != "postgresql":
             raise AsyncDBError(f"readonly and timeout need PostgreSQL; this engine speaks {connection.dialect.name}.")
         if getattr(connection.connection.dbapi_connection, "autocommit", False):
-            _start_transaction(connection)
+            start_transaction(connection)
         calls = ", ".join(f"pg_catalog.set_config('{name}', '{value}', true)" for name, value in self._settings.items())
         connection.execute(text(f"SELECT {calls}"))
 
@@ -165,7 +166,7 @@ class reading_scope(session_scope):  # noqa: N801  as above
         if not _is_asyncpgs(connection) or connection.connection.driver_connection.is_in_transaction():
             super()._begin(session, transaction, connection)  # a listener of the user's may have begun
         else:
-            _start_transaction(connection, readonly=True)
+            start_transaction(connection, readonly=True)
 
 
 def do_first(session: AsyncSession, work: Callable[[AsyncSession], Coroutine[Any, Any, None]]) -> None:
@@ -205,8 +206,14 @@ def _is_asyncpgs(connection: Any) -> bool:
     return is_asyncpgs(connection.connection.dbapi_connection)
 
 
-def _start_transaction(connection: Any, *, readonly: bool = False) -> None:
-    """Send BEGIN now, also where the engine is in AUTOCOMMIT: what a scope asks for holds in a transaction alone."""
+def start_transaction(connection: Any, *, readonly: bool = False, is_ping: bool = False) -> None:
+    """Send BEGIN now, also where the engine is in AUTOCOMMIT: what a scope asks for holds in a transaction alone.
+
+    Args:
+        connection: SQLAlchemy's connection, which has sent nothing yet.
+        readonly: Whether the transaction is READ ONLY.
+        is_ping: Whether the connection may have been lost: then BEGIN fails when no answer comes in some seconds.
+    """
     if not _is_asyncpgs(connection):
         raise AsyncDBError(
             "readonly and timeout need a transaction, and this engine is in AUTOCOMMIT. "
@@ -217,7 +224,7 @@ def _start_transaction(connection: Any, *, readonly: bool = False) -> None:
     adapter.isolation_level = "read_committed" if adapter.autocommit else adapter.isolation_level
     adapter.readonly = readonly or adapter.readonly
     try:
-        await_only(begin(adapter))
+        await_only(answered(adapter, begin(adapter)) if is_ping else begin(adapter))
     except BaseException as error:  # a cancelled BEGIN may have begun: SQLAlchemy then gives the connection up
         raise_wrapped(connection, error, "BEGIN")
     finally:

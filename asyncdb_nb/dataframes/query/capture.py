@@ -8,6 +8,8 @@ statement passes untouched. The event is listened to on engines that frames are 
 
 Where SQLAlchemy or asyncpg has renamed what this stands on, SQLAlchemy reads the rows, too.
 
+A statement that gave few rows can be run without a session, by `run_alone`.
+
 Compiled INSERT, UPDATE and DELETE keep their rows, since the ORM reads what they return; their columns are only
 described.
 """
@@ -16,33 +18,31 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
-from uuid import uuid4
 
 from sqlalchemy import event
 from sqlalchemy.engine.cursor import CursorFetchStrategy
 from sqlalchemy.ext.asyncio import AsyncConnection, async_scoped_session
 from sqlalchemy.util import await_only, greenlet_spawn
 
+from asyncdb_nb.dataframes.query import prepared_statements
 from asyncdb_nb.dataframes.query.copy import Part, Receiver, command
 from asyncdb_nb.dataframes.query.copy_stream import CopyStream
-from asyncdb_nb.dataframes.query.describe import Columns, Kept, prepare
+from asyncdb_nb.dataframes.query.describe import Columns, none
 from asyncdb_nb.dataframes.query.row_counts import FEW, gave_few, remember
 from asyncdb_nb.dataframes.query.schema_changes import note_schema_change, schema_may_change, schema_may_have_changed
 from asyncdb_nb.dataframes.query.shape import Options, Shape
 from asyncdb_nb.dataframes.sql.bind_values import Parameter, fitted
 from asyncdb_nb.dataframes.sql.statement import as_sent
 from asyncdb_nb.dataframes.sql.tokenizer import query_tokens
-from asyncdb_nb.dataframes.types.catalog import by_codec, column_types
-from asyncdb_nb.dataframes.types.processing import declared, processings
+from asyncdb_nb.dataframes.types.catalog import column_types
+from asyncdb_nb.dataframes.types.processing import Processing, declared, processings
 from asyncdb_nb.engine._sqlalchemy import execution, statements
 from asyncdb_nb.engine.frozen_clock import import_extension
 from asyncdb_nb.engine.pooler import forget_if_unknown
-from asyncdb_nb.engine.statement_cache import cache_of
 from asyncdb_nb.errors import CorruptStreamError, FrameError
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ class Capture:
         self._limit = limit
         self._in_parts = in_parts
         self._seen = seen
+        self._connection: Connection | None = None
         self._context: DefaultExecutionContext | None = None
         self._adapter: Any = None
         self._cursor: Any = None
@@ -142,14 +143,15 @@ class Capture:
 
     def remember(self, rows: int) -> None:
         """Keep in mind how many rows the statement gave, for the next time."""
-        assert self._context is not None, "this follows a statement that ran"  # noqa: S101
-        remember(self._context.dialect, self.statement, rows)
+        assert self._connection is not None, "this follows a statement that ran"  # noqa: S101
+        remember(self._connection.dialect, self.statement, rows)
 
     def run(self, cursor: Any, statement: str, parameters: Any, context: DefaultExecutionContext) -> None:
         """Execute in the driver's place; inside SQLAlchemy's greenlet."""
         if self.executions:
             raise FrameError(TWICE)
         self.statement, self._context, self._cursor = statement, context, cursor
+        self._connection = context.root_connection
         self._adapter = execution.adapter_of(context)
         self.exact = not (context.isinsert or context.isupdate or context.isdelete)
         if self.exact and cursor.server_side:
@@ -163,6 +165,47 @@ class Capture:
             forget_if_unknown(context.dialect, error)
             raise
         self.executions += 1
+
+    def run_alone(self, connection: Connection, statement: str, parameters: Sequence[Any]) -> None:
+        """Read all rows of a statement that nobody listens to; inside SQLAlchemy's greenlet.
+
+        Args:
+            connection: The connection, in a transaction.
+            statement: SQL with `$1`.
+            parameters: Values for them.
+        """
+        self.statement, self._connection, self.exact = statement, connection, True
+        self._adapter = connection.connection.dbapi_connection
+        try:
+            await_only(self._fetch_alone(parameters, connection.dialect))
+        except BaseException as error:
+            forget_if_unknown(connection.dialect, error)
+            execution.forget_if_stale(self._adapter, connection.dialect, error)
+            if isinstance(error, self._adapter.dbapi.Error) or not isinstance(error, Exception):
+                execution.raise_wrapped(connection, error, statement, parameters=parameters)
+            raise
+        self.executions += 1
+
+    async def _fetch_alone(self, parameters: Sequence[Any], dialect: Any) -> None:
+        async with execution.exclusively(self._adapter):
+            try:
+                prepared, columns = await prepared_statements.prepared(
+                    self._adapter, dialect, self.statement, "", none, keep=True
+                )
+                if columns is None:
+                    raise FrameError(NO_ROWS)
+                self._describe(columns, [Processing()] * len(columns), dialect)
+                self.records = await prepared.fetch(
+                    *fitted(parameters, columns.parameters, execution.json_dumps(dialect))
+                )
+            except Exception as error:
+                execution.raise_translated(self._adapter, error)
+                raise
+        self.remember(len(self.records))
+
+    def _describe(self, columns: Columns, steps: Sequence[Processing], dialect: Any) -> None:
+        self.shape = Shape(columns, steps, execution.json_loads(dialect) or json.loads, self.shape.options)
+        self.parameters = columns.parameters
 
     def _execute(self, cursor: Any, statement: str, parameters: Any, context: DefaultExecutionContext) -> None:
         """Execute the plain way; rows that may be many are left to `fetch`."""
@@ -196,14 +239,15 @@ class Capture:
             try:
                 if not connection.is_in_transaction():
                     await execution.begin(self._adapter)
-                kept = (types.key(), types.processed) if self.exact else ("all", _all)
-                prepared, columns = await _prepared(cursor, statement, *kept, context, keep=not copying)
+                kept = (types.key(), types.processed) if self.exact else ("all", prepared_statements.every)
+                keep, anew = not copying, schema_may_change(context)
+                prepared, columns = await prepared_statements.prepared(
+                    self._adapter, context.dialect, statement, *kept, keep=keep, anew=anew
+                )
                 if columns is None:
                     raise FrameError(NO_ROWS)
                 steps = processings(types, [(column.name, column.type.oid) for column in columns], context.dialect)
-                loads = execution.json_loads(context.dialect) or json.loads
-                self.shape = Shape(columns, steps, loads, self.shape.options)
-                self.parameters = columns.parameters
+                self._describe(columns, steps, context.dialect)
                 parameters = fitted(parameters, self.parameters, execution.json_dumps(context.dialect))
                 if copying and self.shape.is_copyable():
                     await self._copy(cursor, parameters, prepared)
@@ -241,7 +285,6 @@ class Capture:
 
     def _with_sqlalchemys_errors(self, step: Callable[[], T]) -> T:
         """Do something that belongs to the execution after SQLAlchemy has ended it."""
-        assert self._context is not None, "this follows a statement that ran"  # noqa: S101
         try:
             try:
                 return step()
@@ -249,49 +292,8 @@ class Capture:
                 execution.raise_translated(self._adapter, error)
                 raise
         except Exception as error:
-            root = self._context.root_connection
-            execution.raise_wrapped(root, error, self.statement, self._cursor, self._context)
+            execution.raise_wrapped(self._connection, error, self.statement, self._cursor, self._context)
             raise
-
-
-async def _prepared(
-    cursor: Any, statement: str, decoded: str, kept: Kept, context: DefaultExecutionContext, *, keep: bool
-) -> tuple[Any, Columns | None]:
-    """Find a statement in the adapter's cache, or prepare it: by a name if it is to be kept there, else without one."""
-    from asyncdb_nb.engine import _asyncpg  # here: it imports the driver
-
-    adapter, as_of = execution.adapter_of(context), execution.schema_changed_at(cursor)
-    kept_statements = cache_of(adapter) if keep else None
-    key = f"{statement}\n-- columns that asyncpg decodes: {decoded}"  # the adapter has others of the same text
-    found = None if kept_statements is None else kept_statements.get(key)
-    if (
-        kept_statements is None
-        or (found is not None and _may_be_outdated(adapter, found[1]))
-        or schema_may_change(context)
-    ):
-        await execution.forget_old_types(adapter, as_of)
-        return await prepare(adapter.driver_connection, statement, "", kept)
-    if found is None or found[2] <= as_of:
-        await execution.forget_old_types(adapter, as_of)
-        name = execution.statement_name(adapter) or f"__asyncdb_{uuid4().hex}__"
-        found = (*await prepare(adapter.driver_connection, statement, name, kept), time.time())
-        kept_statements[key] = found
-        await _asyncpg.close_dropped(adapter.driver_connection)
-    return found[0], found[1]
-
-
-def _all(names: Sequence[str]) -> list[bool]:
-    return [True] * len(names)
-
-
-def _may_be_outdated(adapter: Any, columns: Columns | None) -> bool:
-    """Say whether types can have changed without PostgreSQL refusing the statement: a row type's fields, and codecs."""
-    connection = adapter.driver_connection
-    types = [] if columns is None else [each.type for each in (*columns, *columns.parameters)]
-    return any(
-        by_codec(connection, type_) or any(part.kind in ("composite", "python") for part in type_.parts())
-        for type_ in types
-    )
 
 
 def can_capture() -> bool:

@@ -33,7 +33,8 @@ _BYTEA, _UNKNOWN = 17, 705
 _TEXT_IN_BINARY = frozenset({19, 25, 1042, 1043})  # name, text, char(n), varchar: in arrays, too
 
 
-def _none(names: Sequence[str]) -> list[bool]:
+def none(names: Sequence[str]) -> list[bool]:
+    """Have asyncpg decode no column for SQLAlchemy."""
     return [False] * len(names)
 
 
@@ -57,14 +58,23 @@ class Described:
 
 
 class Columns(list[Described]):
-    """The columns of a prepared statement, which know its parameters."""
+    """The columns of a prepared statement, which know its parameters.
+
+    Attributes:
+        parameters: Its parameters.
+        parts: Each type of both, and each inside them, as its number and whether it has a binary form.
+        can_change: Whether the fields of a row type can change while the statement stays prepared.
+    """
 
     def __init__(self, columns: Iterable[Described], parameters: Sequence[Parameter]) -> None:
         super().__init__(columns)
         self.parameters = parameters
+        parts = [part for each in (*self, *parameters) for part in each.type.parts()]
+        self.parts = list(dict.fromkeys((part.oid, part.binary) for part in parts))
+        self.can_change = any(part.kind in ("composite", "python") for part in parts)
 
 
-async def prepare(connection: Any, query: str, name: str, kept: Kept = _none) -> tuple[Any, Columns | None]:
+async def prepare(connection: Any, query: str, name: str, kept: Kept = none) -> tuple[Any, Columns | None]:
     """Prepare a statement.
 
     Args:

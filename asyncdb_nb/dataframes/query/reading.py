@@ -14,6 +14,7 @@ from asyncdb_nb.dataframes.families.built_in import UnknownTypeError
 from asyncdb_nb.dataframes.families.kind import DtypeBackend
 from asyncdb_nb.dataframes.query.capture import NO_ROWS_CAME, OPTION, Capture, can_capture, listen
 from asyncdb_nb.dataframes.query.copy import Part
+from asyncdb_nb.dataframes.query.direct import Direct
 from asyncdb_nb.dataframes.query.error_notes import advice
 from asyncdb_nb.dataframes.query.progress import Progress
 from asyncdb_nb.dataframes.query.shape import Options
@@ -48,7 +49,7 @@ class Reading:
     """A statement on its way to columns.
 
     Args:
-        session: The session to execute it in.
+        session: The session to execute it in, or what stands for one.
         statement: As the user gave it.
         params: Values for its binds.
         numeric: "decimal" or "float".
@@ -61,7 +62,7 @@ class Reading:
 
     def __init__(
         self,
-        session: AsyncSession,
+        session: AsyncSession | Direct,
         statement: str | Executable,
         params: Params,
         *,
@@ -77,12 +78,12 @@ class Reading:
         if max_rows is not None and not (isinstance(max_rows, int) and max_rows >= 0):
             raise ValueError(f"max_rows={max_rows!r}: it is a number of rows, or None for all.")
         check_backend(backend)
-        if not hasattr(session, "stream"):
+        if not isinstance(session, Direct) and not hasattr(session, "stream"):
             raise FrameError(
                 f"frame() and its like read in a session, not in a {type(session).__name__}: "
                 "`await frame(session, ...)`, or `await db.frame(...)` without one."
             )
-        self._session = session
+        self._session: Any = session
         self._statement = statement
         self._params = params
         self._executable = executable(statement, params)
@@ -173,6 +174,9 @@ class Reading:
         return not self._captures or bool(getattr(self._executable, "is_dml", False))
 
     async def _execute(self) -> None:
+        if isinstance(self._session, Direct):
+            self._names = await self._session.execute(self._capture, str(self._statement), self._params)
+            return
         listen(self._session)
         self._result = await self._session.execute(
             self._executable, self._params, execution_options=_AT_ONCE | self._options()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import BindParameter, Executable, Select, TextClause, TextualSelect, text
@@ -54,6 +55,16 @@ def executable(statement: str | Executable, params: Params) -> Executable:
     return _with_columns(statement) if isinstance(statement, Select) else statement
 
 
+@lru_cache(64)
+def numbered(statement: str) -> tuple[str, list[str]]:
+    """Write a text with binds as the driver takes it, `$1` for `:name`, and name the binds in their order."""
+    tokens = tokens_of(statement)
+    names = bind_names(tokens)
+    numbers = {f":{name}": f"${number}" for number, name in enumerate(names, 1)} | {r"\:": ":"}
+    sent = (numbers[token.text] if token.kind in ("bind", "colon") else token.text for token in tokens)
+    return "".join(sent), names
+
+
 def text_of(statement: Any) -> str | None:
     """Give the text of a statement that is one, as it was typed; None for a select of Core or the ORM."""
     if isinstance(statement, TextClause | TextualSelect):
@@ -67,12 +78,28 @@ def as_sent(statement: str) -> str:
 
 
 def _of_text(statement: str, params: Params) -> Executable:
+    if params is None:
+        return _typed(statement)
+    executable = _with_binds(statement)
+    _check_values(statement, params)
+    return executable
+
+
+@lru_cache(64)
+def _typed(statement: str) -> TextClause:
+    _refuse_empty(statement)
+    return text(statement.replace(":", r"\:").replace("%(", _KEPT))
+
+
+@lru_cache(64)
+def _with_binds(statement: str) -> TextClause:
+    _refuse_empty(statement)
+    return text(_escaped(statement, _COLON))
+
+
+def _refuse_empty(statement: str) -> None:
     if all(token.kind == "space" or token.text == ";" for token in tokens_of(statement)):
         raise FrameError("The statement is empty. Type SQL: `select * from ...`.")
-    if params is None:
-        return text(statement.replace(":", r"\:").replace("%(", _KEPT))
-    _check_values(statement, params)
-    return text(_escaped(statement, _COLON))
 
 
 def _text_of(statement: TextClause | TextualSelect) -> str:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON
+from sqlalchemy import JSON, Connection
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 from sqlalchemy.util import greenlet_spawn
 
@@ -36,7 +36,7 @@ TAKING_OVER: Names = {
         ),
         _TAKING_OVER,
     ),
-    f"{_ASYNCPG}:AsyncAdapt_asyncpg_cursor": {"_invalidate_schema_cache_asof": _TAKING_OVER},
+    f"{_ASYNCPG}:PGDialect_asyncpg": {"_invalidate_schema_cache_asof": _TAKING_OVER},
     "sqlalchemy.engine:Connection": {"_handle_dbapi_exception": "SQLAlchemy's errors for what fails after execute()"},
 }
 
@@ -48,14 +48,16 @@ PRIVATE_NAMES: Names = {
         "_terminate_graceful_close": "closing by force what fails to close gracefully, when a task was cancelled",
         "_terminate_force_close": "closing by force what fails to close gracefully, when a task was cancelled",
     },
-    f"{_ASYNCPG}:AsyncAdapt_asyncpg_cursor": {
-        **TAKING_OVER[f"{_ASYNCPG}:AsyncAdapt_asyncpg_cursor"],
-        "_description": "the columns of a frame that came by COPY",
-    },
+    f"{_ASYNCPG}:AsyncAdapt_asyncpg_cursor": {"_description": "the columns of a frame that came by COPY"},
     f"{_ASYNCPG}:PGDialect_asyncpg": {
+        **TAKING_OVER[f"{_ASYNCPG}:PGDialect_asyncpg"],
         "_invalidate_schema_cache": "preparing anew after `alter table` or `deallocate` as SQL text",
         "_json_deserializer": "reading JSON with create_engine(json_deserializer=...)",
         "_json_serializer": "sending JSON with create_engine(json_serializer=...)",
+    },
+    "sqlalchemy.engine:Connection": {
+        **TAKING_OVER["sqlalchemy.engine:Connection"],
+        "_has_events": "reading without a session where nobody listens to the class",
     },
     "sqlalchemy.engine:Engine": {"_has_events": "leaving nothing on the class when a trace ends"},
     "sqlalchemy.engine:Dialect": {"_has_events": "leaving nothing on the class when a trace ends"},
@@ -113,13 +115,14 @@ def raise_wrapped(
     statement: str | None,
     cursor: Any = None,
     context: DefaultExecutionContext | None = None,
+    parameters: Any = None,
 ) -> None:
     """Raise a DBAPI error as a statement's, and invalidate a connection that is lost.
 
     Stands on `Connection._handle_dbapi_exception`, else raises the error as it is.
     """
     if hasattr(connection, "_handle_dbapi_exception"):
-        connection._handle_dbapi_exception(error, statement, None, cursor, context)
+        connection._handle_dbapi_exception(error, statement, parameters, cursor, context)
     raise error
 
 
@@ -156,9 +159,9 @@ def names_are_given(adapter: Any) -> bool:
     return bool(getattr(adapter, "_prepared_statement_name_func", default) != default)
 
 
-def schema_changed_at(cursor: Any) -> float:
+def schema_changed_at(dialect: Any) -> float:
     """Return when the schema was last changed, in seconds. Stands on `_invalidate_schema_cache_asof`."""
-    return float(cursor._invalidate_schema_cache_asof)
+    return float(dialect._invalidate_schema_cache_asof)
 
 
 async def forget_old_types(adapter: Any, changed_at: float) -> None:
@@ -173,6 +176,12 @@ def forget_prepared(dialect: Any) -> None:
     """
     if hasattr(dialect, "_invalidate_schema_cache"):
         dialect._invalidate_schema_cache()
+
+
+def forget_if_stale(adapter: Any, dialect: Any, error: BaseException) -> None:
+    """Do so when PostgreSQL refuses a statement, where SQLAlchemy does not by itself: it has not executed it."""
+    if isinstance(error, adapter.dbapi.InvalidCachedStatementError | adapter.dbapi.InternalServerError):
+        forget_prepared(dialect)
 
 
 def set_description(cursor: Any, description: Any) -> None:
@@ -212,6 +221,11 @@ def closing_by_force_at_last(kind: Any) -> dict[str, Any]:
             self._terminate_force_close()
 
     return {"_terminate_graceful_close": graceful_close}
+
+
+def is_class_heard() -> bool:
+    """Say whether anybody listens to all connections; so where it does not say. Stands on `_has_events`."""
+    return bool(getattr(Connection, "_has_events", True))
 
 
 def marks_of_listeners(kind: type) -> Callable[[], None]:
