@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
+from asyncpg.protocol.protocol import Protocol
 
 from asyncdb_nb.engine.private_names import Names, missing
 
@@ -40,7 +41,7 @@ PRIVATE_NAMES: Names = {
         "_config": _SETTINGS,
         "_stmts_to_close": "closing on the server what the cache of prepared statements has dropped",
         "_cleanup_stmts": "closing on the server what the cache of prepared statements has dropped",
-        "_transport": "Terminate for a server that does not answer",
+        "_transport": "Terminate for a server that does not answer, and receiving COPY in large parts",
         "_cleanup": "giving the place of a terminated connection back to asyncpg's pool",
         "_cancel": "CancelRequests that no cancellation cuts off",
         "_cancel_current_command": "CancelRequests that no cancellation cuts off, and stopping a COPY",
@@ -89,6 +90,17 @@ async def close_dropped(connection: Any) -> None:
 def request_cancel(connection: Any, sent: Any) -> None:
     """Have a CancelRequest sent, and a future set then. Stands on `_cancel_current_command`."""
     connection._cancel_current_command(sent)
+
+
+def own_transport(connection: Any) -> Any:
+    """Return a connection's transport; None if something else than asyncpg's own protocol has it, or reads for it.
+
+    Stands on `_transport` and `_protocol`, else there is none.
+    """
+    transport = getattr(connection, "_transport", None)
+    protocol = None if transport is None else transport.get_protocol()
+    is_own = isinstance(protocol, Protocol) and protocol is getattr(connection, "_protocol", None)
+    return transport if is_own and not transport.is_closing() else None
 
 
 def replace_protocol(connection: Any, around: Callable[[Any], Any]) -> None:

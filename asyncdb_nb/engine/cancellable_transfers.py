@@ -13,13 +13,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from asyncdb_nb.aio.shielded import SECONDS, in_time, start, wait_to_the_end
+from asyncdb_nb.engine.copy_protocol import CopyProtocol, Find, Messages
 
-Sink = Callable[[bytes], Awaitable[Any]]
+Sink = Callable[[Any], Awaitable[Any]]
 Copy = Callable[[Sink], Coroutine[Any, Any, str]]
 Send = Callable[[Iterable[Any]], Coroutine[Any, Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSink:
+    """Takes a COPY as whole messages, where they can be had; else as the bytes in them.
+
+    Attributes:
+        take: Called with the one or the other.
+        find: How to find messages.
+    """
+
+    take: Callable[[bytes | Messages], Awaitable[Any]]
+    find: Find
+
+    def __call__(self, data: bytes | Messages) -> Awaitable[Any]:
+        """Take data; asyncpg calls it so."""
+        return self.take(data)
 
 
 class Transfer:
@@ -84,6 +103,7 @@ class CopyOut(Transfer):
         self._sink = sink
         self._in_sink = False
         self._error: BaseException | None = None  # the sink's
+        self._protocol: CopyProtocol | None = None
 
     async def run(self, copy: Copy, timeout: Any = None) -> str:
         """Return the server's status, "COPY 5".
@@ -98,13 +118,30 @@ class CopyOut(Transfer):
             Exception: What the sink raised.
         """
         async with asyncio.timeout(self._seconds(timeout)):
-            await self._finish(copy(self._take))
+            await self._finish(self._receive(copy))
             if self._error is not None:
                 await self.stop()
                 raise self._error
             return str(self._working.result())
 
-    async def _take(self, data: bytes) -> None:
+    async def _receive(self, copy: Copy) -> str:
+        """Receive as messages, if the sink takes them and the connection is as expected."""
+        from asyncdb_nb.engine._asyncpg import own_transport
+
+        transport = own_transport(self._connection) if isinstance(self._sink, MessageSink) else None
+        if transport is None:
+            return await copy(self._take)
+        self._protocol = protocol = CopyProtocol(transport, self._sink.find)
+        try:
+            copying = start(copy(self._take), "copy")
+            copying.add_done_callback(protocol.wake)
+            while (messages := await protocol.next(copying)) is not None:
+                await self._take(messages)
+            return copying.result()
+        finally:
+            protocol.leave()
+
+    async def _take(self, data: bytes | Messages) -> None:
         if self._ending is not None:
             return
         self._in_sink = True
@@ -118,6 +155,8 @@ class CopyOut(Transfer):
             self._in_sink = False
 
     def _interrupt(self) -> None:
+        if self._protocol is not None:
+            self._protocol.discard()
         if self._in_sink:
             self._working.cancel()  # which `_take` keeps from asyncpg
 

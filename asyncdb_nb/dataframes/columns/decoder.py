@@ -16,16 +16,21 @@ from dataclasses import dataclass
 from struct import Struct
 from struct import error as StructError  # noqa: N812
 
+import numpy as np
+
 from asyncdb_nb.dataframes.columns.column import Column, from_wire
 from asyncdb_nb.dataframes.copy_binary.layout import Field
-from asyncdb_nb.dataframes.copy_binary.row_finder import RowFinder
+from asyncdb_nb.dataframes.copy_binary.messages import Contents
+from asyncdb_nb.dataframes.copy_binary.row_finder import RowFinder, Rows
 from asyncdb_nb.dataframes.copy_binary.values import Values
 from asyncdb_nb.dataframes.families.built_in import UnknownTypeError
 from asyncdb_nb.dataframes.families.kind import ColumnType, Loads
+from asyncdb_nb.engine.copy_protocol import Messages
 from asyncdb_nb.errors import CorruptStreamError, FrameError
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _HEADER = Struct("!11sII")  # signature, flags, length of an extension
+_TRAILER = b"\xff\xff"
 _LARGEST_PART = 2**31 - 1  # bytes: Arrow's offsets are of 32 bits
 
 
@@ -43,7 +48,10 @@ class Batch:
 
 
 class Decoder:
-    """Decodes one COPY BINARY stream, given in parts of any size.
+    """Decodes one COPY BINARY stream, given in parts of any size, or as the messages that it came in.
+
+    PostgreSQL sends each row as a message of its own, so that messages tell where rows are. A pooler may cut them
+    differently: from where that is seen, messages are read for their bytes alone.
 
     A part's bytes are not kept once their rows are decoded. One thread uses a decoder at a time.
 
@@ -79,42 +87,55 @@ class Decoder:
         self._wanted = 0  # the size from which on to try
         self._offset = 0  # where in the stream they begin
         self._begun = self._ended = False
+        self._by_message = True  # each has one row
         self.rows = 0
 
-    def feed(self, parts: Iterable[bytes]) -> Batch | None:
+    def feed(self, parts: Iterable[bytes | Messages]) -> Batch | None:
         """Take the next bytes of the stream, and give the rows that are complete with them; None when there are none.
 
-        A row is held back until what follows it shows that it is one.
+        A row among bytes is held back until what follows it shows that it is one.
 
         Args:
-            parts: Bytes in order; together a few megabytes are best, and less than 1 GiB necessary.
+            parts: Bytes in order, or messages; together a few megabytes are best, and less than 1 GiB necessary.
 
         Raises:
             CorruptStreamError: The bytes are not those of these columns.
         """
-        for part in parts:
-            self._parts.append(part)
-            self._size += len(part)
-        batch = self._decode() if self._size >= self._wanted else None
+        batch = self._taken(parts)
+        if batch is None and self._size >= self._wanted:
+            batch = self._decode()
         return batch if batch is not None and batch.rows else None
 
-    def finish(self, rows: int | None = None, parts: Iterable[bytes] = ()) -> Batch:
+    def finish(self, rows: int | None = None, parts: Iterable[bytes | Messages] = ()) -> Batch:
         """Give the last rows, which may be none: the stream is over.
 
         Args:
             rows: How many rows the server says there were, in all.
-            parts: The last bytes of the stream, where they were not given to `feed`.
+            parts: The last of the stream, where they were not given to `feed`.
 
         Raises:
             CorruptStreamError: The stream is not complete, or has another number of rows.
         """
-        self._parts.extend(parts)
-        batch = self._decode()
+        batch = self._taken(parts) or self._decode()
         if batch is None or not self._ended:
             raise CorruptStreamError("it breaks off", self._offset + sum(map(len, self._parts)))
         if rows is not None and rows != self.rows:
             raise CorruptStreamError(f"it has {self.rows} rows and the server sent {rows}", self._offset)
         return batch
+
+    def _taken(self, parts: Iterable[bytes | Messages]) -> Batch | None:
+        """Take the next of the stream: decode it if it is messages with a row each, else keep its bytes."""
+        parts = list(parts)
+        messages = [part for part in parts if isinstance(part, Messages)]
+        if self._by_message and messages and len(messages) == len(parts):
+            batch = self._decode_messages(Contents.of(messages))
+            if batch is not None:
+                return batch
+        self._by_message &= not parts
+        kept = [Contents.of([part]).joined() if isinstance(part, Messages) else part for part in parts]
+        self._parts += kept
+        self._size += sum(map(len, kept))
+        return None
 
     def _decode(self) -> Batch | None:
         """Decode the rows that are complete; None as long as the stream's header is not."""
@@ -128,24 +149,48 @@ class Decoder:
             return None
         self._begun = True
         found = self._finder.find(data, first, self._offset)
-        columns = [
-            self._read(name, type_, Values(data, cells))
-            for (name, type_), cells in zip(self._columns, found.cells, strict=True)
-        ]
+        batch = self._batch(data, found, self._offset)
         self._keep(data[found.end :])
         self._offset += found.end
         self._ended |= found.last
         self.rows += found.count
+        return batch
+
+    def _decode_messages(self, messages: Contents) -> Batch | None:
+        """Decode messages that have a row each; None when one has something else, and nothing is taken then."""
+        data, starts, ends = messages.data, messages.starts, messages.ends
+        header = 0 if self._begun else _header_size(data[starts[0] : ends[0]])
+        if header is None or self._ended or len(data) > _LARGEST_PART:
+            return None
+        origin, size = self._offset - int(starts[0]), messages.size
+        if header:
+            starts = np.append(starts[0] + header, starts[1:])
+        first = int(header > 0 and starts[0] == ends[0])
+        last = len(starts) - int(data[starts[-1] : ends[-1]] == _TRAILER)
+        found = self._finder.between(data, starts[first:last], ends[first:last])
+        if found is None:
+            return None
+        batch = self._batch(data, found, origin)
+        self._offset += size
+        self._begun, self._ended = True, last < len(starts)
+        self.rows += batch.rows
+        return batch
+
+    def _batch(self, data: bytes, found: Rows, origin: int) -> Batch:
+        columns = [
+            self._read(name, type_, Values(data, cells), origin)
+            for (name, type_), cells in zip(self._columns, found.cells, strict=True)
+        ]
         return Batch(columns, found.count)
 
-    def _read(self, name: str, type_: ColumnType, values: Values) -> Column:
+    def _read(self, name: str, type_: ColumnType, values: Values, origin: int) -> Column:
         try:
             return _column(name, type_, values, self._loads, arrow=self._arrow)
         except (FrameError, UnknownTypeError):
             raise
         except (ValueError, LookupError, ArithmeticError, StructError) as error:
             what = f"a value of column {name!r}, type {type_.name}, cannot be: {error}"
-            raise CorruptStreamError(what, self._offset + int(values.start[0])) from error
+            raise CorruptStreamError(what, origin + int(values.start[0])) from error
 
     def _keep(self, rest: bytes) -> None:
         """Keep the bytes of the row that is not complete; try again when they have grown in proportion.

@@ -49,6 +49,13 @@ class _Track:
     def __getitem__(self, rows: Any) -> _Track:
         return _Track(self.segment, self.position[rows], self.record[rows])
 
+    def after(self) -> Positions:
+        """Give the position behind it in each row, and behind the value whose length it ends with."""
+        position = self.position + self.segment.size
+        if self.segment.last is not None:
+            position += np.maximum(self.parts()["length"].astype(np.int64), 0)
+        return position
+
     def parts(self) -> NDArray[Any]:
         """See the bytes as what they mean."""
         return self.record.view(self.segment.dtype)
@@ -156,6 +163,21 @@ class Walk:
         """Say whether what is at a position may be a row, and all of it is there."""
         return self.is_start(position) and self._row(position) is not None
 
+    def between(self, starts: Positions, ends: Positions) -> Run | None:
+        """Read rows that are to begin and end at these places, one or more; None when something else does."""
+        if (ends - starts < _COUNT.size).any() or (every(self._data, ">i2")[starts] != len(self._fields)).any():
+            return None
+        tracks: list[_Track] = []
+        position = starts + _COUNT.size
+        alive = np.ones(len(starts), np.bool_)
+        while len(tracks) == 0 or tracks[-1].segment.end < len(self._fields):
+            track, alive = self._track(tracks[-1].segment.end if tracks else 0, position, alive, look_alikes=0)
+            position = track.after()
+            tracks.append(track)
+        if not alive.all() or not np.array_equal(position, ends):
+            return None
+        return Run([cells for track in tracks for cells in track.cells()], starts, int(ends[-1]))
+
     def together(self, first: int, starts: Positions) -> Run:
         """Walk candidates side by side, and give the rows of the chain that begins at `first`."""
         tracks: list[_Track] = []
@@ -163,11 +185,9 @@ class Walk:
         position = starts + _COUNT.size
         column = 0
         while column < len(self._fields):
-            track, alive = self._track(column, position, alive)
-            position = position + track.segment.size
+            track, alive = self._track(column, position, alive, len(alive) // _RARE)
+            position = track.after()
             column = track.segment.end
-            if track.segment.last is not None:
-                position += np.maximum(track.parts()["length"].astype(np.int64), 0)
             tracks.append(track)
             if 2 * np.count_nonzero(alive) < len(alive):
                 starts, position = starts[alive], position[alive]
@@ -203,8 +223,13 @@ class Walk:
         """Say whether the stream's trailer is at a position."""
         return self._count_at(position) == _TRAILER
 
-    def _track(self, column: int, position: Positions, alive: Mask) -> tuple[_Track, Mask]:
-        """Read the segment that begins with a column, at each position; also say which of them can still be rows."""
+    def _track(
+        self, column: int, position: Positions, alive: Mask, look_alikes: int
+    ) -> tuple[_Track, Mask]:
+        """Read the segment that begins with a column, at each position; also say which of them can still be rows.
+
+        Of so many, NULL in a column of fixed width is taken for a sign that they are none.
+        """
         for cuts in range(_PATIENCE + 2):
             segment = self._layout.segment(column)
             limit = len(self._data) - segment.size
@@ -212,7 +237,7 @@ class Walk:
             if limit < 0:
                 return _Track(segment, position, np.zeros(len(position), f"V{segment.size}")), still
             track = _Track.at(segment, np.minimum(position, limit), self._data)
-            null = _check_widths(segment, track.parts(), still)
+            null = _check_widths(segment, track.parts(), still, look_alikes)
             if not null:
                 break
             last = segment.first + len(segment.widths)
@@ -259,7 +284,7 @@ def _is_possible(field: Field, length: int) -> bool:
     return length in (field.width, _NULL) if field.width is not None else _NULL <= length <= _LARGEST
 
 
-def _check_widths(segment: Segment, record: NDArray[Any], alive: Mask) -> list[int]:
+def _check_widths(segment: Segment, record: NDArray[Any], alive: Mask, few: int) -> list[int]:
     """Take life from rows where a field has not its width, and give the columns that are NULL in more than a few."""
     nulls = []
     for n, width in enumerate(segment.widths):
@@ -268,7 +293,7 @@ def _check_widths(segment: Segment, record: NDArray[Any], alive: Mask) -> list[i
         if not wrong.any():
             continue
         wrong &= alive
-        if np.count_nonzero(length[wrong] == _NULL) > len(alive) // _RARE:
+        if np.count_nonzero(length[wrong] == _NULL) > few:
             nulls.append(segment.first + n)
         alive &= ~wrong
     return nulls

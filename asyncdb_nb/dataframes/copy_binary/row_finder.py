@@ -21,6 +21,7 @@ import numpy as np
 
 from asyncdb_nb.dataframes.copy_binary.candidates import TRAILER_SIZE, Walk
 from asyncdb_nb.dataframes.copy_binary.cells import Cells, Run
+from asyncdb_nb.dataframes.copy_binary.chain import Positions
 from asyncdb_nb.dataframes.copy_binary.layout import Field, Layout
 
 _SPAN_MIN, _SPAN_MAX = 2**14, 2**28  # bytes in which candidates are looked for at a time
@@ -86,6 +87,17 @@ class RowFinder:
         last = walk.check(position)
         whole = Run.join(runs, position, len(self._layout.fields))
         return Rows(whole.count, whole.cells, position + TRAILER_SIZE * last, last)
+
+    def between(self, data: bytes, starts: Positions, ends: Positions) -> Rows | None:
+        """Read rows that are to begin and end at these places.
+
+        Returns:
+            None when something else does.
+        """
+        if not len(starts):
+            return self.find(b"", 0)
+        run = Walk(data, self._layout, 0).between(starts, ends) if self._layout.fields else None
+        return None if run is None else Rows(run.count, run.cells, run.end, last=False)
 
     def _next_run(self, walk: Walk, position: int) -> Run:
         """Read on from a row's start; the last row of the run has no proof yet."""

@@ -23,7 +23,8 @@ from asyncdb_nb.dataframes.query.describe import Described, describe
 from asyncdb_nb.dataframes.sql.bind_values import Parameter
 from asyncdb_nb.dataframes.sql.literals import literals
 from asyncdb_nb.dataframes.sql.tokenizer import inlined, query_tokens
-from asyncdb_nb.engine.cancellable_transfers import copy_query
+from asyncdb_nb.engine.cancellable_transfers import MessageSink, copy_query
+from asyncdb_nb.engine.copy_protocol import Messages
 from asyncdb_nb.engine.pooler import reported
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ T = TypeVar("T")
 Part = tuple[list[Column], int]  # columns, and how many rows they have
 Give = Callable[[Part], Awaitable[None]]
 
-_CHUNK = 2 * 2**20  # bytes that are decoded at a time: what numpy works on stays near the processor's cache
+_CHUNK = 2**20  # bytes that are decoded at a time: what numpy works on stays near the processor's cache
 
 
 async def command(
@@ -99,7 +100,7 @@ class Receiver:
         self._make = make
         self._seen = seen
         self._give: Give = _nowhere
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | Messages] = []
         self._waiting = self._received = 0  # bytes
         self._thread: ThreadPoolExecutor | None = None
         self._working: asyncio.Future[Part | None] | None = None
@@ -121,8 +122,10 @@ class Receiver:
             CorruptStreamError: What it sent is not what it described.
         """
         self._give = give
+        from asyncdb_nb.dataframes.copy_binary.messages import find  # here: it imports numpy
+
         try:
-            status = await copy_query(connection, query, self._take, timeout)
+            status = await copy_query(connection, query, MessageSink(self._take, find), timeout)
             rows = int(status.rpartition(" ")[2])
             await self._hand_on()
             await give(await self._beside(self._last, rows))
@@ -133,7 +136,7 @@ class Receiver:
                 self._thread.shutdown(wait=False, cancel_futures=True)
         return rows
 
-    async def _take(self, data: bytes) -> None:
+    async def _take(self, data: bytes | Messages) -> None:
         self._parts.append(data)
         self._waiting += len(data)
         self._received += len(data)
@@ -158,7 +161,7 @@ class Receiver:
             return function(*args)
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
-    def _next(self, parts: list[bytes]) -> Part | None:
+    def _next(self, parts: list[bytes | Messages]) -> Part | None:
         batch = self._decoder.feed(parts)
         return None if batch is None else self._make(batch)
 
