@@ -97,7 +97,7 @@ def own_transport(connection: Any) -> Any:
 
     Stands on `_transport` and `_protocol`, else there is none.
     """
-    transport = getattr(connection, "_transport", None)
+    transport: Any = getattr(connection, "_transport", None)
     protocol = None if transport is None else transport.get_protocol()
     is_own = isinstance(protocol, Protocol) and protocol is getattr(connection, "_protocol", None)
     return transport if is_own and not transport.is_closing() else None

@@ -128,10 +128,10 @@ class CopyOut(Transfer):
         """Receive as messages, if the sink takes them and the connection is as expected."""
         from asyncdb_nb.engine._asyncpg import own_transport
 
-        transport = own_transport(self._connection) if isinstance(self._sink, MessageSink) else None
-        if transport is None:
+        find = self._sink.find if isinstance(self._sink, MessageSink) else None
+        if find is None or (transport := own_transport(self._connection)) is None:
             return await copy(self._take)
-        self._protocol = protocol = CopyProtocol(transport, self._sink.find)
+        self._protocol = protocol = CopyProtocol(transport, find)
         try:
             copying = start(copy(self._take), "copy")
             copying.add_done_callback(protocol.wake)

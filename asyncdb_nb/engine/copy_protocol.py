@@ -22,6 +22,7 @@ from typing import Any
 HEADER = Struct("!ci")
 COPY_DATA = b"d"
 _COPY_OUT, _READY = b"H", b"Z"
+_OTHERS = b"SANEHcCZ"  # the kinds of what comes before, between and after rows
 _LARGEST = 2**30  # bytes in one message: PostgreSQL allocates no more
 _BLOCK = 2 * 2**20  # bytes that are handed over at a time: what works on them stays near the processor's cache
 _ENOUGH = 2**18  # bytes to look at together
@@ -38,7 +39,7 @@ class Messages:
     """Whole CopyData messages, in order.
 
     Attributes:
-        parts: Bytes, some of which may belong to other messages.
+        parts: Bytes, some of which may belong to other messages; a few more are behind the last one.
         found: Where the messages begin and end in these, if they are joined; `base` is to be added.
         base: Bytes before position zero.
     """
@@ -64,8 +65,8 @@ class CopyProtocol(asyncio.BufferedProtocol):
         self._transport = transport
         self._own: asyncio.Protocol = transport.get_protocol()
         self._find = find
-        self._block = bytearray(_BLOCK)
-        self._view = memoryview(self._block)
+        self._block = bytearray(_BLOCK + HEADER.size)  # so much more is handed over
+        self._view = memoryview(self._block)[:_BLOCK]
         self._end = 0  # of what was received, in the block
         self._here = 0  # where in the block the first message begins that is not complete; before it, when negative
         self._wanted = 0  # where more is to be seen
@@ -124,7 +125,7 @@ class CopyProtocol(asyncio.BufferedProtocol):
             self._read()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_SECONDS, self._read)
-        if self._end == len(self._block):
+        if self._end == _BLOCK:
             self._begin_anew()
 
     def eof_received(self) -> bool | None:
@@ -152,7 +153,7 @@ class CopyProtocol(asyncio.BufferedProtocol):
         return (
             not self._begun
             or self._end - self._here >= _ENOUGH
-            or self._end == len(self._block)
+            or self._end == _BLOCK
             or self._block.startswith(_END_OF_COPY, self._end - len(_END_OF_COPY) - 1)
         )
 
@@ -187,13 +188,13 @@ class CopyProtocol(asyncio.BufferedProtocol):
         return self._wanted <= self._end
 
     def _look_at_other(self, length: int) -> None:
-        if self._kind != COPY_DATA and 4 <= length <= _LARGEST:
+        if self._kind in _OTHERS and 4 <= length <= _LARGEST:
             self._to_pass = 1 + length
             self._begun |= self._kind == _COPY_OUT
         elif not self._begun:  # the rest of a message that asyncpg has begun to read
             self._give_back()
         else:
-            self._error = ConnectionError(f"the server sent a message {self._kind!r} of {length} bytes")
+            self._error = ConnectionError(f"a message {self._kind!r} of {length} bytes came where rows were expected")
             self._ended = True
             self._transport.abort()
 
@@ -240,7 +241,8 @@ class CopyProtocol(asyncio.BufferedProtocol):
         parts, self._parts = self._parts, []
         base = sum(map(len, parts))
         found, self._found = self._found, []
-        self._ready.append(Messages([*parts, bytes(self._view[: self._here])], found, base))
+        last = bytes(memoryview(self._block)[: self._here + HEADER.size])
+        self._ready.append(Messages([*parts, last], found, base))
         self.wake()
 
     def _pause(self) -> None:

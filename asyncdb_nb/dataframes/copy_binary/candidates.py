@@ -223,9 +223,7 @@ class Walk:
         """Say whether the stream's trailer is at a position."""
         return self._count_at(position) == _TRAILER
 
-    def _track(
-        self, column: int, position: Positions, alive: Mask, look_alikes: int
-    ) -> tuple[_Track, Mask]:
+    def _track(self, column: int, position: Positions, alive: Mask, look_alikes: int) -> tuple[_Track, Mask]:
         """Read the segment that begins with a column, at each position; also say which of them can still be rows.
 
         Of so many, NULL in a column of fixed width is taken for a sign that they are none.

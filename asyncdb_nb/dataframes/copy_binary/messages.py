@@ -15,14 +15,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncdb_nb.dataframes.copy_binary.chain import Positions, chain
+from asyncdb_nb.dataframes.copy_binary.chain import Mask, Positions, chain
 from asyncdb_nb.engine.copy_protocol import Messages
 
 HEADER_SIZE = 5
 _HEADER = Struct("!Bi")
 _COPY_DATA = 0x64
 _LENGTH_SIZE = 4
+_BEHIND = 2  # bytes behind a row that may be looked at: in a stream, another row or the trailer is there
 _FEW = 16  # messages that are read one after the other, in any case
+_WINDOW = 2**17  # bytes that are searched at a time: they stay in the processor's cache
 _LARGE = 2048  # bytes in a message, from where on all are
 
 
@@ -31,7 +33,7 @@ class Contents:
     """What is in consecutive messages, one or more.
 
     Attributes:
-        data: Bytes, with other bytes between the contents.
+        data: Bytes, with other bytes between the contents and behind them.
         starts: Where in them the content of each message begins.
         ends: Where it ends.
     """
@@ -50,6 +52,8 @@ class Contents:
             parts += messages.parts
             starts += [np.asarray(found, np.int64) + (base + HEADER_SIZE) for found, _ in messages.found]
             ends += [np.asarray(found, np.int64) + base for _, found in messages.found]
+        if ends[-1][-1] + _BEHIND > sum(map(len, parts)):
+            parts.append(bytes(_BEHIND))
         return cls(b"".join(parts), np.concatenate(starts), np.concatenate(ends))
 
     @property
@@ -67,7 +71,7 @@ class Contents:
 
 
 def find(data: Any, first: int, end: int) -> tuple[Positions, Positions]:
-    """Find the CopyData messages that follow each other.
+    """Find CopyData messages that follow each other: the first one, and as many more as can be found together.
 
     Args:
         data: Bytes.
@@ -83,6 +87,7 @@ def find(data: Any, first: int, end: int) -> tuple[Positions, Positions]:
             return np.array(ends[:-1], np.int64), np.array(ends[1:], np.int64)
         ends.append(next_end)
     starts, stops = np.array(ends[:-1], np.int64), np.array(ends[1:], np.int64)
+    end = min(end, int(stops[-1]) + _WINDOW)
     for search in (_alike, _any):
         position = int(stops[-1])
         if _end_of_message(data, position, end) is None:
@@ -110,7 +115,8 @@ def _alike(octets: NDArray[np.uint8]) -> Positions:
     hit &= octets[1 : 1 + last] == 0  # the first byte of a length that is less than a block's
     hit &= octets[HEADER_SIZE + 1 : HEADER_SIZE + 1 + last] == octets[HEADER_SIZE + 1 : HEADER_SIZE + 2]
     starts = np.flatnonzero(hit)
-    return starts[octets[starts + HEADER_SIZE] == octets[HEADER_SIZE : HEADER_SIZE + 1]]
+    similar: Mask = octets[starts + HEADER_SIZE] == octets[HEADER_SIZE : HEADER_SIZE + 1]
+    return starts[similar]
 
 
 def _any(octets: NDArray[np.uint8]) -> Positions:
