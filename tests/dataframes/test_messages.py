@@ -49,7 +49,7 @@ OTHERS = st.sampled_from(
 
 @settings(max_examples=3 * EXAMPLES, deadline=None)
 @given(
-    st.lists(CONTENTS, min_size=1, max_size=80), OTHERS, st.integers(0, 9), st.integers(0, 40), st.integers(20, 2000)
+    st.lists(CONTENTS, min_size=1, max_size=80), OTHERS, st.integers(0, 9), st.integers(1, 40), st.integers(20, 2000)
 )
 @example([b"\0\3abc"] * 60 + [b"\0\4abc"] * 60, b"", 0, 16, 2000)
 def test_messages_are_found_as_their_lengths_say(
