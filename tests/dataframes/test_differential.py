@@ -21,6 +21,7 @@ from asyncdb_nb.dataframes.columns.column import from_native, to_frame
 from asyncdb_nb.dataframes.copy_binary import numeric_text
 from asyncdb_nb.dataframes.query import capture, copy
 from asyncdb_nb.dataframes.query.describe import prepare
+from asyncdb_nb.engine import _asyncpg, copy_protocol
 
 # What asyncpg itself gets wrong, or gives in a form that has lost something: SQL types, literals, and how.
 ASYNCPG_ERRORS = [
@@ -111,23 +112,26 @@ async def _same_by_every_way(session: AsyncSession, case: Case) -> None:
         return await table(session, case.statement, numeric=case.numeric)
 
     async with session.begin_nested():  # or one failure would be the failure of all that follow
-        copied, plain = await _by_both_ways(read, case.piece)
-        in_arrow = await _by_both_ways(read_table, case.piece) if case.backend is None else None
+        copied, in_pieces, plain = await _by_every_way(read, case.piece)
+        in_arrow = await _by_every_way(read_table, case.piece) if case.backend is None else None
         own = await _asyncpgs(session, case)
 
     path = "copy" if all(is_copyable(column.sql) for column in case.columns) else "rows"
-    assert (copied.attrs["asyncdb"]["path"], plain.attrs["asyncdb"]["path"]) == (path, "rows")
-    assert copied.attrs["asyncdb"]["lossy"] == plain.attrs["asyncdb"]["lossy"]
+    ways = (copied, in_pieces, plain)
+    assert [way.attrs["asyncdb"]["path"] for way in ways] == [path, path, "rows"]
+    assert copied.attrs["asyncdb"]["lossy"] == in_pieces.attrs["asyncdb"]["lossy"] == plain.attrs["asyncdb"]["lossy"]
     assert len(copied) == len(case.rows)
     assert list(copied) == case.names
-    assert _shown(copied) == _shown(plain)
-    assert in_arrow is None or _arrow_shown(in_arrow[0]) == _arrow_shown(in_arrow[1])
+    assert _shown(copied) == _shown(in_pieces) == _shown(plain)
+    shown_in_arrow = [] if in_arrow is None else list(map(_arrow_shown, in_arrow))
+    assert shown_in_arrow[:1] * len(shown_in_arrow) == shown_in_arrow
     shown = _shown(copied)
     for position, own_column in own.items():
         assert shown[position] == own_column, case.columns[position]
 
 
-async def _by_both_ways(read: Callable[[], Awaitable[Any]], piece: int) -> tuple[Any, Any]:
+async def _by_every_way(read: Callable[[], Awaitable[Any]], piece: int) -> tuple[Any, Any, Any]:
+    """By COPY as messages, handed over in small blocks; by COPY as asyncpg gives it, in pieces; and by rows."""
     take = copy.Receiver._take
 
     async def take_in_pieces(receiver: Any, data: bytes) -> None:
@@ -135,13 +139,21 @@ async def _by_both_ways(read: Callable[[], Awaitable[Any]], piece: int) -> tuple
             await take(receiver, data[start : start + piece])
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(copy_protocol, "_BLOCK", 10 + piece)
+        patch.setattr(copy_protocol, "_ENOUGH", 1)
+        patch.setattr(copy, "_CHUNK", 1)
+        patch.setattr(numeric_text, "_FEW", 0)
+        patch.setattr(capture, "gave_few", lambda dialect, statement: False)
+        by_messages = await read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_asyncpg, "own_transport", lambda connection: None)
         patch.setattr(copy.Receiver, "_take", take_in_pieces)
         patch.setattr(copy, "_CHUNK", 1 if piece >= 1000 else 20 * piece)
         patch.setattr(numeric_text, "_FEW", 0)
         patch.setattr(capture, "gave_few", lambda dialect, statement: False)
-        copied = await read()
+        in_pieces = await read()
         patch.setattr(capture, "gave_few", lambda dialect, statement: True)
-        return copied, await read()
+        return by_messages, in_pieces, await read()
 
 
 async def _asyncpgs(session: AsyncSession, case: Case) -> dict[int, Any]:
