@@ -10,7 +10,7 @@ and the columns for its parts are missing values.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
+from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import (
@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import Date, Numeric
 
+from asyncdb_nb.workflows.filters import only, ratio
 from asyncdb_nb.workflows.models import Run, Status, Task, Workflow
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def overview(workflow: str | None = None, since: date | None = None, until: date
             counts[Status.FAILED].label("failed"),
             counts[Status.CANCELLED].label("cancelled"),
             (counts[Status.QUEUED] + counts[Status.RUNNING]).label("open"),
-            _ratio(counts[Status.FAILED], judged).label("failure_rate"),
+            ratio(counts[Status.FAILED], judged).label("failure_rate"),
             func.sum(Run.retries).label("retries"),
             _money(func.sum(Run.cost)).label("cost"),
             func.min(Run.queued_at).label("first_queued"),
@@ -69,7 +70,7 @@ def overview(workflow: str | None = None, since: date | None = None, until: date
         .group_by(Workflow.id)
         .order_by(func.count().desc(), Workflow.name)
     )
-    return _only(workflow, since, until, statement)
+    return only(workflow, since, until, statement)
 
 
 def failures(workflow: str | None = None, since: date | None = None, until: date | None = None) -> Select[Any]:
@@ -111,7 +112,7 @@ def failures(workflow: str | None = None, since: date | None = None, until: date
             Task.error,
         )
     )
-    return _only(workflow, since, until, statement)
+    return only(workflow, since, until, statement)
 
 
 def durations(
@@ -158,7 +159,7 @@ def durations(
         .order_by(func.avg(elapsed).desc(), name)
     )
     statement = statement.join(Task.run) if by == "step" else statement
-    return _only(workflow, since, until, statement.join(Run.workflow))
+    return only(workflow, since, until, statement.join(Run.workflow))
 
 
 def throughput(workflow: str | None = None, since: date | None = None, until: date | None = None) -> Select[Any]:
@@ -175,7 +176,7 @@ def throughput(workflow: str | None = None, since: date | None = None, until: da
         finished: `day`, `queued`, `finished` (of any end), `failed` (among the finished), `in_flight` (queued by
         the end of the day, and not finished).
     """
-    runs = _only(workflow, since, until, select(Run).join(Run.workflow)).subquery()
+    runs = only(workflow, since, until, select(Run).join(Run.workflow)).subquery()
     queued, finished = (
         func.timezone(literal_column("'UTC'"), column).cast(Date) for column in (runs.c.queued_at, runs.c.finished_at)
     )
@@ -245,7 +246,7 @@ def time_lost(workflow: str | None = None, since: date | None = None, until: dat
         .group_by(Task.step)
         .order_by(elapsed.desc(), Task.step)
     )
-    return _only(workflow, since, until, statement)
+    return only(workflow, since, until, statement)
 
 
 def retries(workflow: str | None = None, since: date | None = None, until: date | None = None) -> Select[Any]:
@@ -270,7 +271,7 @@ def retries(workflow: str | None = None, since: date | None = None, until: date 
             Task.step,
             func.count().label("tasks"),
             retries.label("retries"),
-            _ratio(retries, func.count()).label("retry_rate"),
+            ratio(retries, func.count()).label("retry_rate"),
             func.count().filter(again, Task.status == Status.SUCCEEDED).label("succeeded"),
             extra.label("extra_seconds"),
             _money(func.sum(Task.cost).filter(again)).label("extra_cost"),
@@ -281,7 +282,7 @@ def retries(workflow: str | None = None, since: date | None = None, until: date 
         .having(retries > 0)
         .order_by(extra.desc().nulls_last(), Task.step)
     )
-    return _only(workflow, since, until, statement)
+    return only(workflow, since, until, statement)
 
 
 def busiest_hours(workflow: str | None = None, since: date | None = None, until: date | None = None) -> Select[Any]:
@@ -297,7 +298,7 @@ def busiest_hours(workflow: str | None = None, since: date | None = None, until:
         Always 168 rows, ready to be pivoted into a picture: `weekday` (1 is Monday, 7 Sunday), `hour` (0 to 23,
         UTC), `runs`, `mean_waiting_seconds` (until the first task started; missing where no run is known to have).
     """
-    runs = _only(workflow, since, until, select(Run).join(Run.workflow)).subquery()
+    runs = only(workflow, since, until, select(Run).join(Run.workflow)).subquery()
     queued = func.timezone(literal_column("'UTC'"), runs.c.queued_at)
     weekdays = func.generate_series(1, 7).table_valued("weekday", name="weekdays").render_derived()
     hours = func.generate_series(0, 23).table_valued("hour", name="hours").render_derived()
@@ -333,7 +334,7 @@ def slowest_runs(
         One row a finished run: `run_id`, `workflow`, `case_id`, `status`, `queued_at`, `elapsed_seconds`, `tasks`,
         `slowest_step`, `slowest_step_seconds` (the elapsed time of one task).
     """
-    runs = _only(workflow, since, until, select(Run, Workflow.name).join(Run.workflow))
+    runs = only(workflow, since, until, select(Run, Workflow.name).join(Run.workflow))
     runs = runs.where(Run.elapsed_seconds.is_not(None)).order_by(Run.elapsed_seconds.desc(), Run.id).limit(limit)
     top = runs.subquery("top")
     slowest = _slowest_task(top)
@@ -353,68 +354,6 @@ def slowest_runs(
         .select_from(top.outerjoin(slowest, true()))
         .order_by(top.c.elapsed_seconds.desc(), top.c.id)
     )
-
-
-def transitions(workflow: str | None = None, since: date | None = None, until: date | None = None) -> Select[Any]:
-    """
-    Which step follows which, the commonest first: the map of the process.
-
-    Args:
-        workflow: As in `overview`, and so are the others.
-        since: From here on.
-        until: Before here.
-
-    Returns:
-        One row for each pair: `from_step` (missing where a run begins), `to_step` (missing where a finished run
-        ends), `times`, `share` (of all that leaves `from_step`).
-    """
-    in_run: dict[str, Any] = {"partition_by": Task.run_id, "order_by": Task.position}
-    tasks = _only(
-        workflow,
-        since,
-        until,
-        select(
-            Task.step,
-            func.lag(Task.step).over(**in_run).label("before"),
-            (func.lead(Task.id).over(**in_run).is_(None) & Run.finished_at.is_not(None)).label("last"),
-        )
-        .join(Task.run)
-        .join(Run.workflow),
-    ).cte("tasks")
-    pairs = (
-        select(tasks.c.before.label("from_step"), tasks.c.step.label("to_step"))
-        .union_all(select(tasks.c.step, literal_column("null::text")).where(tasks.c.last))
-        .subquery()
-    )
-    times = func.count()
-    leaving = func.sum(times).over(partition_by=pairs.c.from_step)
-    return (
-        select(pairs.c.from_step, pairs.c.to_step, times.label("times"), _ratio(times, leaving).label("share"))
-        .group_by(pairs.c.from_step, pairs.c.to_step)
-        .order_by(times.desc(), pairs.c.from_step.nulls_first(), pairs.c.to_step.nulls_last())
-    )
-
-
-def _only(workflow: str | None, since: date | None, until: date | None, statement: Any) -> Select[Any]:
-    """Limit a select from runs joined with workflows to those that a question is about."""
-    if workflow is not None:
-        statement = statement.where(Workflow.name == workflow)
-    if since is not None:
-        statement = statement.where(Run.queued_at >= _moment(since))
-    if until is not None:
-        statement = statement.where(Run.queued_at < _moment(until))
-    limited: Select[Any] = statement
-    return limited
-
-
-def _moment(value: date) -> datetime:
-    if not isinstance(value, datetime):
-        value = datetime.combine(value, time.min)
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-def _ratio(part: ColumnElement[Any], whole: ColumnElement[Any]) -> ColumnElement[Any]:
-    return cast(part, Double) / cast(func.nullif(whole, 0), Double)
 
 
 def _money(total: ColumnElement[Any]) -> ColumnElement[Any]:

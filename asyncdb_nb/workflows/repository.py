@@ -16,13 +16,17 @@ from sqlalchemy import select
 from asyncdb_nb.aio.awaitables import Pending
 from asyncdb_nb.database.repository import Repository
 from asyncdb_nb.engine.search_path import builtin_names
-from asyncdb_nb.workflows import queries
+from asyncdb_nb.workflows import process, queries
 from asyncdb_nb.workflows.models import SCHEMA, Workflow, in_schema
 
 if TYPE_CHECKING:
     import pandas as pd
+    from datetime import date
+
     from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncSession
+
+    from asyncdb_nb.workflows.flow import Flow
 
     Frame = Coroutine[Any, Any, pd.DataFrame]
 
@@ -87,7 +91,38 @@ class WorkflowRepository(Repository[Workflow]):
     retries = _asked(queries.retries)
     busiest_hours = _asked(queries.busiest_hours)
     slowest_runs = _asked(queries.slowest_runs)
-    transitions = _asked(queries.transitions)
+    variants = _asked(process.variants)
+    transitions = _asked(process.transitions)
+    bottlenecks = _asked(process.bottlenecks)
+    handovers = _asked(process.handovers)
+
+    def flow(
+        self, workflow: str | None = None, since: date | None = None, until: date | None = None
+    ) -> Coroutine[Any, Any, Flow]:
+        """
+        The map of the process: which step follows which, as a picture, a text and a frame.
+
+        It is made of `transitions()`, whose docstring says what follows what, and what the frame's columns mean.
+
+        Args:
+            workflow: As in `overview`, and so are the others.
+            since: From here on.
+            until: Before here.
+
+        Returns:
+            A `Flow`. It lives on when the session has ended.
+
+        Example:
+            >>> async with db.session(readonly=True) as session:
+            ...     flow = await WorkflowRepository(session).flow(workflow="invoices-import")
+            >>> flow.plot(coverage=0.9)
+        """
+        from asyncdb_nb.workflows.flow import Flow
+
+        async def answer() -> Flow:
+            return Flow(await self.transitions(workflow, since, until))
+
+        return Pending(answer, "WorkflowRepository(session).flow()")
 
     def _answer(self, question: Select[Any]) -> Frame:
         from asyncdb_nb.dataframes import frame
