@@ -1,5 +1,5 @@
 """
-Make the pictures of the README, in `docs/images/`: the lab in a browser, and one program on two pools.
+Make the pictures of the README, in `docs/images/`: the lab in a browser, one program on two pools, and a flow.
 
     python docs/make_images.py      # needs the extra `test`, and Chromium
 """
@@ -25,8 +25,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import InterfaceError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from asyncdb_nb import LoopBoundPool, trace
+from asyncdb_nb import Database, LoopBoundPool, trace
 from asyncdb_nb.server import EmbeddedServer
+from asyncdb_nb.workflows import WorkflowRepository, ensure_sample
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -61,6 +62,16 @@ async def ask(engine: AsyncEngine) -> int:
         return int(await connection.scalar(text("select 42")))
 
 
+async def make_flow(path: Path) -> None:
+    """Draw the flow of the sample's workflows."""
+    with EmbeddedServer.start() as server:
+        async with Database(server.url) as db:
+            await ensure_sample(db)
+            async with db.session(readonly=True) as session:
+                flow = await WorkflowRepository(session).flow()
+    flow.plot(dark=False).figure.savefig(path, dpi=100)
+
+
 def make_lab(path: Path) -> None:
     """Run the first lesson in the lab, and show where a frame becomes a plot."""
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "browser")]
@@ -88,4 +99,5 @@ if __name__ == "__main__":
     logging.disable()  # the usual pool logs what it cannot close; the picture shows it
     IMAGES.mkdir(exist_ok=True)
     make_timeline(IMAGES / "timeline.png")
+    asyncio.run(make_flow(IMAGES / "flow.png"))
     make_lab(IMAGES / "lab.png")

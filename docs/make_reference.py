@@ -37,7 +37,7 @@ GROUPS = {
     "Doctor": "asyncdb_nb.diagnostics.examine asyncdb_nb.diagnostics.Diagnosis asyncdb_nb.diagnostics.Finding",
     "Embedded server": "asyncdb_nb.server.embedded_server asyncdb_nb.server.EmbeddedServer",
     "Sample workflows": (
-        "asyncdb_nb.workflows.WorkflowRepository asyncdb_nb.workflows.load_event_log "
+        "asyncdb_nb.workflows.WorkflowRepository asyncdb_nb.workflows.Flow asyncdb_nb.workflows.load_event_log "
         "asyncdb_nb.workflows.unload_event_log asyncdb_nb.workflows.ensure_sample asyncdb_nb.workflows.seed_workflows "
         "asyncdb_nb.workflows.create_tables asyncdb_nb.workflows.drop_tables"
     ),

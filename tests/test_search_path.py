@@ -103,8 +103,8 @@ async def questions(db: Database) -> None:
         ask = WorkflowRepository(session)
         for name in ("overview", "failures", "durations", "throughput", "time_lost", "retries", "busiest_hours"):
             await getattr(ask, name)()
-        await ask.slowest_runs()
-        await ask.transitions()
+        for name in ("slowest_runs", "variants", "transitions", "flow", "bottlenecks", "handovers"):
+            await getattr(ask, name)()
 
 
 async def catalog(db: Database) -> None:

@@ -6,6 +6,7 @@ Its tables live in a schema of their own, `workflows`, so they never meet the ta
 
 from asyncdb_nb.workflows.event_log.load import EventLog, load_event_log
 from asyncdb_nb.workflows.event_log.unload import unload_event_log
+from asyncdb_nb.workflows.flow import Flow
 from asyncdb_nb.workflows.models import SCHEMA, Run, Status, Task, Workflow, create_tables, drop_tables
 from asyncdb_nb.workflows.repository import WorkflowRepository
 from asyncdb_nb.workflows.sample.seed import Seeded, ensure_sample, seed_workflows
@@ -13,6 +14,7 @@ from asyncdb_nb.workflows.sample.seed import Seeded, ensure_sample, seed_workflo
 __all__ = [
     "SCHEMA",
     "EventLog",
+    "Flow",
     "Run",
     "Seeded",
     "Status",

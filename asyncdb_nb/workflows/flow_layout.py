@@ -11,6 +11,7 @@ Eades, Lin, Smyth: A Fast and Effective Heuristic for the Feedback Arc Set Probl
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -113,7 +114,7 @@ def _greedy(weights: Mapping[Edge, int], first: Node, last: Node) -> list[Node]:
                 out[a] += weight
                 into[b] += weight
         sources, sinks = [node for node in left if not into[node]], [node for node in left if not out[node]]
-        best = max(left, key=lambda node: out[node] - into[node] + weights.get((first, node), 0))  # noqa: B023
+        best = max(left, key=lambda node: out[node] - into[node] + weights.get((first, node), 0))
         for node in sources or sinks or [best]:
             del left[node]
             (head if sources or not sinks else tail).append(node)
@@ -155,7 +156,7 @@ def _neighbours(chains: Mapping[Edge, list[Node]], weights: Mapping[Edge, int]) 
     below: Neighbours = defaultdict(list)
     for edge, chain in chains.items():
         weight = float(weights.get(edge, 0) + weights.get(_reversed(edge), 0))
-        for i, (upper, lower) in enumerate(zip(chain, chain[1:], strict=False)):
+        for i, (upper, lower) in enumerate(itertools.pairwise(chain)):
             pull = weight * (_STRAIGHT if 0 < i < len(chain) - 2 else 1)
             above[lower].append((upper, pull))
             below[upper].append((lower, pull))
@@ -179,7 +180,7 @@ def _ordered(
             fixed = {node: place for place, node in enumerate(rows[i - 1 if down else i + 1])}
             side = above if down else below
             now = {node: place for place, node in enumerate(rows[i])}
-            rows[i].sort(key=lambda node: _mean(side[node], fixed, now[node]))  # noqa: B023  used at once
+            rows[i].sort(key=lambda node: _mean(side[node], fixed, now[node]))
         crossings = _crossings(rows, below)
         if crossings < fewest:
             best, fewest = [list(row) for row in rows], crossings
@@ -189,7 +190,7 @@ def _ordered(
 def _crossings(rows: list[list[Node]], below: Neighbours) -> int:
     """Count how often lines between two layers cross."""
     count = 0
-    for upper, lower in zip(rows, rows[1:], strict=False):
+    for upper, lower in itertools.pairwise(rows):
         place_of = {node: place for place, node in enumerate(lower)}
         passed: list[int] = []
         for node in upper:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from io import BytesIO
 from math import sqrt
 from textwrap import wrap
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from asyncdb_nb.errors import MissingExtraError
 from asyncdb_nb.explore.palette import Palette, palette_on
 from asyncdb_nb.workflows.flow import Arrow, Flow, duration
-from asyncdb_nb.workflows.flow_layout import Layout, Place, place
+from asyncdb_nb.workflows.flow_layout import Layout, place
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,7 +92,7 @@ class _Picture:
         self.ax.add_patch(
             FancyArrowPatch(
                 path=Path(points, codes), arrowstyle="-|>,head_length=5,head_width=2.4", mutation_scale=1 + 0.4 * part,
-                color=_mixed(self.colours.paper, self.colours.loop, 0.45 + 0.55 * part), lw=0.8 + 3.4 * part,
+                color=_mixed(self.colours.paper, self.colours.loop, 0.55 + 0.45 * part), lw=0.8 + 3.4 * part,
                 ls=(0, (4, 2)) if ends in self.layout.back else "-", fill=True, zorder=1 + part, shrinkA=0, shrinkB=0,
                 joinstyle="miter", capstyle="butt",
             )
@@ -108,7 +109,7 @@ class _Picture:
         places[0] = places[0][0], places[0][1] + half
         places[-1] = places[-1][0], places[-1][1] - half
         points = places[:1]
-        for (x0, y0), (x1, y1) in zip(places, places[1:], strict=False):
+        for (x0, y0), (x1, y1) in itertools.pairwise(places):
             middle = (y0 + y1) / 2
             points += [(x0, middle), (x1, middle), (x1, y1)]
         return points
@@ -126,7 +127,7 @@ class _Picture:
         for node, (x, depth) in self.layout.at.items():
             y = depth * LAYER
             outside = node in (BEGIN, END)
-            part = 1 if outside else tasks[node] / most
+            part = 1 if outside else tasks[str(node)] / most
             fill = self.colours.loop if outside else _mixed(self.colours.faint, self.colours.open, part)
             box = FancyBboxPatch(
                 (x - WIDTH / 2, y - HEIGHT / 2), WIDTH, HEIGHT, boxstyle="round,pad=0,rounding_size=0.1",

@@ -13,7 +13,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Integer, Text, case, cast, func, literal, literal_column, null, select
-from sqlalchemy.dialects.postgresql import ARRAY, array_agg
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from sqlalchemy.types import Double
 
 from asyncdb_nb.workflows.filters import only, ratio
@@ -44,7 +44,7 @@ def variants(
         `runs`, those that are not finished: they may still go on), `p50_seconds`, `p90_seconds` (from being queued to
         being finished; as in `durations`, what is open or was cancelled does not count).
     """
-    path = array_agg(Task.step, order_by=Task.position).filter(Task.id.is_not(None))  # type: ignore[no-untyped-call]
+    path = func.array_agg(aggregate_order_by(Task.step, Task.position)).filter(Task.id.is_not(None))
     paths = only(
         workflow,
         since,

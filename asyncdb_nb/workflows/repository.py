@@ -20,9 +20,9 @@ from asyncdb_nb.workflows import process, queries
 from asyncdb_nb.workflows.models import SCHEMA, Workflow, in_schema
 
 if TYPE_CHECKING:
-    import pandas as pd
     from datetime import date
 
+    import pandas as pd
     from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncSession
 

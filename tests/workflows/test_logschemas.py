@@ -23,7 +23,7 @@ from asyncdb_nb.workflows.models import our_schemas
 
 QUESTIONS = (
     *("overview", "failures", "durations", "throughput", "time_lost", "retries", "busiest_hours", "slowest_runs"),
-    "transitions",
+    *("variants", "bottlenecks", "handovers", "transitions"),
 )
 LOG = "case,activity,timestamp\n1,a,2024-03-01 09:00\n1,b,2024-03-01 10:00\n2,a,2024-03-01 11:00\n"
 

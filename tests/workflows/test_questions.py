@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from asyncdb_nb import Database, Repository
 from asyncdb_nb.workflows import Run, Task, Workflow, WorkflowRepository, create_tables, load_event_log
@@ -17,7 +17,7 @@ from asyncdb_nb.workflows import Run, Task, Workflow, WorkflowRepository, create
 MONDAY = datetime(2024, 3, 4, 9, tzinfo=UTC)
 QUESTIONS = (
     *("overview", "failures", "durations", "throughput", "time_lost", "retries", "busiest_hours", "slowest_runs"),
-    "transitions",
+    *("variants", "transitions", "bottlenecks", "handovers"),
 )
 
 
@@ -208,17 +208,108 @@ async def test_the_slowest_runs_name_their_slowest_step(repository: WorkflowRepo
     ]
 
 
+async def test_the_paths_of_runs(repository: WorkflowRepository):
+    """What is open or was cancelled has a path, and no time that counts."""
+    frame = await repository.variants()
+
+    assert rows(frame, "variant", "path", "steps", "runs", "share", "failed", "open", "p50_seconds", "p90_seconds") == [
+        (1, ["fetch"], 1, 2, 0.4, 1, 1, 300, 300),
+        (2, ["draw"], 1, 1, 0.2, 0, 0, None, None),
+        (3, ["fetch", "fetch", "load"], 3, 1, 0.2, 0, 0, 1200, 1200),
+        (4, ["fetch", "load"], 2, 1, 0.2, 0, 0, 600, 600),
+    ]
+    assert rows(await repository.variants(limit=1), "variant", "share") == [(1, 0.4)]
+
+
+async def test_a_run_without_a_task_has_an_empty_path_and_no_place_in_the_flow(
+    db: Database, repository: WorkflowRepository
+):
+    """The runs of all variants are those of the overview."""
+    before = await repository.transitions()
+    async with db.session() as session:
+        workflow = await session.scalar(select(Workflow).where(Workflow.name == "import"))
+        session.add(Run(workflow_id=workflow.id, case_id="i9", queued_at=MONDAY))
+
+    frame = await repository.variants()
+
+    assert rows(frame[frame["steps"] == 0], "path", "runs", "open", "p50_seconds") == [([], 1, 1, None)]
+    assert frame["runs"].sum() == (await repository.overview())["runs"].sum() == 6
+    pd.testing.assert_frame_equal(await repository.transitions(), before)
+
+
+async def test_a_path_is_in_the_order_of_positions_however_the_rows_lie(repository: WorkflowRepository, db: Database):
+    """A row that is written anew lies behind the others of its run."""
+    before = await repository.variants()
+    async with db.session() as session:
+        await session.execute(text("update workflows.task set cost = 7 where position = 1"))
+
+    pd.testing.assert_frame_equal(await repository.variants(), before)
+
+
 async def test_which_step_follows_which(repository: WorkflowRepository):
-    """A run that is not finished has no end."""
+    """A run that is not finished has no end. The time is from the end of one task to the start of the next."""
     frame = await repository.transitions(workflow="import")
 
-    assert rows(frame, "from_step", "to_step", "times") == [
-        (None, "fetch", 4),
-        ("fetch", "load", 2),
-        ("load", None, 2),
-        ("fetch", "fetch", 1),
-        ("fetch", None, 1),
+    assert rows(frame, "from_step", "to_step", "times", "share", "p50_seconds", "p90_seconds", "coverage") == [
+        (None, "fetch", 4, 1, None, None, 0.25),
+        ("fetch", "load", 2, 0.5, 150, 270, 0.5),
+        ("load", None, 2, 1, None, None, 0.5),
+        ("fetch", "fetch", 1, 0.25, 120, 120, 1),
+        ("fetch", None, 1, 0.25, None, None, 1),
     ]
+
+
+async def test_where_tasks_wait(repository: WorkflowRepository):
+    """Loading waits longest of all; what was never started tells nothing of waiting."""
+    frame = await repository.bottlenecks()
+
+    waits = ("p50_waiting_seconds", "p90_waiting_seconds", "p50_working_seconds", "p50_elapsed_seconds")
+    assert rows(frame, "step", "tasks", "open", "workers", *waits) == [
+        ("load", 2, 0, 1, 150, 270, 330, 480),
+        ("fetch", 5, 1, 1, 60, pytest.approx(96), 210, 270),
+        ("draw", 1, 0, 0, None, None, None, 60),
+    ]
+    span = 2 * 24 * 60 + 5
+    assert list(frame["waiting_share"][:2]) == pytest.approx([5 / 16, 4 / 18])
+    assert list(frame["waiting_tasks"][:2]) == pytest.approx([5 / span, 4 / span])
+    assert list(frame["working_tasks"][:2]) == pytest.approx([11 / span, 14 / span])
+
+
+async def test_who_hands_over_to_whom(db: Database, tmp_path):
+    """A worker who goes on is a pair as well, and nobody is left out because nobody knows who it was."""
+    path = tmp_path / "log.csv"
+    events = ["1,a,Ada,09:00", "1,b,Ben,10:00", "1,c,Ben,10:30", "2,a,Ada,09:00", "2,b,Ben,12:00", "2,c,,12:10"]
+    path.write_text(
+        "\n".join(
+            [
+                "case,activity,resource,timestamp",
+                *(f"{','.join(row.split(',')[:3])},2024-03-04 {row[-5:]}" for row in events),
+            ]
+        )
+    )
+    await load_event_log(db, path)
+
+    async with db.session(readonly=True) as session:
+        frame = await WorkflowRepository(session, schema="log").handovers()
+
+    assert rows(frame, "from_worker", "to_worker", "times", "share", "runs", "p50_seconds") == [
+        ("Ada", "Ben", 2, 1, 2, 7200),
+        ("Ben", "Ben", 1, 0.5, 1, 1800),
+        ("Ben", None, 1, 0.5, 1, 600),
+    ]
+
+
+async def test_the_time_between_tasks_that_overlap_is_nought(db: Database, tmp_path):
+    """They follow each other in the order in which they began."""
+    path = tmp_path / "log.csv"
+    events = ["1,b,2024-03-04 10:00,2024-03-04 11:00", "1,a,2024-03-04 09:00,2024-03-04 12:00"]
+    path.write_text("\n".join(["case,activity,start_timestamp,timestamp", *events]))
+    await load_event_log(db, path)
+
+    async with db.session(readonly=True) as session:
+        frame = await WorkflowRepository(session, schema="log").transitions()
+
+    assert rows(frame.dropna(subset=["from_step", "to_step"]), "from_step", "to_step", "p50_seconds") == [("a", "b", 0)]
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
