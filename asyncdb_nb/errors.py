@@ -12,6 +12,7 @@ Each class words its own message: what is wrong, with the value, and what to typ
     ├── ConnectError            the server cannot be reached or says no     (also a ConnectionError)
     ├── DatabaseClosedError     a Database used after `aclose()`
     ├── UnknownTableError       a table that is not there                   (also a LookupError)
+    ├── AnalyzeWritesError      `db.explain(..., analyze=True)` of a statement that writes (also a ValueError)
     ├── ServerError             the embedded PostgreSQL cannot start or stop
     ├── FrameError              a statement or result that cannot become a frame   (also a ValueError)
     │   ├── TooManyRowsError    more rows than `max_rows`
@@ -111,6 +112,16 @@ class UnknownTableError(AsyncDBError, LookupError):
     def __init__(self, name: str, near: list[str]) -> None:
         meant = f" Did you mean {' or '.join(near)}?" if near else ""
         super().__init__(f"There is no table or view {name!r}.{meant} `await db.tables()` lists all of them.")
+
+
+class AnalyzeWritesError(AsyncDBError, ValueError):
+    """A statement that changes something was to be run so that its plan could be measured."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "analyze=True runs the statement, and this one changes something. Nothing was changed. For its plan without "
+            "times: `await db.explain(statement)`."
+        )
 
 
 class ServerError(AsyncDBError):

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from asyncdb_nb.explore.plan import Plan
+
 T = TypeVar("T")
 
 
@@ -231,6 +233,37 @@ class Database:
                 return await frame(session, catalog.COLUMNS, {"oid": oid})
 
         return self._pending(f"describe({name!r})", describe)
+
+    def explain(
+        self, statement: Any, params: Any = None, *, analyze: bool = False, timeout: float = 30
+    ) -> Coroutine[Any, Any, Plan]:
+        """Ask for the plan of a statement: why it is slow, and what to do about it.
+
+        Args:
+            statement: As for `frame`; a text may begin with EXPLAIN, whose ANALYZE then counts as `analyze=True`.
+            params: As for `frame`.
+            analyze: Run the statement, so that times and rows are measured. It runs in a read-only transaction, which is
+                rolled back; what a transaction does not undo (an advisory lock of the session) stays.
+            timeout: Seconds that planning and running may take on the server.
+
+        Returns:
+            A coroutine of a `Plan`, which shows itself as a tree, and has `.advice`, `.frame()` and `.plot()`.
+
+        Raises:
+            AnalyzeWritesError: With `analyze`, the statement changes something. Nothing was changed.
+            sqlalchemy.exc.SQLAlchemyError: The server refused the statement, or it took longer than `timeout`.
+
+        Example:
+            >>> await db.explain("select * from orders where status = :status", {"status": "open"}, analyze=True)
+        """
+
+        async def explain() -> Plan:
+            from asyncdb_nb.explore.plan import read_plan
+
+            async with self._reading() as session:
+                return await read_plan(session, statement, params, analyze=analyze, timeout=timeout)
+
+        return self._pending("explain(...)", explain)
 
     def _scope(self, kind: type[session_scope], **options: Any) -> session_scope:
         return kind(self, sessionmaker=self._sessionmaker, **options)
