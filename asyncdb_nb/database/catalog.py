@@ -7,7 +7,6 @@ estimates, so listing a thousand large tables takes milliseconds.
 
 from __future__ import annotations
 
-import re
 from difflib import SequenceMatcher, get_close_matches
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb.engine.search_path import EQ, GE, GT, MATCHES, NE
 from asyncdb_nb.errors import UnknownTableError
+from asyncdb_nb.explore.names import always_quoted, parts_of, quoted
 
 # ruff: noqa: S608  the statements are put together from constants
 
@@ -74,8 +74,6 @@ A key of several columns is written with them, as SQL has it: `unique (a, b)`.
 """
 
 _OWN = ("pg_", "information_schema")
-_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
-_IN_SQL = re.compile(r'(?:"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>[^\s".]+))(?:\.|\Z)')
 
 
 async def find_table(session: AsyncSession, name: str) -> int:
@@ -94,10 +92,17 @@ async def find_table(session: AsyncSession, name: str) -> int:
         by_name.setdefault(f"{each.schema}.{each.table}", each.oid)
         if each.visible:
             by_name.setdefault(each.table, each.oid)
-    for spelling in (name, ".".join(_parts(name))):
+    for spelling in (name, ".".join(parts_of(name))):
         if spelling in by_name:
             return by_name[spelling]
     raise UnknownTableError(name, _near(name, relations))
+
+
+async def name_in_sql(session: AsyncSession, name: str) -> str:
+    """Say how SQL names a table or view in any session; the argument and the error are those of `find_table`."""
+    oid = await find_table(session, name)
+    found = next(each for each in await _relations(session) if each.oid == oid)
+    return f"{always_quoted(found.schema)}.{always_quoted(found.table)}"
 
 
 async def nearest_tables(session: AsyncSession, name: str) -> list[str]:
@@ -114,7 +119,7 @@ class _Relation(NamedTuple):
     @property
     def in_sql(self) -> str:
         """How SQL names it in this session."""
-        return _quoted(self.table) if self.visible else f"{_quoted(self.schema)}.{_quoted(self.table)}"
+        return quoted(self.table) if self.visible else f"{quoted(self.schema)}.{quoted(self.table)}"
 
 
 async def _relations(session: AsyncSession) -> list[_Relation]:
@@ -126,7 +131,7 @@ def _near(name: str, relations: list[_Relation]) -> list[str]:
 
     PostgreSQL's own tables are meant by who names one of theirs, or their schema.
     """
-    *schemas, table = (part.lower() for part in _parts(name))
+    *schemas, table = (part.lower() for part in parts_of(name))
     schema = ".".join(schemas)
     if not f"{schema}.{table}".lstrip(".").startswith(_OWN):
         relations = [each for each in relations if not each.schema.startswith(_OWN)]
@@ -142,15 +147,3 @@ def _near(name: str, relations: list[_Relation]) -> list[str]:
 
 def _by_schema(schema: str, relations: list[_Relation]) -> list[_Relation]:
     return sorted(relations, key=lambda each: -SequenceMatcher(None, schema, each.schema.lower()).ratio())
-
-
-def _parts(name: str) -> list[str]:
-    """Read a name as SQL does: `schema.table`, in lower case where it is not quoted."""
-    found = list(_IN_SQL.finditer(name))
-    if "".join(part[0] for part in found) != name or not found:
-        return name.split(".")
-    return [part["plain"].lower() if part["plain"] else part["quoted"].replace('""', '"') for part in found]
-
-
-def _quoted(name: str) -> str:
-    return name if _PLAIN.fullmatch(name) else '"' + name.replace('"', '""') + '"'

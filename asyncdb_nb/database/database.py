@@ -28,13 +28,14 @@ from asyncdb_nb.database.summary import summary
 from asyncdb_nb.engine.connector import make_engine, without_frames
 from asyncdb_nb.engine.conninfo.parameters import EXAMPLE, Target
 from asyncdb_nb.engine.conninfo.resolve import resolve
-from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError
+from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError, UnknownTableError
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
     from asyncdb_nb.explore.plan import Plan
+    from asyncdb_nb.explore.profile import Profile
 
 T = TypeVar("T")
 
@@ -233,6 +234,48 @@ class Database:
                 return await frame(session, catalog.COLUMNS, {"oid": oid})
 
         return self._pending(f"describe({name!r})", describe)
+
+    def profile(
+        self, source: Any, params: Any = None, *, sample: int | None = None, timeout: float = 600
+    ) -> Coroutine[Any, Any, Profile]:
+        """Look at what a table or a result holds, column by column, in three statements on the server.
+
+        Rows, missing values, the smallest, the largest, the mean and the deviation are exact, in one pass. Distinct and
+        frequent values, quantiles, lengths, gaps, keys and histograms are exact up to 100,000 rows; of more, they come
+        from a sample that is the same each time, and are marked: some blocks of a table, every nth row of a view or a
+        statement. All of it is of one moment (REPEATABLE READ), and read-only.
+
+        Args:
+            source: `table` or `schema.table`, SQL text, or a select of Core or the ORM.
+            params: Values for the `:name` binds of a text.
+            sample: Rows to sort and group, of a source that has more; None is 100,000, and a sample of 30,000 beyond.
+            timeout: Seconds that each statement may take on the server.
+
+        Returns:
+            A coroutine of a `Profile`, which shows itself as a table, and has `.frame()`, `.sources()` and `.plot()`.
+
+        Raises:
+            UnknownTableError: There is no such table; the message has the nearest names.
+            FrameError: The text is neither a name nor a query.
+
+        Example:
+            >>> await db.profile("orders")
+            >>> await db.profile("select * from orders where day >= :day", {"day": date(2026, 1, 1)})
+        """
+
+        async def profile() -> Profile:
+            from asyncdb_nb.explore.profile import read_profile
+
+            named: Any = source
+            async with self._reading() as session:
+                await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+                try:
+                    return await read_profile(session, named, params, sample=sample, timeout=timeout)
+                except UnknownTableError:
+                    named = await catalog.name_in_sql(session, named)  # or it says which ones are near
+                return await read_profile(session, named, params, sample=sample, timeout=timeout)
+
+        return self._pending("profile(...)", profile)
 
     def explain(
         self, statement: Any, params: Any = None, *, analyze: bool = False, timeout: float = 30

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from asyncdb_nb.explore.names import quoted
+
 _GATHERS = ("Gather", "Gather Merge")
 _STRATEGIES = {"Plain": "Aggregate", "Sorted": "GroupAggregate", "Hashed": "HashAggregate", "Mixed": "MixedAggregate"}
 _CONDITIONS = (
@@ -32,7 +34,6 @@ _EXPRESSIONS = (
     "Run Condition",
     "Grouping Sets",
 )
-_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 @dataclass(eq=False)
@@ -92,7 +93,7 @@ class Node:
     def relation(self) -> str | None:
         """What it reads from, as SQL names it: `schema.table`, a CTE, a function; None for any other node."""
         if "Relation Name" in self.raw:
-            return ".".join(_quoted(self.raw[key]) for key in ("Schema", "Relation Name") if key in self.raw)
+            return ".".join(quoted(self.raw[key]) for key in ("Schema", "Relation Name") if key in self.raw)
         named = (self.raw.get(key) for key in ("CTE Name", "Function Name", "Table Function Name", "Relations"))
         return next((name for name in named if name), None)
 
@@ -100,13 +101,13 @@ class Node:
     def label(self) -> str:
         """What it is and what it reads, in EXPLAIN's words: `Index Scan using run_pkey on workflows.run r`."""
         raw = self.raw
-        index = f" using {_quoted(raw['Index Name'])}" if "Index Name" in raw and self.relation else ""
-        index = index or (f" on {_quoted(raw['Index Name'])}" if "Index Name" in raw else "")
+        index = f" using {quoted(raw['Index Name'])}" if "Index Name" in raw and self.relation else ""
+        index = index or (f" on {quoted(raw['Index Name'])}" if "Index Name" in raw else "")
         backward = " Backward" if raw.get("Scan Direction") == "Backward" else ""
         relation, alias = self.relation, raw.get("Alias")
-        where = f" on {relation}" if relation else f" on {_quoted(alias)}" if alias else ""
+        where = f" on {relation}" if relation else f" on {quoted(alias)}" if alias else ""
         if relation and alias and alias not in (raw.get("Relation Name"), relation):
-            where += f" {_quoted(alias)}"
+            where += f" {quoted(alias)}"
         name = raw.get("Subplan Name")
         return f"{f'{name}: ' if name else ''}{self._what()}{backward}{index}{where}"
 
@@ -238,7 +239,3 @@ def _between(user: Node, deferred: Node) -> list[Node]:
         if node is deferred.parent:
             break
     return found
-
-
-def _quoted(name: str) -> str:
-    return name if _PLAIN.fullmatch(name) else '"' + name.replace('"', '""') + '"'

@@ -35,11 +35,13 @@ class Result:
     Attributes:
         names: Of the columns, as the server names them.
         oids: Of the columns' types; a domain's is that of the type it stands for.
+        kinds: "enum", "array" or "" of each; "" for every column of a select of Core or the ORM.
         rows: At most 500.
     """
 
     names: Sequence[str]
     oids: Sequence[int]
+    kinds: Sequence[str]
     rows: Sequence[Sequence[Any]]
 
 
@@ -63,7 +65,8 @@ async def read_rewritten(
     sql, parameters = await _compiled(session, executable(statement, params), params)
     result = await (await session.connection()).exec_driver_sql(rewrite(sql), parameters)
     described = [] if result.cursor is None else result.cursor.description
-    return Result([column[0] for column in described], [column[1] for column in described], result.all())
+    names, oids = [column[0] for column in described], [column[1] for column in described]
+    return Result(names, oids, [""] * len(names), result.all())
 
 
 async def _of_text(session: AsyncSession, statement: Any, params: Params, rewrite: Rewrite) -> Result:
@@ -78,9 +81,10 @@ async def _of_text(session: AsyncSession, statement: Any, params: Params, rewrit
     if not sent:
         raise FrameError(_NOT_SENT)
     values = [column.objects() for column in columns]
-    return Result(
-        [column.name for column in columns], [column.type.oid for column in columns], list(zip(*values, strict=True))
-    )
+    types = [column.type for column in columns]
+    kinds = ["enum" if type_.is_enum else "array" if type_.kind == "array" else "" for type_ in types]
+    names = [column.name for column in columns]
+    return Result(names, [type_.oid for type_ in types], kinds, list(zip(*values, strict=True)))
 
 
 class _HandedOver(Exception):  # noqa: N818  it is no error
