@@ -12,6 +12,7 @@ Each class words its own message: what is wrong, with the value, and what to typ
     ├── ConnectError            the server cannot be reached or says no     (also a ConnectionError)
     ├── DatabaseClosedError     a Database used after `aclose()`
     ├── UnknownTableError       a table that is not there                   (also a LookupError)
+    ├── UnknownSchemaError      a schema that is not there                  (also a LookupError)
     ├── AnalyzeWritesError      `db.explain(..., analyze=True)` of a statement that writes (also a ValueError)
     ├── ServerError             the embedded PostgreSQL cannot start or stop
     ├── FrameError              a statement or result that cannot become a frame   (also a ValueError)
@@ -112,6 +113,14 @@ class UnknownTableError(AsyncDBError, LookupError):
     def __init__(self, name: str, near: list[str]) -> None:
         meant = f" Did you mean {' or '.join(near)}?" if near else ""
         super().__init__(f"There is no table or view {name!r}.{meant} `await db.tables()` lists all of them.")
+
+
+class UnknownSchemaError(AsyncDBError, LookupError):
+    """A schema that the database does not have."""
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        there = ", ".join(known) or "none"
+        super().__init__(f"There is no schema {name!r}. Those that are there: {there}.")
 
 
 class AnalyzeWritesError(AsyncDBError, ValueError):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from asyncdb_nb.explore.diagram import Diagram
     from asyncdb_nb.explore.plan import Plan
     from asyncdb_nb.explore.profile import Profile
 
@@ -307,6 +308,32 @@ class Database:
                 return await read_plan(session, statement, params, analyze=analyze, timeout=timeout)
 
         return self._pending("explain(...)", explain)
+
+    def diagram(self, schema: str | None = None) -> Coroutine[Any, Any, Diagram]:
+        """Draw how tables belong together: their keys, their rows (the planner's estimate) and their foreign keys.
+
+        Args:
+            schema: The tables of one schema, and those of others that they refer to; None is every table that is not
+                PostgreSQL's own. Partitions are in the table that they are parts of.
+
+        Returns:
+            A coroutine of a `Diagram`, which a notebook shows as a picture, and which has `.frame()`, `.svg()`,
+            `.mermaid()` and `.plot()`.
+
+        Raises:
+            UnknownSchemaError: There is no such schema; the message has those that are there.
+
+        Example:
+            >>> await db.diagram("workflows")
+        """
+
+        async def diagram() -> Diagram:
+            from asyncdb_nb.explore.diagram import read_diagram
+
+            async with self.session(readonly=True, timeout=60) as session:
+                return await read_diagram(session, schema)
+
+        return self._pending("diagram(...)", diagram)
 
     def _scope(self, kind: type[session_scope], **options: Any) -> session_scope:
         return kind(self, sessionmaker=self._sessionmaker, **options)
