@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-_READ_ONLY = "25006"
+_READ_ONLY, _TIMED_OUT = "25006", "57014"
 _LIMITS = text(
     "SELECT pg_catalog.set_config('transaction_read_only', 'on', true), "
     "pg_catalog.set_config('statement_timeout', :milliseconds, true)"
@@ -67,6 +67,8 @@ async def read_plan(
     except DBAPIError as error:
         if analyze and getattr(error.orig, "sqlstate", None) == _READ_ONLY:
             raise AnalyzeWritesError from error
+        if getattr(error.orig, "sqlstate", None) == _TIMED_OUT:
+            error.add_note(f"It took longer than timeout={timeout:g} seconds: `await db.explain(..., timeout=600)`.")
         raise
     [[explained]] = found.rows
     return Plan((json.loads(explained) if isinstance(explained, str) else explained)[0])

@@ -6,6 +6,9 @@ SQL in cells: `%%asql`, `%asql` and `%asyncdb`.
 
     df = %asql select count(*) from tasks
 
+    %%asql --analyze                           -- its plan, with times: `--explain` does not run it
+    select * from tasks where seconds > :limit
+
     %asyncdb                                   -- the databases in variables, and their pools
     %asyncdb doctor                            -- what is wrong, and what to do
 
@@ -30,6 +33,7 @@ from asyncdb_nb.dataframes.sql.tokenizer import bind_names, tokens_of
 from asyncdb_nb.diagnostics.doctor import Diagnosis, examine
 from asyncdb_nb.engine.pool import LoopBoundPool
 from asyncdb_nb.errors import DatabaseClosedError, MagicError
+from asyncdb_nb.explore.explained_statement import is_explain
 from asyncdb_nb.jupyter.completions import Completions
 from asyncdb_nb.jupyter.magic_awaits import with_awaits
 
@@ -37,7 +41,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from IPython.core.interactiveshell import InteractiveShell
 
-_HEAD: Any = re.compile(r"\s*(?:--db\s+(?P<db>\w+))?\s*(?:(?P<name>[^\W\d]\w*)\s*=)?\s*")
+    from asyncdb_nb.explore.plan import Plan
+
+_OPTIONS = r"(?P<options>\s*(?:(?:--db\s+(?P<db>\w+)|--(?P<plan>explain|analyze))(?:\s+|$))*)"
+_HEAD: Any = re.compile(rf"{_OPTIONS}(?:(?P<name>[^\W\d]\w*)\s*=)?\s*")
 Connect = Callable[[], Coroutine[Any, Any, Database]]
 
 _ASYNCHRONOUS = ("asql", "asyncdb")
@@ -75,21 +82,22 @@ class Magics:
     @no_var_expand
     def asql(
         self, line: str, cell: str | None = None
-    ) -> Coroutine[Any, Any, pd.DataFrame | None] | pd.DataFrame | None:
+    ) -> Coroutine[Any, Any, pd.DataFrame | Plan | None] | pd.DataFrame | Plan | None:
         """Read a statement into a DataFrame: `%%asql`, `%%asql name =`, `df = %asql select ...`.
 
         `:name` takes the value of the variable `name`. The database is the variable `db`, or the one that
-        `--db NAME` names, or what `connect()` finds.
+        `--db NAME` names, or what `connect()` finds. `--explain` gives the statement's plan instead, `--analyze` runs it
+        for that, and so does a statement that begins with EXPLAIN.
         """
         head = _HEAD.match(line)
         if cell is None:
-            reading = self._read(line[head.end("db") + 1 :], head["db"], None)
+            reading = self._read(line[head.end("options") :], head, None)
             return run(reading) if self._came_late else reading
         if head.end() < len(line):
             raise MagicError(
                 f"`%%asql {line}` cannot be read", "`%%asql`, `%%asql name =` or `%%asql --db NAME name =`"
             )
-        return self._read(cell, head["db"], head["name"])
+        return self._read(cell, head, head["name"])
 
     def asyncdb(self, line: str) -> Coroutine[Any, Any, Diagnosis | None] | None:
         """Show each database in a variable, and its pool on every loop; `%asyncdb doctor` says what is wrong.
@@ -134,13 +142,18 @@ class Magics:
             raise MagicError(f"Several variables hold a Database: {', '.join(once)}", f"`%asyncdb doctor {first}`")
         return next(iter(once.values()), None)
 
-    async def _read(self, statement: str, database: str | None, name: str | None) -> pd.DataFrame | None:
-        db = await self._database(database)
-        frame = await db.frame(statement, _values(statement, self._shell.user_ns))
+    async def _read(self, statement: str, options: Any, name: str | None) -> pd.DataFrame | Plan | None:
+        db = await self._database(options["db"])
+        values = _values(statement, self._shell.user_ns)
+        found: pd.DataFrame | Plan
+        if options["plan"] or is_explain(statement):
+            found = await db.explain(statement, values, analyze=options["plan"] == "analyze")
+        else:
+            found = await db.frame(statement, values)
         await self._completions.learn(db)
         if name is None:
-            return frame
-        self._shell.user_ns[name] = frame
+            return found
+        self._shell.user_ns[name] = found
         return None
 
     async def _database(self, name: str | None) -> Database:

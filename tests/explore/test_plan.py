@@ -287,8 +287,9 @@ async def test_the_transaction_is_as_it_was_before(db: Database) -> None:
 
 
 async def test_a_statement_that_takes_too_long_is_ended(db: Database) -> None:
-    with pytest.raises(DBAPIError, match="statement timeout"):
+    with pytest.raises(DBAPIError, match="statement timeout") as caught:
         await db.explain("select pg_sleep(600)", analyze=True, timeout=0.1)
+    assert "It took longer than timeout=0.1 seconds" in caught.value.__notes__[-1]
     with pytest.raises(ValueError, match="timeout is a number of seconds above 0; got 0"):
         await db.explain("select 1", timeout=0)
 

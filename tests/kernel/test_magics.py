@@ -106,6 +106,39 @@ def test_the_doctor_asks_for_the_next_cell_and_the_status_does_not(start_kernel:
     assert fresh.run("%asyncdb doctor").last.endswith("Nothing is wrong.")
 
 
+@pytest.mark.parametrize(
+    ("code", "measured"),
+    [
+        ("%%asql --explain\nselect :limit::int as a", False),
+        ("%%asql --analyze --db db\nselect :limit::int as a", True),
+        ("%%asql --db db --analyze\nselect :limit::int as a", True),
+        ("%%asql\nexplain select :limit::int as a", False),
+        ("%%asql\nexplain (analyze, buffers) select :limit::int as a", True),
+        ("%asql --analyze select :limit::int as a", True),
+        ("%asql explain select 1", False),
+        ("%%asql plan =\nexplain analyze select 1", True),
+    ],
+)
+def test_a_plan_is_a_tree(kernel: Kernel, code: str, measured: bool) -> None:
+    kernel.run("limit = 5; plan = None; db = await __import__('asyncdb_nb').connect()")
+
+    reply = kernel.run(code)
+    shown = kernel.run("print(plan)").stdout if "plan =" in code else reply.last
+
+    assert reply.status == "ok"
+    assert "node\n" in shown
+    assert "Result" in shown
+    assert ("own ms" in shown) is measured
+
+
+def test_an_explain_of_another_format_is_as_the_server_writes_it(kernel: Kernel) -> None:
+    assert "QUERY PLAN" in kernel.run("%%asql\nexplain (format yaml) select 1").last
+
+
+def test_analyze_of_what_writes_is_refused(kernel: Kernel) -> None:
+    assert "analyze=True runs the statement" in kernel.run("%%asql --analyze\ndelete from pg_class").last
+
+
 def test_stop_stops_it(kernel: Kernel, clean_server: ServerWatch) -> None:
     sent = kernel.start("%%asql\nselect pg_sleep(600)")
     wait_until(lambda: asleep(clean_server, "magics"))
