@@ -128,8 +128,8 @@ class AnalyzeWritesError(AsyncDBError, ValueError):
 
     def __init__(self) -> None:
         super().__init__(
-            "analyze=True runs the statement, and this one changes something. Nothing was changed. For its plan without "
-            "times: `await db.explain(statement)`."
+            "analyze=True runs the statement, and this one changes something. Nothing was changed. For its plan "
+            "without times: `await db.explain(statement)`."
         )
 
 

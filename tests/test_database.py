@@ -22,6 +22,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, ORMExecuteState, Session, ma
 from sqlalchemy.pool import NullPool
 
 from asyncdb_nb import Database, connect
+from asyncdb_nb.database.catalog import COLUMNS, TABLES, find_table
 from asyncdb_nb.dataframes import frame
 from asyncdb_nb.engine.application_name import application_name
 from asyncdb_nb.engine.connector import CHECK_INTERVAL, Connector, explain
@@ -613,7 +614,7 @@ async def test_tables_lists_what_there_is(shop: Database) -> None:
     """Schema, table, kind, estimated rows and bytes, without PostgreSQL's own tables."""
     tables = await shop.tables()
 
-    assert list(tables.columns) == ["schema", "table", "kind", "rows", "bytes"]
+    assert list(tables.columns) == ["schema", "table", "kind", "rows", "bytes", "rights", "comment"]
     assert tables[["schema", "table", "kind"]].values.tolist() == [
         ["old", "invoice", "table"],
         ["public", "Order", "table"],
@@ -626,7 +627,9 @@ async def test_describe_lists_the_columns_of_a_table(shop: Database) -> None:
     """Name, type as SQL writes it, nullable, default and key."""
     columns = await shop.describe("Order")
 
-    assert list(columns.columns) == ["column", "type", "nullable", "default", "key"]
+    assert list(columns.columns) == [
+        *("column", "type", "nullable", "default", "key", "referenced_by", "indexes", "readable", "comment")
+    ]
     assert columns["column"].tolist() == ["id", "customer_id", "cost"]
     assert columns["type"].tolist() == ["bigint", "integer", "numeric(12,2)"]
     assert columns["nullable"].tolist() == [False, True, True]
@@ -650,6 +653,56 @@ async def test_describe_names_all_columns_of_a_key(shop: Database) -> None:
     assert columns["email"] == "unique"
     assert columns["b"] == 'unique ("A", b), foreign key ("A", b) REFERENCES pair(a, b)'
     assert (await shop.describe("pair"))["key"].tolist() == ["primary key (a, b)"] * 2
+
+
+async def test_describe_tells_references_indexes_and_comments(shop: Database) -> None:
+    """Foreign keys the other way, and what no key stands for."""
+    async with shop.session() as session:
+        for statement in (
+            "create table town (id int primary key, name text, zone int, place int, unique (zone, place))",
+            'create table street (id int, town int references town, "Z" int, place int, '
+            'foreign key ("Z", place) references town (zone, place))',
+            "create index on town (name)",
+            "create unique index on town (zone, lower(name)) where place > 0",
+            "comment on column town.name is 'as it is <written>'",
+            "comment on table town is 'a place'",
+        ):
+            await session.execute(text(statement))
+
+    town = (await shop.describe("town")).set_index("column")
+    tables = (await shop.tables()).set_index("table")
+
+    assert town["referenced_by"].fillna("").to_dict() == {
+        "id": "street (town)", "name": "", "zone": 'street ("Z", place)', "place": 'street ("Z", place)',
+    }  # fmt: skip
+    unique = "unique btree (zone, lower(name)) WHERE (place > 0)"
+    assert town["indexes"].fillna("").to_dict() == {
+        "id": "", "name": f"btree (name), {unique}", "zone": unique, "place": unique,
+    }  # fmt: skip
+    assert town["comment"].fillna("").tolist() == ["", "as it is <written>", "", ""]
+    assert town["readable"].all()
+    assert tables["comment"]["town"] == "a place"
+    assert tables["rights"]["town"] == "select, insert, update, delete"
+
+
+async def test_what_one_may_not_read_is_told(shop: Database) -> None:
+    async with shop.session() as session:
+        for statement in (
+            "create role clerk",
+            "create table till (id int, secret int)",
+            "grant select (id), insert on till to clerk",
+            "set local role clerk",
+        ):
+            await session.execute(text(statement))
+        tables = (await frame(session, TABLES)).set_index("table")["rights"]
+        till = await find_table(session, "till")
+        columns = (await frame(session, COLUMNS, {"oid": till})).set_index("column")["readable"]
+        await session.rollback()
+
+    assert tables["till"] == "select of some columns, insert"
+    assert tables["customer"] == ""
+    assert tables["invoice"] == ""
+    assert columns.to_dict() == {"id": True, "secret": False}
 
 
 @pytest.mark.parametrize("name", ['"a""b"', 'public."a""b"', 'a"b', '"x.y"', "x.y", 'Public."x.y"'])

@@ -31,13 +31,22 @@ select n.nspname as schema,
        case when c.relkind {EQ} ANY ('{{r,m}}') then pg_catalog.pg_total_relation_size(c.oid)
             when c.relkind {EQ} 'p' then (
                 select pg_catalog.sum(pg_catalog.pg_total_relation_size(p.relid))::pg_catalog.int8
-                from pg_catalog.pg_partition_tree(c.oid) as p where p.isleaf) end as bytes
+                from pg_catalog.pg_partition_tree(c.oid) as p where p.isleaf) end as bytes,
+       case when pg_catalog.has_schema_privilege(n.oid, 'USAGE') then pg_catalog.concat_ws(', ',
+                case when pg_catalog.has_table_privilege(c.oid, 'SELECT') then 'select'
+                     when pg_catalog.has_any_column_privilege(c.oid, 'SELECT') then 'select of some columns' end,
+                case when pg_catalog.has_table_privilege(c.oid, 'INSERT') then 'insert' end,
+                case when pg_catalog.has_table_privilege(c.oid, 'UPDATE') then 'update' end,
+                case when pg_catalog.has_table_privilege(c.oid, 'DELETE') then 'delete' end) else '' end as rights,
+       pg_catalog.obj_description(c.oid, 'pg_class') as comment
 from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid {EQ} c.relnamespace
 where {_RELATIONS} and not c.relispartition
   and n.nspname {NE} 'information_schema' and not n.nspname {MATCHES} '^pg_'
 order by schema, "table"
 """
-"""schema, table, kind (text), rows (int8, the planner's estimate; NULL before the first ANALYZE), bytes (int8)."""
+"""schema, table, kind (text), rows (int8, the planner's estimate; NULL before the first ANALYZE), bytes (int8), rights
+(text: what the user may do; empty for nothing), comment (text or NULL).
+"""
 
 RELATIONS = f"""
 select c.oid, n.nspname, c.relname, pg_catalog.pg_table_is_visible(c.oid)
@@ -62,13 +71,40 @@ select a.attname as "column",
                         else pg_catalog.concat('references ', k.confrelid::pg_catalog.regclass) end,
                    ', ' order by k.contype desc)
         from pg_catalog.pg_constraint as k
-        where k.conrelid {EQ} a.attrelid and k.contype {EQ} ANY ('{{p,u,f}}') and a.attnum {EQ} ANY (k.conkey)) as key
+        where k.conrelid {EQ} a.attrelid and k.contype {EQ} ANY ('{{p,u,f}}') and a.attnum {EQ} ANY (k.conkey)) as key,
+       (select pg_catalog.string_agg(
+                   pg_catalog.concat(k.conrelid::pg_catalog.regclass, ' ', (
+                       select pg_catalog.concat('(', pg_catalog.string_agg(
+                                  pg_catalog.quote_ident(o.attname), ', ' order by place), ')')
+                       from pg_catalog.generate_subscripts(k.conkey, 1) as place join pg_catalog.pg_attribute as o
+                         on o.attrelid {EQ} k.conrelid and o.attnum {EQ} k.conkey[place])),
+                   ', ' order by k.conrelid::pg_catalog.regclass::pg_catalog.text, k.conname)
+        from pg_catalog.pg_constraint as k
+        where k.confrelid {EQ} a.attrelid and k.contype {EQ} 'f' and k.conparentid {EQ} 0::pg_catalog.oid
+          and a.attnum {EQ} ANY (k.confkey)) as referenced_by,
+       (select pg_catalog.string_agg(
+                   pg_catalog.concat(case when i.indisunique then 'unique ' end,
+                                     pg_catalog.regexp_replace(pg_catalog.pg_get_indexdef(i.indexrelid),
+                                                               '^.*? USING ([a-z_]+ )', '\\1')),
+                   ', ' order by x.relname)
+        from pg_catalog.pg_index as i join pg_catalog.pg_class as x on x.oid {EQ} i.indexrelid
+        where i.indrelid {EQ} a.attrelid and i.indisvalid
+          and (a.attnum {EQ} ANY (i.indkey::pg_catalog.int2[])
+               or exists (select from pg_catalog.pg_depend as d
+                          where d.classid {EQ} 'pg_catalog.pg_class'::pg_catalog.regclass
+                            and d.objid {EQ} i.indexrelid and d.refobjid {EQ} i.indrelid
+                            and d.refobjsubid {EQ} a.attnum))
+          and not exists (select from pg_catalog.pg_constraint as k where k.conindid {EQ} i.indexrelid
+                          and k.contype {EQ} ANY ('{{p,u}}'))) as indexes,
+       pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT') as readable,
+       pg_catalog.col_description(a.attrelid, a.attnum) as comment
 from pg_catalog.pg_attribute as a left join pg_catalog.pg_attrdef as d
   on d.adrelid {EQ} a.attrelid and d.adnum {EQ} a.attnum
 where a.attrelid {EQ} cast(:oid as pg_catalog.oid) and a.attnum {GT} 0 and not a.attisdropped
 order by a.attnum
 """
-"""column, type (text), nullable (bool), default, key (text or NULL); one row a column, in the table's order.
+"""column, type (text), nullable (bool), default, key, referenced_by, indexes (text or NULL), readable (bool), comment
+(text or NULL); one row a column, in the table's order.
 
 A key of several columns is written with them, as SQL has it: `unique (a, b)`.
 """

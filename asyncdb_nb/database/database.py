@@ -207,7 +207,8 @@ class Database:
 
         Returns:
             A coroutine of a DataFrame with one row each, ordered by name: `schema`, `table`, `kind`, `rows` (the
-            planner's estimate; missing before the first ANALYZE), `bytes` (with indexes; missing for views).
+            planner's estimate; missing before the first ANALYZE), `bytes` (with indexes; missing for views), `rights`
+            (of select, insert, update and delete, those that you have; "" for none), `comment`.
         """
         from asyncdb_nb.dataframes import frame
 
@@ -221,7 +222,9 @@ class Database:
 
         Returns:
             A coroutine of a DataFrame with one row a column, in the table's order: `column`, `type` (as SQL writes it),
-            `nullable`, `default`, `key` (primary key, unique, references …).
+            `nullable`, `default`, `key` (primary key, unique, references …; one of several columns with all of them),
+            `referenced_by` (the foreign keys of other tables that refer to it), `indexes` (those that no key stands
+            for), `readable` (whether you may read it), `comment`.
 
         Raises:
             UnknownTableError: There is no such table; the message has the nearest names.
@@ -286,8 +289,8 @@ class Database:
         Args:
             statement: As for `frame`; a text may begin with EXPLAIN, whose ANALYZE then counts as `analyze=True`.
             params: As for `frame`.
-            analyze: Run the statement, so that times and rows are measured. It runs in a read-only transaction, which is
-                rolled back; what a transaction does not undo (an advisory lock of the session) stays.
+            analyze: Run the statement, so that times and rows are measured. It runs in a read-only transaction, which
+                is rolled back; what a transaction does not undo (an advisory lock of the session) stays.
             timeout: Seconds that planning and running may take on the server.
 
         Returns:

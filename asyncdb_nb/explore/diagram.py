@@ -40,7 +40,8 @@ with chosen as (
     where c.relkind {EQ} ANY ('{{r,p}}') and not c.relispartition and {_IN_SCHEMA}
 ), shown as (
     select oid from chosen
-    union select k.confrelid from pg_catalog.pg_constraint as k join chosen on chosen.oid {EQ} k.conrelid where {_FOREIGN}
+    union
+    select k.confrelid from pg_catalog.pg_constraint as k join chosen on chosen.oid {EQ} k.conrelid where {_FOREIGN}
 )
 select c.oid, n.nspname as schema, c.relname as name,
        case when c.relkind {EQ} 'p' then (

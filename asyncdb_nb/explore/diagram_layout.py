@@ -10,6 +10,7 @@ Source: Sugiyama, Tagawa, Toda, "Methods for visual understanding of hierarchica
 
 from __future__ import annotations
 
+import itertools
 import math
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -84,7 +85,7 @@ def layout_of(diagram: Diagram) -> Layout:
         lines += found
         width, top = max(width, right), bottom + _GAP
     alone = [group[0] for group in groups if len(group) == 1]
-    width, top = _shelve(alone, max(width, 900.0 if len(alone) > 3 else 0.0), top)  # noqa: PLR2004
+    width, top = _shelve(alone, max(width, 900.0 if len(alone) > 3 else 0.0), top)
     for child, other, key in edges:
         if child is other:
             lines.append(Line(key, _around(child, key)))
@@ -238,7 +239,7 @@ def _passed(child: Box, other: Box) -> list[Box]:
     step = 1 if other.column > child.column else -1
     between = [Box(None, column=column) for column in range(child.column + step, other.column, step)]
     chain = [child, *between, other] if step < 0 else [other, *reversed(between), child]
-    for right, left in zip(chain, chain[1:], strict=False):
+    for right, left in itertools.pairwise(chain):
         right.left.append(left)
         left.right.append(right)
     return between

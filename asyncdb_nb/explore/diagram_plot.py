@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.errors import MissingExtraError
 from asyncdb_nb.explore.diagram_layout import HEAD, LINE, Box, Line, count_of, layout_of, lines_of, title_of
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from asyncdb_nb.explore.diagram import Diagram
 
 _INCH = 96.0  # pixels
-_FONT = {"family": "monospace", "fontsize": 8.6, "va": "center"}
+_FONT: dict[str, Any] = {"family": "monospace", "fontsize": 8.6, "va": "center"}
 
 
 def draw(diagram: Diagram, ax: Axes | None, title: str | None, dark: bool | None) -> Axes:
@@ -67,7 +67,7 @@ def _draw_box(ax: Axes, box: Box, colours: Palette) -> None:
     assert table is not None, "a box is a table's"  # noqa: S101
     for height, colour in ((box.height, colours.paper), (HEAD, colours.open)):
         ax.add_patch(Rectangle((box.x, box.y), box.width, height, facecolor=colour, lw=0, zorder=2))
-    edge = {"facecolor": "none", "edgecolor": colours.ink, "lw": 0.8}
+    edge: dict[str, Any] = {"facecolor": "none", "edgecolor": colours.ink, "lw": 0.8}
     ax.add_patch(Rectangle((box.x, box.y), box.width, box.height, **edge, zorder=2))
     head = box.y + HEAD / 2
     ax.text(box.x + 9, head, _plain(title_of(table)), color=colours.ink, fontweight="bold", zorder=3, **_FONT)

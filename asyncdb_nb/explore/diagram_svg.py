@@ -91,7 +91,8 @@ def _line(line: Line, ink: Ink) -> str:
     return (
         f"<g><title>{escape(said)}</title>"
         f'<path d="{drawn}" fill="none" stroke="{ink.line}" stroke-width="1.5"{dashes}/>'
-        f'<polygon points="{corners}" fill="{ink.line}"/><circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{ink.line}"/></g>'
+        f'<polygon points="{corners}" fill="{ink.line}"/>'
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{ink.line}"/></g>'
     )
 
 

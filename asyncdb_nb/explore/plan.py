@@ -157,9 +157,9 @@ class Plan:
     def plot(self, ax: Axes | None = None, *, title: str | None = None, dark: bool | None = None) -> Axes:
         """Draw a bar for each node, in the order of the tree: its own milliseconds.
 
-        On the right of each bar stand the rows of one run and the planner's estimate. Without `analyze`, the bars are the
-        planner's cost. An estimate that is wrong by 100 times or more, and a node that spilled, is hatched as well as
-        red.
+        On the right of each bar stand the rows of one run and the planner's estimate. Without `analyze`, the bars are
+        the planner's cost. An estimate that is wrong by 100 times or more, and a node that spilled, is hatched as well
+        as red.
 
         Args:
             ax: Where to draw; None makes a figure of its own.

@@ -1,8 +1,8 @@
 """
 What is wrong with a plan that was measured, in a sentence for each node that it is wrong with.
 
-The limits are such that a plan which does its work well gets no advice: a fault is named where the node took a good part
-of the time, and not where it is only unusual.
+The limits are such that a plan which does its work well gets no advice: a fault is named where the node took a good
+part of the time, and not where it is only unusual.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class Node:
     @property
     def total_ms(self) -> float:
         """Milliseconds that it took with all that it called."""
-        return self.raw.get("Actual Total Time", 0.0) * (self.loops or 0) / self.processes
+        return float(self.raw.get("Actual Total Time", 0.0)) * (self.loops or 0) / self.processes
 
     @property
     def is_deferred(self) -> bool:
@@ -175,7 +175,7 @@ def _node(raw: dict[str, Any], parent: Node | None) -> Node:
 
 def _pages(node: Node) -> float:
     counted = (f"{where} {how} Blocks" for where in ("Shared", "Local") for how in ("Hit", "Read"))
-    return sum(node.raw.get(name, 0) for name in counted)
+    return float(sum(node.raw.get(name, 0) for name in counted))
 
 
 def _own(nodes: list[Node], total: Callable[[Node], float]) -> dict[Node, float]:

@@ -85,12 +85,12 @@ async def read_profile(
     rows, *counted = await found.read(session, statements.of_all_rows(found.readable))
     all_rows = [json.loads(column, parse_float=Decimal) for column in counted]
     most = EXACT if sample is None else sample
-    if not found.readable:
-        some, taken = [], None
-    else:
+    some: list[Any] = []
+    taken: Sample | None = None
+    if found.readable:
         some, taken = await _some_rows(session, found, all_rows, rows, None if rows <= most else sample or SAMPLE)
     profiled = zip(found.readable, all_rows, some, strict=True)
-    figures = {id(column): column_profile(column, rows, first, second, taken and taken.rows)
+    figures = {id(column): column_profile(column, rows, first, second, None if taken is None else taken.rows)
                for column, first, second in profiled}  # fmt: skip
     columns = [
         figures.get(id(column)) or ColumnProfile(column.name, column.type or "", rows) for column in found.columns

@@ -1,8 +1,8 @@
 """
 What can be asked of a column, by its type: which figures there are, and the SQL expressions that give them.
 
-`{x}` in an expression is the column. Every function and operator is named with `pg_catalog`; what sorts and groups goes by
-the type's own order. A type that is not listed (ranges, rows, those of extensions) is looked at as its text.
+`{x}` in an expression is the column. Every function and operator is named with `pg_catalog`; what sorts and groups goes
+by the type's own order. A type that is not listed (ranges, rows, those of extensions) is looked at as its text.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from typing import Any
 from asyncdb_nb.engine.search_path import EQ, GT, LT, NE
 
 _TOO_LARGE = "1e150"  # whose square a float still holds
-
-# ruff: noqa: S608
 
 
 @dataclass(frozen=True)

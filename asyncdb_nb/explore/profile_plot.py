@@ -76,8 +76,9 @@ def _draw_histogram(ax: Axes, column: ColumnProfile, colours: Palette) -> None:
     ax.set_xlim(0, BINS)
     low, high = column.span
     ax.set_xticks([0, BINS], [_edge(low, column), _edge(high, column)])
-    for label, side in zip(ax.get_xticklabels(), ("left", "right"), strict=True):
-        label.set_horizontalalignment(side)
+    first, last = ax.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
     ax.yaxis.set_major_locator(_locator())
     ax.yaxis.set_major_formatter("{x:g}%")
     ax.grid(axis="y", color=colours.faint, zorder=0)

@@ -1,6 +1,4 @@
-"""
-What is profiled: a table or a statement, its columns and their types; the first of a profile's three statements.
-"""
+"""What is profiled: a table or a statement, its columns and their types; the first of a profile's three statements."""
 
 from __future__ import annotations
 
@@ -132,7 +130,7 @@ async def find_source(session: AsyncSession, source: str | Executable, params: P
         FrameError: A text is neither a name nor a query.
     """
     if isinstance(source, str) and query_tokens(source) is None:
-        if params is not None or len(source.split()) > 3:  # noqa: PLR2004
+        if params is not None or len(source.split()) > 3:
             raise FrameError(
                 "profile() takes the name of a table, or one SELECT, VALUES or TABLE. To profile what a statement "
                 "with RETURNING gives, profile the table."

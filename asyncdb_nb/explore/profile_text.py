@@ -90,9 +90,9 @@ def number(value: float | Decimal) -> str:
     """Write a number with four figures at least, and an integer whole."""
     if isinstance(value, int):
         return f"{value:,}" if abs(value) < 10**15 else f"{value:.3e}"
-    if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124
+    if value != value or value in (float("inf"), float("-inf")):
         return str(value)
-    size = abs(value)
+    size: Any = abs(value)
     if size != 0 and (size >= 10**15 or size < Decimal("0.0001")):
         return f"{value:.3e}"
     return f"{value:,.0f}" if size >= 10_000 else f"{value:,.4g}"

@@ -64,7 +64,7 @@ async def read_rewritten(
         return await _of_text(session, statement, params, rewrite)
     sql, parameters = await _compiled(session, executable(statement, params), params)
     result = await (await session.connection()).exec_driver_sql(rewrite(sql), parameters)
-    described = [] if result.cursor is None else result.cursor.description
+    described: Any = [] if result.cursor is None else result.cursor.description
     names, oids = [column[0] for column in described], [column[1] for column in described]
     return Result(names, oids, [""] * len(names), result.all())
 

@@ -86,8 +86,8 @@ class Magics:
         """Read a statement into a DataFrame: `%%asql`, `%%asql name =`, `df = %asql select ...`.
 
         `:name` takes the value of the variable `name`. The database is the variable `db`, or the one that
-        `--db NAME` names, or what `connect()` finds. `--explain` gives the statement's plan instead, `--analyze` runs it
-        for that, and so does a statement that begins with EXPLAIN.
+        `--db NAME` names, or what `connect()` finds. `--explain` gives the statement's plan instead, and `--analyze`
+        runs it for that; so does a statement that begins with EXPLAIN.
         """
         head = _HEAD.match(line)
         if cell is None:

@@ -95,7 +95,7 @@ async def test_one_schema_brings_those_it_refers_to(db: Database) -> None:
     assert [table.name for table in diagram.tables] == [HOSTILE, "alone", "customer"]
     assert [key.columns for key in diagram.foreign_keys] == [("customer",), ("boss",)]
     with pytest.raises(
-        UnknownSchemaError, match="There is no schema 'nowhere'. Those that are there: Diagrams 2, diag"
+        UnknownSchemaError, match=r"There is no schema 'nowhere'\. Those that are there: Diagrams 2, diag"
     ):
         await db.diagram("nowhere")
 

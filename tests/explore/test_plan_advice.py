@@ -85,7 +85,8 @@ FAULTS = {
     ),
     "columns that depend on each other": (
         "select count(*) from (select * from advice_big where kind < 100 and group_of_kind < 10 "
-        "and kind / 10 = group_of_kind and kind / 10 = (id % 1000) / 10 offset 0) s, advice_few f where f.kind = s.kind",
+        "and kind / 10 = group_of_kind and kind / 10 = (id % 1000) / 10 offset 0) s, advice_few f "
+        "where f.kind = s.kind",
         ("enable_mergejoin = off", "enable_hashjoin = off"),
         "advice_big",
     ),

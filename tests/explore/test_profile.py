@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -132,7 +133,7 @@ def check_means(figures: pd.Series, type_: str, present: list[Any], numbers: lis
 
 
 def check_gaps(figures: pd.Series, moments: list[Any]) -> None:
-    gaps = [(after - before).total_seconds() for before, after in zip(moments, moments[1:], strict=False)]
+    gaps = [(after - before).total_seconds() for before, after in itertools.pairwise(moments)]
     if not gaps:
         assert pd.isna(figures["gap"])
         return
