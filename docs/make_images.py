@@ -1,5 +1,5 @@
 """
-Make the pictures of the README, in `docs/images/`: the lab in a browser, one program on two pools, and a flow.
+Make the pictures of the pages, in `docs/images/`: the lab in a browser, one program on two pools, a flow, the sample explored.
 
     python docs/make_images.py      # needs the extra `test`, and Chromium
 """
@@ -35,6 +35,11 @@ POOLS: dict[str, dict[str, Any]] = {
     "Three loops on SQLAlchemy's usual pool": {},
     "The same three loops with poolclass=LoopBoundPool": {"poolclass": LoopBoundPool},
 }
+SLOW = """
+select w.owner, count(*) from workflows.task t
+join workflows.run r on r.id = t.run_id join workflows.workflow w on w.id = r.workflow_id
+where t.error like '%timeout%' group by w.owner order by 2 desc
+"""
 
 
 def make_timeline(path: Path) -> None:
@@ -72,6 +77,21 @@ async def make_flow(path: Path) -> None:
     flow.plot(dark=False).figure.savefig(path, dpi=100)
 
 
+async def make_explored(folder: Path) -> None:
+    """Draw a profile, a plan and a diagram of the sample."""
+    with EmbeddedServer.start() as server:
+        async with Database(server.url) as db:
+            await ensure_sample(db)
+            async with db.engine.begin() as connection:
+                await connection.execute(text("analyze"))
+            profile = await db.profile("workflows.run")
+            profile.plot(dark=False).savefig(folder / "profile.png", dpi=80)
+            plan = await db.explain(SLOW, analyze=True)
+            plan.plot(dark=False).figure.savefig(folder / "plan.png", dpi=80)
+            diagram = await db.diagram("workflows")
+            (folder / "diagram.svg").write_text(diagram.svg(dark=False), encoding="utf-8")
+
+
 def make_lab(path: Path) -> None:
     """Run the first lesson in the lab, and show where a frame becomes a plot."""
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "browser")]
@@ -100,4 +120,5 @@ if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
     make_timeline(IMAGES / "timeline.png")
     asyncio.run(make_flow(IMAGES / "flow.png"))
+    asyncio.run(make_explored(IMAGES))
     make_lab(IMAGES / "lab.png")

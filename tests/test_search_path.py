@@ -144,6 +144,26 @@ async def frames(db: Database) -> None:
         await column_types(driver, [(oid, -1) for oid in found.one()])
 
 
+async def explored(db: Database) -> None:
+    """The statements of a profile, a plan and a diagram, over columns of many families; of a sample, too."""
+    async with db.engine.begin() as connection:
+        await connection.execute(
+            text(
+                "create table if not exists looked as select g as i, g::float8 as f, g::numeric as n, g::text as t, "
+                "date '2020-01-01' + g as d, now() + g * interval '1 h' as z, jsonb_build_object('a', g) as j, "
+                "array[g] as a, g % 2 = 0 as b, 'fine'::mood as m, gen_random_uuid() as u, g::text::bytea as y, "
+                "g * interval '1 h' as v, time '01:00' as c, g::text::name as s, ('10.0.0.' || g % 9)::cidr as k "
+                "from generate_series(1, 300) as g"
+            )
+        )
+    for source in ("kinds", "looked", "select * from looked", "select id, price, mood from kinds"):
+        for sample in (None, 100):
+            await db.profile(source, sample=sample)
+    await db.explain("select id from kinds", analyze=True)
+    await db.diagram()
+    await db.diagram("public")
+
+
 async def emptying(db: Database) -> None:
     with pytest.raises(AsyncDBError, match="kinds"):
         await truncate.refuse_seeds(db)
@@ -169,7 +189,7 @@ def test_databases(url: str) -> None:
 test_databases.__test__ = False  # type: ignore[attr-defined]
 
 
-PATHS = [catalog, doctor, sessions, frames, emptying, workflows, questions, test_databases]
+PATHS = [catalog, explored, doctor, sessions, frames, emptying, workflows, questions, test_databases]
 
 
 @pytest.fixture(scope="module")

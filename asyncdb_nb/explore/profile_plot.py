@@ -7,6 +7,7 @@ Numbers and times are a histogram from the smallest to the largest, anything els
 from __future__ import annotations
 
 import math
+import textwrap
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 _ACROSS = 4  # pictures
 _WIDE, _HIGH = 3.1, 1.75  # inches of one
 _TIMES = ("date", "timestamp")
+_SHORT = {
+    "character varying": "varchar",
+    "double precision": "float8",
+    "timestamp with time zone": "timestamptz",
+    " without time zone": "",
+}
 
 
 def draw(profile: Profile, title: str | None, dark: bool | None) -> Figure:
@@ -65,7 +72,15 @@ def _draw_column(ax: Axes, column: ColumnProfile, colours: Palette) -> None:
         _draw_top(ax, column, colours)
     else:
         ax.set(xticks=[], yticks=[])
-        ax.text(0.02, 0.5, _in_words(column), transform=ax.transAxes, fontsize=8, color=colours.ink, va="center")
+        ax.text(
+            0.02,
+            0.5,
+            _wrapped(_in_words(column), 38),
+            transform=ax.transAxes,
+            fontsize=8,
+            color=colours.ink,
+            va="center",
+        )
 
 
 def _draw_histogram(ax: Axes, column: ColumnProfile, colours: Palette) -> None:
@@ -109,10 +124,14 @@ def _locator() -> Any:
 
 
 def _aside(column: ColumnProfile) -> str:
-    """The type, what is missing, and whether the picture is of a sample."""
-    parts = [_plain(column.type if len(column.type) < 18 else f"{column.type[:17]}…")]
-    if column.missing:
-        parts.append(f"{percent(column.missing / (column.rows or 1))} missing")
+    """The type, what is missing, and whether the picture is of a sample; as much of it as there is room for."""
+    type_ = column.type
+    for long, short in _SHORT.items():
+        type_ = type_.replace(long, short)
+    parts = [f"{percent(column.missing / (column.rows or 1))} missing"] if column.missing else []
+    room = (_WIDE - 0.3 - 0.088 * len(shown(column.column))) / 0.056 - sum(map(len, parts))
+    if room > len(type_) + 2:
+        parts.insert(0, _plain(type_))
     return ("~ " if column.sampled is not None else "") + ", ".join(parts)
 
 
@@ -149,6 +168,4 @@ def _plain(text: str) -> str:
 
 
 def _wrapped(text: str, width: int) -> str:
-    import textwrap
-
-    return textwrap.fill(text, width)
+    return "\n".join(textwrap.fill(line, width) for line in text.splitlines())
