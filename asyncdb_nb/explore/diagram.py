@@ -11,7 +11,6 @@ How tables belong together: their keys, their rows and the foreign keys between 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -21,6 +20,7 @@ from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.engine.search_path import EQ, GE, GT, MATCHES, NE
 from asyncdb_nb.errors import UnknownSchemaError
 from asyncdb_nb.explore.diagram_svg import svg_of
+from asyncdb_nb.explore.diagram_tables import Content, ForeignKey, KeyColumn, Table
 from asyncdb_nb.explore.names import quoted
 
 if TYPE_CHECKING:
@@ -67,45 +67,6 @@ order by k.conname, k.oid, place
 """
 _SCHEMAS = f"select nspname from pg_catalog.pg_namespace as n where {_OWN} order by 1"
 _ON_DELETE = {"a": "no action", "r": "restrict", "c": "cascade", "n": "set null", "d": "set default"}
-
-
-@dataclass(frozen=True)
-class KeyColumn:
-    """A column of a key: its name, its type as SQL writes it, and of which keys it is a part."""
-
-    name: str
-    type: str
-    is_primary: bool
-    is_foreign: bool
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: its key columns alone, and how many others it has."""
-
-    schema: str
-    name: str
-    rows: int | None
-    keys: tuple[KeyColumn, ...]
-    others: int
-
-    @property
-    def title(self) -> str:
-        """The name with its schema, as SQL takes it."""
-        return f"{quoted(self.schema)}.{quoted(self.name)}"
-
-
-@dataclass(frozen=True)
-class ForeignKey:
-    """A foreign key: `table` refers to `other`, by columns that stand in the same order on both sides."""
-
-    name: str
-    table: Table
-    columns: tuple[str, ...]
-    other: Table
-    other_columns: tuple[str, ...]
-    on_delete: str
-    required: bool
 
 
 async def read_diagram(session: AsyncSession, schema: str | None = None) -> Diagram:
@@ -189,7 +150,7 @@ class Diagram:
         Args:
             dark: Whether on dark or on light paper; None takes the colours of the page that it is put into.
         """
-        return svg_of(self, dark)
+        return svg_of(Content(self.tables, self.foreign_keys), dark)
 
     def mermaid(self) -> str:
         """Write the diagram for Mermaid, which GitHub, GitLab and JupyterLab draw from a fenced block `mermaid`.
@@ -222,7 +183,7 @@ class Diagram:
         """
         from asyncdb_nb.explore.diagram_plot import draw
 
-        return draw(self, ax, title, dark)
+        return draw(Content(self.tables, self.foreign_keys), ax, title, dark)
 
     def __str__(self) -> str:
         if not self.tables:

@@ -15,10 +15,8 @@ import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from asyncdb_nb.explore.diagram import Diagram, ForeignKey, Table
+from asyncdb_nb.explore.diagram_tables import Content, ForeignKey, Table
 
 LETTER = 6.9  # pixels of a letter of the width font at 11.5 pixels
 LINE = 17.0  # pixels of a line
@@ -73,10 +71,10 @@ class Layout:
     lines: list[Line]
 
 
-def layout_of(diagram: Diagram) -> Layout:
+def layout_of(content: Content) -> Layout:
     """Lay a diagram out: connected tables first, the largest group on top, then those that stand alone."""
-    boxes = {id(table): _box(table) for table in diagram.tables}
-    edges = [(boxes[id(key.table)], boxes[id(key.other)], key) for key in diagram.foreign_keys]
+    boxes = {id(table): _box(table) for table in content.tables}
+    edges = [(boxes[id(key.table)], boxes[id(key.other)], key) for key in content.foreign_keys]
     groups = _groups(list(boxes.values()), edges)
     width = top = 0.0
     lines: list[Line] = []

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 from asyncdb_nb.errors import MissingExtraError
 from asyncdb_nb.explore.diagram_layout import HEAD, LINE, Box, Line, count_of, layout_of, lines_of, title_of
 from asyncdb_nb.explore.diagram_svg import arrow_of, path_of
+from asyncdb_nb.explore.diagram_tables import Content
 from asyncdb_nb.explore.palette import Palette, palette_on
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from asyncdb_nb.explore.diagram import Diagram
 
 _INCH = 96.0  # pixels
 _FONT: dict[str, Any] = {"family": "monospace", "fontsize": 8.6, "va": "center"}
 
 
-def draw(diagram: Diagram, ax: Axes | None, title: str | None, dark: bool | None) -> Axes:
+def draw(content: Content, ax: Axes | None, title: str | None, dark: bool | None) -> Axes:
     """Draw a diagram; the arguments are those of `Diagram.plot`.
 
     Raises:
@@ -27,7 +27,7 @@ def draw(diagram: Diagram, ax: Axes | None, title: str | None, dark: bool | None
     with MissingExtraError.instead("the picture of a diagram", "lab"):
         import matplotlib.pyplot as plt
 
-    picture = layout_of(diagram)
+    picture = layout_of(content)
     if ax is None:
         size = (max(picture.width / _INCH, 3.0), max(picture.height / _INCH, 0.5) + 0.5)
         ax = plt.subplots(figsize=size, layout="constrained")[1]
@@ -37,12 +37,11 @@ def draw(diagram: Diagram, ax: Axes | None, title: str | None, dark: bool | None
     for box in picture.boxes:
         _draw_box(ax, box, colours)
     if not picture.boxes:
-        ax.text(16, 16, str(diagram), color=colours.ink)
+        ax.text(16, 16, content.counted, color=colours.ink)
     ax.figure.set_facecolor(colours.paper)
     ax.set(xlim=(0, picture.width), ylim=(picture.height, 0), aspect="equal")
     ax.set_axis_off()
-    named = title or f"{len(diagram.tables)} tables, {len(diagram.foreign_keys)} foreign keys"
-    ax.set_title(named, color=colours.ink, loc="left", fontweight="bold")
+    ax.set_title(title or content.counted, color=colours.ink, loc="left", fontweight="bold")
     return ax
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from asyncdb_nb.explore.diagram_layout import (
     HEAD,
@@ -15,10 +15,8 @@ from asyncdb_nb.explore.diagram_layout import (
     lines_of,
     title_of,
 )
+from asyncdb_nb.explore.diagram_tables import Content
 from asyncdb_nb.explore.palette import DARK, LIGHT
-
-if TYPE_CHECKING:
-    from asyncdb_nb.explore.diagram import Diagram
 
 FONT = "ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace"
 
@@ -36,27 +34,27 @@ class Ink(NamedTuple):
 _OF_THE_PAGE = Ink("none", "currentColor", f"{LIGHT.loop}40", LIGHT.out, "none")
 
 
-def svg_of(diagram: Diagram, dark: bool | None) -> str:
+def svg_of(content: Content, dark: bool | None) -> str:
     """Draw a diagram; nothing of its names is taken for markup.
 
     Args:
-        diagram: What to draw.
+        content: What to draw.
         dark: Whether on dark or on light paper; None takes the page's colours.
     """
     palette = DARK if dark else LIGHT
     ink = _OF_THE_PAGE
     if dark is not None:
         ink = Ink(palette.paper, palette.ink, palette.open, palette.loop, palette.paper)
-    picture = layout_of(diagram)
+    picture = layout_of(content)
     size = f'width="{picture.width:.0f}" height="{picture.height:.0f}"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {picture.width:.0f} {picture.height:.0f}" '
         f'role="img" style="max-width:none" font-family="{FONT}" font-size="11.5" fill="{ink.text}">',
-        f"<title>{_counted(diagram)}</title>",
+        f"<title>{content.counted}</title>",
         f'<rect width="100%" height="100%" fill="{ink.paper}"/>',
         *(_line(line, ink) for line in picture.lines),
         *(_box(box, ink) for box in picture.boxes),
-        "" if picture.boxes else f'<text x="16" y="30">{escape(str(diagram))}</text>',
+        "" if picture.boxes else f'<text x="16" y="30">{content.counted}</text>',
         "</svg>",
     ]
     return "".join(parts)
@@ -116,7 +114,3 @@ def _box(box: Box, ink: Ink) -> str:
         shade = "" if mark else faint
         parts.append(f'<text x="{box.x + 50:.1f}" y="{y:.1f}"{shade}>{escape(name)}</text>')
     return "".join([*parts, "</g>"])
-
-
-def _counted(diagram: Diagram) -> str:
-    return f"{len(diagram.tables)} tables, {len(diagram.foreign_keys)} foreign keys"

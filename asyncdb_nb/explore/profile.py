@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes.sql.statement import Params
 from asyncdb_nb.explore import profile_statements as statements
 from asyncdb_nb.explore.names import always_quoted
-from asyncdb_nb.explore.profile_figures import ColumnProfile, column_profile
+from asyncdb_nb.explore.profile_figures import ColumnProfile, Figures, Sample, column_profile
 from asyncdb_nb.explore.profile_html import html_of
 from asyncdb_nb.explore.profile_source import Source, find_source
 from asyncdb_nb.explore.profile_text import text_of
@@ -36,29 +35,6 @@ if TYPE_CHECKING:
 
 EXACT = 100_000  # rows that are sorted and grouped
 SAMPLE = 30_000  # of more
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The rows that were sorted and grouped.
-
-    Attributes:
-        rows: How many.
-        of: How many there are in all.
-        blocks: How many blocks of the table they are all rows of; None where they were not taken by blocks.
-    """
-
-    rows: int
-    of: int
-    blocks: int | None = None
-
-    def __str__(self) -> str:
-        if self.blocks is not None:
-            return (
-                f"{self.rows:,} of {self.of:,} rows, all of {self.blocks:,} random blocks of the table; rows that lie "
-                "together may be alike, so distinct and frequent values can be off"
-            )
-        return f"{self.rows:,} of {self.of:,} rows, by a hash of their number in the result"
 
 
 async def read_profile(
@@ -143,6 +119,7 @@ class Profile:
         self.rows = rows
         self.columns = columns
         self.sample = sample
+        self._figures = Figures(title, kind, rows, columns, sample)
 
     def frame(self) -> pd.DataFrame:
         """Give the figures as a DataFrame, one row a column, in the table's order.
@@ -212,13 +189,13 @@ class Profile:
         """
         from asyncdb_nb.explore.profile_plot import draw
 
-        return draw(self, title, dark)
+        return draw(self._figures, title, dark)
 
     def __str__(self) -> str:
-        return text_of(self)
+        return text_of(self._figures)
 
     def __repr__(self) -> str:
-        return text_of(self)
+        return text_of(self._figures)
 
     def _repr_html_(self) -> str:
-        return html_of(self)
+        return html_of(self._figures)

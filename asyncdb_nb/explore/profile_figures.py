@@ -80,6 +80,40 @@ class ColumnProfile:
         return f"sample of {self.sampled:,} rows" if self.is_sampled(figure) else "exact"
 
 
+@dataclass(frozen=True)
+class Sample:
+    """The rows that were sorted and grouped.
+
+    Attributes:
+        rows: How many.
+        of: How many there are in all.
+        blocks: How many blocks of the table they are all rows of; None where they were not taken by blocks.
+    """
+
+    rows: int
+    of: int
+    blocks: int | None = None
+
+    def __str__(self) -> str:
+        if self.blocks is not None:
+            return (
+                f"{self.rows:,} of {self.of:,} rows, all of {self.blocks:,} random blocks of the table; rows that lie "
+                "together may be alike, so distinct and frequent values can be off"
+            )
+        return f"{self.rows:,} of {self.of:,} rows, by a hash of their number in the result"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a profile shows; `Profile` says what each is."""
+
+    title: str
+    kind: str
+    rows: int
+    columns: list[ColumnProfile]
+    sample: Sample | None
+
+
 def column_profile(
     asked: Asked, rows: int, counted: list[Any], grouped: list[Any], sampled: int | None
 ) -> ColumnProfile:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
 
+from asyncdb_nb.explore.profile_figures import Figures
 from asyncdb_nb.explore.profile_text import HEADS, cells_of, notes_of, title_of
 
-if TYPE_CHECKING:
-    from asyncdb_nb.explore.profile import Profile
 
-
-def html_of(profile: Profile) -> str:
+def html_of(profile: Figures) -> str:
     """Write a profile as an HTML table in the page's own colours."""
     head = "".join(f'<th style="text-align:left">{name}</th>' for name in HEADS)
     rows = "".join(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.errors import MissingExtraError
 from asyncdb_nb.explore.palette import Palette, palette_on
+from asyncdb_nb.explore.profile_figures import ColumnProfile, Figures
 from asyncdb_nb.explore.profile_statements import BINS
 from asyncdb_nb.explore.profile_text import duration, notes_of, number, percent, shown, title_of
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from asyncdb_nb.explore.profile import Profile
-    from asyncdb_nb.explore.profile_figures import ColumnProfile
 
 _ACROSS = 4  # pictures
 _WIDE, _HIGH = 3.1, 1.75  # inches of one
@@ -34,7 +33,7 @@ _SHORT = {
 }
 
 
-def draw(profile: Profile, title: str | None, dark: bool | None) -> Figure:
+def draw(profile: Figures, title: str | None, dark: bool | None) -> Figure:
     """Draw a profile; the arguments are those of `Profile.plot`.
 
     Raises:

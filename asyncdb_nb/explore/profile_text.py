@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from asyncdb_nb.explore.profile import Profile
-    from asyncdb_nb.explore.profile_figures import ColumnProfile
+from asyncdb_nb.explore.profile_figures import ColumnProfile, Figures
 
 HEADS = ("column", "type", "missing", "distinct", "min", "median", "max", "mean", "most frequent")
 _TO_THE_RIGHT = {"missing", "distinct", "mean"}
@@ -16,7 +14,7 @@ _WIDEST = 24  # characters of a value
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
-def text_of(profile: Profile) -> str:
+def text_of(profile: Figures) -> str:
     """Write a profile."""
     cells = [list(HEADS), *(cells_of(column) for column in profile.columns)]
     widths = [max(len(row[place]) for row in cells) for place in range(len(HEADS))]
@@ -30,13 +28,13 @@ def text_of(profile: Profile) -> str:
     return "\n".join([*lines, *notes_of(profile)])
 
 
-def title_of(profile: Profile) -> str:
+def title_of(profile: Figures) -> str:
     """Say what was profiled."""
     what = profile.kind if profile.kind == profile.title else f"{profile.kind} {profile.title}"
     return f"{what}: {profile.rows:,} rows, {len(profile.columns)} columns"
 
 
-def notes_of(profile: Profile) -> list[str]:
+def notes_of(profile: Figures) -> list[str]:
     """Say what is not exact, and what could not be read."""
     notes = [f"~ from a sample: {profile.sample}." if profile.sample else "Every figure is exact."]
     if hidden := [column.column for column in profile.columns if column.present is None]:

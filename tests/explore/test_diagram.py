@@ -14,9 +14,10 @@ from sqlalchemy import text
 
 from asyncdb_nb import Database
 from asyncdb_nb.errors import UnknownSchemaError
-from asyncdb_nb.explore.diagram import Diagram, ForeignKey, KeyColumn, Table, read_diagram
+from asyncdb_nb.explore.diagram import read_diagram
 from asyncdb_nb.explore.diagram_layout import Box, layout_of
 from asyncdb_nb.explore.diagram_svg import path_of
+from asyncdb_nb.explore.diagram_tables import Content, ForeignKey, KeyColumn, Table
 
 mpl.use("agg")
 
@@ -153,7 +154,7 @@ async def test_a_database_without_tables_has_a_diagram(fresh_database_url: str) 
     diagram.plot().figure.canvas.draw()
 
 
-def random_diagram(count: int, seed: int) -> Diagram:
+def random_diagram(count: int, seed: int) -> Content:
     """Tables with keys in every direction: circles, hubs, several keys between two, references to themselves."""
     chance = random.Random(seed)
     ends = [
@@ -170,7 +171,7 @@ def random_diagram(count: int, seed: int) -> Diagram:
         ForeignKey(f"key_{n}", tables[here], (f"other_{n}",), tables[there], ("id",), "no action", bool(n % 2))
         for n, (here, there) in enumerate(ends)
     ]
-    return Diagram(tables, keys)
+    return Content(tables, keys)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 20, 40, 60])
