@@ -1,5 +1,5 @@
 """
-Make the pictures of the pages, in `docs/images/`: the lab in a browser, one program on two pools, a flow, the sample explored.
+Make the pictures of the pages, in `docs/images/`: the lab in a browser, two pools, a flow, the sample explored.
 
     python docs/make_images.py      # needs the extra `test`, and Chromium
 """
