@@ -10,24 +10,14 @@ arrow that is drawn belongs to a run that is seen whole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import floor
 from typing import TYPE_CHECKING
+
+from asyncdb_nb.workflows.flow_arrow import Arrow, duration
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-
-
-@dataclass(frozen=True)
-class Arrow:
-    """One step that follows another directly; None stands for the begin and the end of runs."""
-
-    source: str | None
-    target: str | None
-    times: int
-    median: float | None
-    coverage: float
 
 
 class Flow:
@@ -164,12 +154,3 @@ class Flow:
         from asyncdb_nb.workflows.flow_plot import png
 
         return png(self)
-
-
-def duration(seconds: float) -> str:
-    """Write seconds as people say them: `45 s`, `12 min`, `3.4 h`, `2.1 d`."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            value = seconds / size
-            return f"{value:,.0f} {unit}" if value >= 10 or unit == "min" else f"{value:.1f} {unit}"
-    return f"{seconds:.0f} s"

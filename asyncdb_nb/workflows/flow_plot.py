@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.errors import MissingExtraError
 from asyncdb_nb.explore.palette import Palette, palette_on
-from asyncdb_nb.workflows.flow import Arrow, Flow, duration
+from asyncdb_nb.workflows.flow_arrow import Arrow, duration
 from asyncdb_nb.workflows.flow_layout import Layout, place
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ WIDTH, HEIGHT, GAP, LAYER = 1.5, 0.5, 0.3, 1.02  # inches
 _NOTE = "Numbers: how often, and the median time between two tasks. Dashed: back to an earlier step."
 
 
-def draw(flow: Flow, ax: Axes | None, coverage: float | None, title: str, dark: bool | None) -> Axes:
-    """Draw a flow; the arguments are those of `Flow.plot`.
+def draw(flow: Any, ax: Axes | None, coverage: float | None, title: str, dark: bool | None) -> Axes:
+    """Draw a flow; `flow` is a `Flow`, and the arguments are those of its `plot`.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -37,7 +37,7 @@ def draw(flow: Flow, ax: Axes | None, coverage: float | None, title: str, dark: 
     return ax
 
 
-def png(flow: Flow) -> bytes | None:
+def png(flow: Any) -> bytes | None:
     """Draw a flow as a notebook shows it, or nothing where matplotlib is not installed."""
     try:
         from matplotlib import rcParams
@@ -56,7 +56,7 @@ def png(flow: Flow) -> bytes | None:
 class _Picture:
     """One drawing: what is shown, and where."""
 
-    def __init__(self, flow: Flow, coverage: float | None) -> None:
+    def __init__(self, flow: Any, coverage: float | None) -> None:
         self.flow, self.caption = flow, flow.caption(coverage)
         self.arrows = {_ends(arrow): arrow for arrow in flow.shown(coverage)}
         times = {ends: arrow.times for ends, arrow in self.arrows.items()}

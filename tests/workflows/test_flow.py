@@ -11,7 +11,8 @@ import pytest
 
 from asyncdb_nb import Database
 from asyncdb_nb.workflows import WorkflowRepository, load_event_log
-from asyncdb_nb.workflows.flow import Flow, duration
+from asyncdb_nb.workflows.flow import Flow
+from asyncdb_nb.workflows.flow_arrow import duration
 from asyncdb_nb.workflows.flow_layout import place
 
 PATHS = [["a", "b", "c"]] * 70 + [["a", "c"]] * 20 + [["a", "b", "b", "c"]] * 7 + [["a", "$x_{2}$", "a", "c"]] * 3
