@@ -85,9 +85,21 @@ class Column:
 
     def to_pandas(self, backend: DtypeBackend = None) -> Any:
         """Give the values as an array or series of `type.dtype(backend)`, for one column of a frame."""
-        from asyncdb_nb.dataframes.columns.to_pandas import to_pandas  # here: it imports pandas
+        import numpy as np
 
-        return to_pandas(self, backend)
+        from asyncdb_nb.dataframes.columns import to_pandas  # here: it imports pandas
+
+        dtype: Any = self.type.dtype(backend)
+        if dtype == np.dtype(object):
+            return to_pandas.of_objects(self.objects())
+        if self.array is None and self.type.traits.to_arrow is None:
+            made = to_pandas.of_python(self.objects(), dtype)
+            if made is not None:
+                return made
+        array = self.to_arrow()
+        if self.type.traits.for_pandas is not None:
+            array = self.type.traits.for_pandas(array, self.lossy)
+        return to_pandas.of_arrow(array, dtype)
 
     def objects(self) -> Sequence[Any]:
         """Give Python values, None for NULL."""
