@@ -6,11 +6,13 @@ import asyncio
 import re
 
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 from suites import CONFTEST, OWN_ENGINES, RunSuite
 
 from asyncdb_nb.pytest_plugin.leaks.call_site import CallSite, here
 from asyncdb_nb.pytest_plugin.leaks.checkouts import Checkout, Owner
 from asyncdb_nb.pytest_plugin.leaks.detector import LeakDetector
+from asyncdb_nb.pytest_plugin.leaks.engine_call_sites import call_site_of
 from asyncdb_nb.pytest_plugin.leaks.report import Leak
 
 pytestmark = pytest.mark.usefixtures("clean_server")
@@ -170,6 +172,16 @@ def test_the_lines_that_led_to_a_leak_are_few_and_end_at_the_loop() -> None:
     assert [function for _, _, function in shallow] == ["opens"]
     assert [function for _, _, function in deeper] == ["deep"] * 4
     assert f"the last statement was 'select {24 * '1, '}…'" in str(leak)
+
+
+def test_an_engine_takes_all_its_options_beside_the_plugin() -> None:
+    """SQLAlchemy looks at the signatures of its classes for the options of an engine."""
+    options = {"echo": False, "hide_parameters": True, "logging_name": "a", "query_cache_size": 3, "pool_size": 2}
+
+    engine = create_async_engine("postgresql+asyncpg://me@db.example.org/shop", **options)
+
+    assert engine.sync_engine.hide_parameters
+    assert call_site_of(engine.dialect)[0][0] == __file__
 
 
 def test_what_was_left_on_a_loop_that_closed_unseen_is_told_once() -> None:

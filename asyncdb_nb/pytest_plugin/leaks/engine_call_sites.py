@@ -2,7 +2,9 @@
 Remember at which line each engine was made.
 
 An application makes its engine when its module is imported, which is before any test is known. So engines are followed
-as soon as SQLAlchemy is imported, and it is not imported for that: a suite may do without.
+as soon as SQLAlchemy is imported, and it is not imported for that: a suite may do without. `create_engine` calls
+`Dialect.engine_created` when it has made one. (`Engine.__init__` is not wrapped: SQLAlchemy reads its signature to know
+which options there are.)
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-_MODULE = "sqlalchemy.engine.base"
+_MODULE = "sqlalchemy.engine.interfaces"
 _ORIGIN = "asyncdb_nb_origin"
 
 
@@ -62,17 +64,17 @@ class _Finder:
 def _follow(module: ModuleType) -> Callable[[], None]:
     from asyncdb_nb.pytest_plugin.leaks import call_site  # here: it looks where SQLAlchemy is installed
 
-    engine: Any = module.Engine
-    initialize = engine.__init__
+    base: Any = module.Dialect
+    created = base.__dict__["engine_created"]
 
-    def initialize_and_remember(self: Any, *args: Any, **options: Any) -> None:
-        initialize(self, *args, **options)
-        if not hasattr(self.dialect, _ORIGIN):
-            setattr(self.dialect, _ORIGIN, call_site.here())
+    def remember(dialect: Any, engine: Any) -> None:
+        created.__func__(dialect, engine)
+        if not hasattr(engine.dialect, _ORIGIN):
+            setattr(engine.dialect, _ORIGIN, call_site.here())
 
-    engine.__init__ = initialize_and_remember
+    base.engine_created = classmethod(remember)
 
     def stop() -> None:
-        engine.__init__ = initialize
+        base.engine_created = created
 
     return stop
