@@ -44,6 +44,10 @@ create domain positive as int check (value > 0);
 create table kinds (id int primary key, mood mood, number positive, price money, label varchar unique);
 insert into kinds values (1, 'fine', 1, 1, 'one');
 create table kept (id int references kinds);
+create table looked as select g as i, g::float8 as f, g::numeric as n, g::text as t, date '2020-01-01' + g as d,
+    now() + g * interval '1 h' as z, jsonb_build_object('a', g) as j, array[g] as a, g % 2 = 0 as b, 'fine'::mood as m,
+    gen_random_uuid() as u, g::text::bytea as y, g * interval '1 h' as v, time '01:00' as c, g::text::name as s,
+    ('10.0.0.' || g % 9)::cidr as k, g::text::json as o from generate_series(1, 300) as g;
 create role planter;
 grant create on schema public to planter;
 """
@@ -146,16 +150,6 @@ async def frames(db: Database) -> None:
 
 async def explored(db: Database) -> None:
     """The statements of a profile, a plan and a diagram, over columns of many families; of a sample, too."""
-    async with db.engine.begin() as connection:
-        await connection.execute(
-            text(
-                "create table if not exists looked as select g as i, g::float8 as f, g::numeric as n, g::text as t, "
-                "date '2020-01-01' + g as d, now() + g * interval '1 h' as z, jsonb_build_object('a', g) as j, "
-                "array[g] as a, g % 2 = 0 as b, 'fine'::mood as m, gen_random_uuid() as u, g::text::bytea as y, "
-                "g * interval '1 h' as v, time '01:00' as c, g::text::name as s, ('10.0.0.' || g % 9)::cidr as k "
-                "from generate_series(1, 300) as g"
-            )
-        )
     for source in ("kinds", "looked", "select * from looked", "select id, price, mood from kinds"):
         for sample in (None, 100):
             await db.profile(source, sample=sample)
