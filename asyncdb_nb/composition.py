@@ -10,7 +10,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from sqlalchemy import URL
@@ -22,6 +22,9 @@ from asyncdb_nb.engine.connector import without_frames
 from asyncdb_nb.engine.conninfo.parameters import EMBEDDED, Target
 from asyncdb_nb.engine.conninfo.parse import parse
 from asyncdb_nb.engine.conninfo.resolve import complete, resolve
+
+if TYPE_CHECKING:
+    from asyncdb_nb.dataframes.types.table import DatesAs, NumericAs
 
 _lock = threading.Lock()
 _connected: list[Database] = []
@@ -36,6 +39,8 @@ def connect(
     *,
     service: str | None = None,
     idle_timeout: float | None = 60.0,
+    numeric: NumericAs = "decimal",
+    dates: DatesAs = "date",
     **engine_options: Any,
 ) -> Coroutine[Any, Any, Database]:
     """Make a `Database` and ask its server once, so that a wrong URL fails here.
@@ -50,6 +55,8 @@ def connect(
         sessionmaker: As for `Database`. Another object is another argument, even if it looks the same.
         service: The name of a section of `pg_service.conf`.
         idle_timeout: As for `Database`.
+        numeric: As for `Database`: `"float"` reads `numeric` as what can be plotted.
+        dates: As for `Database`: `"timestamp"` reads `date` so.
         **engine_options: As for `Database`.
 
     Returns:
@@ -64,7 +71,8 @@ def connect(
         >>> db = await connect("postgresql://me@db.example.org/shop")
         >>> await db.frame("select count(*) from orders")
     """
-    given = (url, service, sessionmaker, {"idle_timeout": idle_timeout, **engine_options})
+    options = {"idle_timeout": idle_timeout, "numeric": numeric, "dates": dates, **engine_options}
+    given = (url, service, sessionmaker, options)
     return Pending(lambda: _connect(*given), "connect(...)", "Nothing is connected yet.")
 
 

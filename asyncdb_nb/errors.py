@@ -26,6 +26,8 @@ Each class words its own message: what is wrong, with the value, and what to typ
     ├── NestedLoopError         `run(nested=True)` on a loop it cannot patch (also a RuntimeError)
     ├── NoSuchLessonError       a notebook that the tour does not have      (also a LookupError)
     ├── LessonsFolderError      a folder that cannot hold the lessons       (also an OSError)
+    ├── ExportError             a file that cannot hold the result          (also a ValueError)
+    ├── ScriptError             a script that `db.execute()` does not run   (also a ValueError)
     ├── MagicError              `%asql` cannot do what its line says        (also a ValueError)
     ├── MissingExtraError       an optional dependency is not installed     (also an ImportError)
     ├── NoRightToCreateError    tests on a server where the user may not create databases
@@ -280,6 +282,20 @@ class LessonsFolderError(AsyncDBError, OSError):
         )
 
 
+class ExportError(AsyncDBError, ValueError):
+    """A result cannot be exported into the file that was named; nothing is left of it."""
+
+    def __init__(self, what: str, instead: str) -> None:
+        super().__init__(f"{what}. Name {instead}.")
+
+
+class ScriptError(AsyncDBError, ValueError):
+    """`db.execute()` or `%%asql --write` was given a statement that it does not run; nothing of the script was run."""
+
+    def __init__(self, line: int, what: str, instead: str) -> None:
+        super().__init__(f"Line {line}: {what} {instead} Nothing was run.")
+
+
 class MagicError(AsyncDBError, ValueError):
     """`%asql`, `%%asql` or `%asyncdb` was told something that it cannot do."""
 
@@ -382,6 +398,10 @@ class LeakWarning(ResourceWarning):
     """Something was left open when the loop or the process that owned it ended."""
 
 
+FIRST_LINE = "asyncdb_nb_first_line"
+"""The attribute of an error of SQLAlchemy's that says on which line of its script the statement begins, from 1."""
+
+
 def with_excerpt(error: Any) -> tuple[Any, ...]:
     """Give the `args` of an error of SQLAlchemy's with the line where the server met it, and a caret below the place.
 
@@ -404,9 +424,9 @@ def with_excerpt(error: Any) -> tuple[Any, ...]:
 
 
 def line_of_error(error: Any) -> int | None:
-    """Say at which line of a statement, from 1, the server met an error of SQLAlchemy's; None where it named none."""
+    """Say at which line of a statement, or of its script, the server met an error; from 1, None where it named none."""
     before = _before(error)
-    return None if before is None else before.count("\n") + 1
+    return None if before is None else before.count("\n") + getattr(error, FIRST_LINE, 1)
 
 
 def _before(error: Any) -> str | None:

@@ -13,6 +13,7 @@ A database as an object that stands at module level: one engine, its sessions, i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from asyncdb_nb.aio.async_for import AsyncFor
 from asyncdb_nb.aio.awaitables import Pending
 from asyncdb_nb.database import catalog, retry
+from asyncdb_nb.database.history import History
 from asyncdb_nb.database.session import SessionFactory, reading_scope, session_scope
 from asyncdb_nb.database.summary import summary
 from asyncdb_nb.engine.connector import make_engine, without_frames
@@ -34,11 +36,15 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from asyncdb_nb.dataframes.types.table import DatesAs, NumericAs
     from asyncdb_nb.explore.diagram import Diagram
+    from asyncdb_nb.explore.export import Export
     from asyncdb_nb.explore.plan import Plan
     from asyncdb_nb.explore.profile import Profile
 
 T = TypeVar("T")
+
+_AS_USUAL = {"numeric": "decimal", "dates": "date"}
 
 
 class Database:
@@ -58,12 +64,15 @@ class Database:
         sessionmaker: Your own `async_sessionmaker`, `AsyncSession` class or `Session` class; sessions and frames use
             it, so a tenant filter on it holds in all of them.
         idle_timeout: Seconds after which an idle connection is closed; None is never.
+        numeric: How its frames read `numeric`, unless the call says otherwise: `"decimal"` (exact) or `"float"`.
+        dates: Likewise for `date`: `"date"` or `"timestamp"`.
         **engine_options: What `create_async_engine` takes: `pool_size` and `max_overflow` (connections a loop), `echo`,
             `connect_args`, … `pool_pre_ping` is on unless it is given: a kernel stays open for days, in which servers
             restart and laptops sleep, and the ping costs one short round trip a transaction.
 
     Raises:
         DatabaseURLError: The URL cannot be read, or there is none.
+        ValueError: `numeric` or `dates` is none of its two.
     """
 
     def __init__(
@@ -72,8 +81,11 @@ class Database:
         sessionmaker: SessionFactory | None = None,
         *,
         idle_timeout: float | None = 60.0,
+        numeric: NumericAs = "decimal",
+        dates: DatesAs = "date",
         **engine_options: Any,
     ) -> None:
+        reading = {"numeric": numeric, "dates": dates}
         try:
             found = resolve(url)
             if found is None:
@@ -81,7 +93,7 @@ class Database:
                     f'No database is named: type Database("{EXAMPLE}") or set DATABASE_URL. '
                     "For a server with sample data, type `await connect()`."
                 )
-            self._open(found, sessionmaker, {"idle_timeout": idle_timeout, **engine_options})
+            self._open(found, sessionmaker, {"idle_timeout": idle_timeout, **reading, **engine_options})
         except Exception as error:
             raise without_frames(error) from error.__cause__
         finally:
@@ -92,7 +104,14 @@ class Database:
         self._sessionmaker = sessionmaker
         self._options = options
         self._closed = False
-        self._engine = make_engine(where, options)
+        self._reads_as = {name: options.get(name, usual) for name, usual in _AS_USUAL.items()}
+        if self._reads_as != _AS_USUAL:
+            from asyncdb_nb.dataframes.types.table import check_reading
+
+            check_reading(**self._reads_as)
+        self._history = History()
+        self._engine = make_engine(where, {name: options[name] for name in options if name not in self._reads_as})
+        self._history.listen(self._engine)
 
     @classmethod
     def _of(cls, where: Target, sessionmaker: SessionFactory | None, options: dict[str, Any]) -> Database:
@@ -159,14 +178,14 @@ class Database:
         from asyncdb_nb.dataframes import frame
 
         retry.check_options(frame, options)
-        return self._pending("frame(...)", self._read(frame, statement, params, options))
+        return self._pending("frame(...)", self._read(frame, statement, params, self._reads_as | options))
 
     def table(self, statement: Any, params: Any = None, **options: Any) -> Coroutine[Any, Any, pa.Table]:
         """Read a statement into a `pyarrow.Table`, as `frame` does into a DataFrame; see `asyncdb_nb.table`."""
         from asyncdb_nb.dataframes import table
 
         retry.check_options(table, options)
-        return self._pending("table(...)", self._read(table, statement, params, options))
+        return self._pending("table(...)", self._read(table, statement, params, self._reads_as | options))
 
     def frames(self, statement: Any, params: Any = None, **options: Any) -> AsyncFor[pd.DataFrame]:
         """Read a statement in parts, in one read-only transaction of its own.
@@ -188,6 +207,7 @@ class Database:
         from asyncdb_nb.dataframes import frames
 
         retry.check_options(frames, options)
+        options = self._reads_as | options
         return AsyncFor(retry.parts(self._reading, frames, statement, params, options), "db.frames(...)")
 
     def batches(self, statement: Any, params: Any = None, **options: Any) -> AsyncFor[pa.RecordBatch]:
@@ -200,7 +220,99 @@ class Database:
         from asyncdb_nb.dataframes import batches
 
         retry.check_options(batches, options)
+        options = self._reads_as | options
         return AsyncFor(retry.parts(self._reading, batches, statement, params, options), "db.batches(...)")
+
+    def execute(
+        self, statement: Any, params: Any = None, *, timeout: float | None = None, **options: Any
+    ) -> Coroutine[Any, Any, int | pd.DataFrame]:
+        """Run a statement, or a script, that changes something, in one transaction of its own.
+
+        It is committed when all of it has run. When a statement fails, or this is cancelled, nothing of it is kept.
+
+        Args:
+            statement: SQL text, of one statement or several with `;` between them; or an insert, update or delete of
+                Core or the ORM. Of what lasts longer than a transaction (`set`, temporary tables, `listen`), nobody
+                knows which later session has it: `set local` and `on commit drop` end with the script.
+            params: Values for the `:name` binds of all statements; with none, the text runs as typed.
+            timeout: Seconds that each statement may take on the server.
+            **options: `numeric` and `dates`, as for `asyncdb_nb.frame`.
+
+        Returns:
+            A coroutine: of a DataFrame where the last statement returns rows, else of how many rows were inserted,
+            updated, deleted or merged, by all statements together.
+
+        Raises:
+            ScriptError: A statement begins or ends a transaction, or is a COPY that waits for a client's data.
+            FrameError: As for `frame`.
+            sqlalchemy.exc.SQLAlchemyError: The server refused a statement; a note says which one of a script.
+
+        Example:
+            >>> await db.execute("create index on orders (placed_at)")
+            >>> await db.execute("update orders set status = 'open' where id = :id", {"id": 7})
+        """
+        from asyncdb_nb.database import script
+        from asyncdb_nb.dataframes import execute
+
+        retry.check_options(execute, options)
+        options = self._reads_as | options
+        statements = script.check(statement, params) if isinstance(statement, str) else [statement]
+
+        async def run() -> int | pd.DataFrame:
+            async with self.session(timeout=timeout) as session:
+                steps = await script.run(session, statements, params, **options)
+            frame = steps[-1].frame
+            return sum(step.changed for step in steps) if frame is None else frame
+
+        return Pending(run, "db.execute(...)", "Nothing has run yet.")
+
+    def export(self, statement: Any, path: str | os.PathLike[str], params: Any = None) -> Coroutine[Any, Any, Export]:
+        """Write the result of a statement to a file, at the memory of one part of it.
+
+        The file is there when it is complete, in the place of one that was there before; after an error or a Stop
+        nothing is left of it. Values are exact, whatever the frames of this `Database` read them as: decimals with all
+        their digits, `timestamptz` in UTC. What a format has no type for is written as text, and the result says so.
+
+        Args:
+            statement: As for `frame`.
+            path: Ends in `.parquet`, `.arrow` (the IPC file format, also known as Feather), `.csv` or `.xlsx` (which
+                needs the extra `excel`).
+            params: As for `frame`.
+
+        Returns:
+            A coroutine of an `Export`: `path`, `rows`, `size` in bytes, `notes`.
+
+        Raises:
+            ExportError: The suffix or the folder is none, or the format cannot hold the result.
+            MissingExtraError: The extra `excel` is not installed.
+
+        Example:
+            >>> await db.export("select * from orders", "orders.parquet")
+        """
+        from asyncdb_nb.dataframes import batches, frames
+        from asyncdb_nb.explore import export
+
+        file = export.target(path)
+        excel = file.suffix.lower() == export.EXCEL
+        reader, options = (frames, {"rows": 5_000, "dtype_backend": "pyarrow"}) if excel else (batches, {})
+
+        async def write() -> Export:
+            parts = retry.parts(self._reading, reader, statement, params, options)
+            return await export.write(AsyncFor(parts, "db.batches(...)"), file)
+
+        return Pending(write, "db.export(...)", "Nothing was written yet.")
+
+    def history(self) -> pd.DataFrame:
+        """List what this process asked this database lately, the newest first; the last thousand statements.
+
+        Statements are told without the values of their binds, of which nothing is kept, and not after 2,000 characters.
+
+        Returns:
+            A DataFrame, at once, with one row a statement: `when` (UTC), `where` (`In [5], line 2`, or `file.py:12`;
+            nothing where only libraries led to it), `statement`, `rows` (returned or changed; missing for those that
+            are read in parts), `ms`, `outcome` (`ok`, `running`, `cancelled`, or `failed` with the kind of error).
+        """
+        return self._history.frame()
 
     def tables(self) -> Coroutine[Any, Any, pd.DataFrame]:
         """List the tables and views that are not PostgreSQL's own.

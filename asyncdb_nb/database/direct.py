@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
+from asyncdb_nb.database.history import told
 from asyncdb_nb.database.one_task import to_the_end
 from asyncdb_nb.database.session import start_transaction
 from asyncdb_nb.engine._sqlalchemy.execution import is_asyncpgs
@@ -42,8 +43,11 @@ async def read(
     begun = False
     try:
         begun = await greenlet_spawn(_begin, connection, ping_is_due)
-        made = await reader(direct, statement, params, **options) if begun else None
+        made = None
         if begun:
+            with told(engine.sync_engine, statement) as entry:
+                made = await reader(direct, statement, params, **options)
+                entry.rows = len(made)
             await direct.end()
     except BaseException as error:
         await to_the_end(_let_go(direct, error))

@@ -32,6 +32,8 @@ def summary(where: Target, options: dict[str, Any], pool: Any, closed: bool) -> 
         f"  database  {where.database!r}, as user {where.user!r}",
         f"  pool      {_size_in_words(options, pool)}",
     ]
+    if options.get("numeric") == "float" or options.get("dates") == "timestamp":
+        lines.append(f"  frames    {_frames_in_words(options)}")
     if closed:
         return "\n".join([*lines, "  next      db = await connect(...)"])
     if isinstance(pool, LoopBoundPool):
@@ -44,6 +46,11 @@ def _size_in_words(options: dict[str, Any], pool: Any) -> str:
         return type(pool).__name__
     words = f"{options.get('pool_size', 5)} connections a loop, {options.get('max_overflow', 10)} more when busy"
     return words if options["idle_timeout"] is None else f"{words}, closed when idle for {options['idle_timeout']:g} s"
+
+
+def _frames_in_words(options: dict[str, Any]) -> str:
+    floats = ["numeric as float"] if options.get("numeric") == "float" else []
+    return " and ".join([*floats, *(["dates as time stamps"] if options.get("dates") == "timestamp" else [])])
 
 
 def _loops_in_words(pool: LoopBoundPool) -> list[str]:

@@ -23,7 +23,7 @@ from asyncdb_nb.dataframes.families.kind import DtypeBackend
 from asyncdb_nb.dataframes.query.reading import Reading
 from asyncdb_nb.dataframes.results import rows as results_
 from asyncdb_nb.dataframes.sql.statement import Params
-from asyncdb_nb.dataframes.types.table import NumericAs, check_backend
+from asyncdb_nb.dataframes.types.table import DatesAs, NumericAs, check_backend
 from asyncdb_nb.errors import FrameError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def frame(
     *,
     dtype_backend: DtypeBackend = None,
     numeric: NumericAs = "decimal",
+    dates: DatesAs = "date",
     max_rows: int | None = None,
     truncate: bool = False,
 ) -> Pending[pd.DataFrame]:
@@ -59,14 +60,17 @@ def frame(
         params: Values for the binds, by name. What the server expects decides: a dict or list is JSON for json and
             jsonb, scalars of numpy and pandas are the values that they stand for, their missing values are NULL.
         dtype_backend: As in pandas: None, `"numpy_nullable"` or `"pyarrow"`. The table of types says what each means.
-        numeric: `"decimal"` is exact; `"float"` reads numeric columns as float64, listed as lossy.
+        numeric: `"decimal"` is exact; `"float"` reads numeric columns as float64, listed as lossy: a double gives back
+            the first 15 digits of a number.
+        dates: `"date"`, or `"timestamp"` for the time stamps of their midnights, which pandas and matplotlib take.
         max_rows: Refuse a result with more rows. Not more than one row beyond it leaves the server.
         truncate: With `max_rows`, give the first rows instead of refusing.
 
     Returns:
         A DataFrame, once awaited, with the server's column names (which may repeat) and a RangeIndex.
         `frame.attrs["asyncdb"]` has `statement` (as it was sent), `rows`, `seconds`, `path`, `truncated`, and `lossy`:
-        by column, which values are NA because the dtype cannot hold them.
+        by column, which values are NA because the dtype cannot hold them; and `exact`: by column of exact decimals or
+        dates, the option that reads it as what can be plotted.
 
     Raises:
         FrameError: It is no statement, it returns no rows (then it was not run), a `:name` has no value, or a value no
@@ -82,6 +86,7 @@ def frame(
         statement,
         params,
         numeric=numeric,
+        dates=dates,
         max_rows=max_rows,
         truncate=truncate,
         backend=dtype_backend,
@@ -101,6 +106,7 @@ def table(
     params: Params = None,
     *,
     numeric: NumericAs = "decimal",
+    dates: DatesAs = "date",
     max_rows: int | None = None,
     truncate: bool = False,
 ) -> Pending[pa.Table]:
@@ -112,7 +118,9 @@ def table(
         A Table, once awaited, of the Arrow types that the table of types names. Its schema's metadata has, under
         `b"asyncdb"`, what `frame.attrs` would have, as JSON.
     """
-    reading = Reading(session, statement, params, numeric=numeric, max_rows=max_rows, truncate=truncate, arrow=True)
+    reading = Reading(
+        session, statement, params, numeric=numeric, dates=dates, max_rows=max_rows, truncate=truncate, arrow=True
+    )
 
     async def read() -> pa.Table:
         import json
@@ -134,6 +142,7 @@ def frames(
     rows: int = 100_000,
     dtype_backend: DtypeBackend = None,
     numeric: NumericAs = "decimal",
+    dates: DatesAs = "date",
     exclusive: bool = False,
 ) -> AsyncFor[pd.DataFrame]:
     """Read a statement as DataFrames of `rows` rows: memory is that of one part.
@@ -148,6 +157,7 @@ def frames(
         rows: How many rows a part has; the last one may have fewer.
         dtype_backend: As for `frame`.
         numeric: As for `frame`.
+        dates: As for `frame`.
         exclusive: Read at the speed of COPY. Then nothing else may be done in the session until the loop has come to
             its end, or `aclose()` was awaited, after which its transaction can only be rolled back. (`db.frames` has a
             session of its own, and does this.)
@@ -161,6 +171,7 @@ def frames(
         statement,
         params,
         numeric=numeric,
+        dates=dates,
         exclusive=exclusive,
         backend=dtype_backend,
     )
@@ -178,6 +189,7 @@ def batches(
     *,
     rows: int = 100_000,
     numeric: NumericAs = "decimal",
+    dates: DatesAs = "date",
     exclusive: bool = False,
 ) -> AsyncFor[pa.RecordBatch]:
     """Read a statement as Arrow record batches of `rows` rows, of the types of `table`; otherwise as `frames` does.
@@ -186,12 +198,41 @@ def batches(
         >>> async for batch in batches(session, "select * from tasks"):
         ...     writer.write_batch(batch)
     """
-    reading = Reading(session, statement, params, numeric=numeric, exclusive=exclusive, arrow=True)
+    reading = Reading(session, statement, params, numeric=numeric, dates=dates, exclusive=exclusive, arrow=True)
 
     async def part(started: float, columns: list[Column], count: int) -> pa.RecordBatch:
         return assembly.to_batch(columns)
 
     return AsyncFor(_Parts(reading, rows, part), "batches(session, ...)")
+
+
+async def execute(
+    session: AsyncSession,
+    statement: str | Executable,
+    params: Params = None,
+    *,
+    numeric: NumericAs = "decimal",
+    dates: DatesAs = "date",
+) -> tuple[pd.DataFrame | None, int, str]:
+    """Execute a statement that may change something, inside the session's open transaction.
+
+    Args:
+        session: As for `frame`.
+        statement: One statement; it need not return rows.
+        params: As for `frame`.
+        numeric: As for `frame`.
+        dates: As for `frame`.
+
+    Returns:
+        The rows that it returned, or None where it returns none; how many rows it returned or changed; and the server's
+        command tag, such as `INSERT 0 5`, or nothing where that is not known.
+    """
+    reading = Reading(session, statement, params, rowless=True, numeric=numeric, dates=dates)
+    started = time.perf_counter()
+    columns, count = await reading.columns()
+    if reading.returns_rows:
+        return await _finish(columns, count, None, reading, started), count, reading.tag
+    return None, count, reading.tag
 
 
 class _Parts(AsyncIterator[T]):
@@ -274,5 +315,6 @@ async def _finish(
         made = assembly.to_frame(columns, count, backend)
     else:
         made = await asyncio.to_thread(assembly.to_frame, columns, count, backend)
-    made.attrs["asyncdb"] = {**reading.report(started), "lossy": assembly.losses(columns)}
+    lossy, exact = assembly.losses(columns), assembly.ways_to_plot(columns)
+    made.attrs["asyncdb"] = {**reading.report(started), "lossy": lossy, "exact": exact}
     return made

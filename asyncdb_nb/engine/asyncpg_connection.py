@@ -24,7 +24,7 @@ from sqlalchemy.exc import OperationalError
 
 from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.aio.shielded import SECONDS, await_before_close, in_time, limit, start, wait_for, wait_to_the_end
-from asyncdb_nb.engine import exact_dates
+from asyncdb_nb.engine import exact_dates, notices
 from asyncdb_nb.engine._asyncpg import (
     ReceiveCopy,
     StoppableConnection,
@@ -70,6 +70,7 @@ async def connect(*args: Any, **options: Any) -> asyncpg.Connection:
 async def _connect(*args: Any, **options: Any) -> asyncpg.Connection:
     connection = await asyncpg.connect(*args, **options)
     await exact_dates.use(connection)
+    notices.listen(connection)
     return connection
 
 

@@ -34,7 +34,7 @@ def is_heard(engine: Engine) -> bool:
     return (
         is_class_heard()
         or engine.logger.isEnabledFor(logging.INFO)
-        or _is_heard(engine.dispatch, _OF_AN_EXECUTION, "")
+        or _is_heard(engine.dispatch, _OF_AN_EXECUTION, "asyncdb_nb.database.history")
         or _is_heard(engine.dialect.dispatch, _OF_A_DIALECT, "asyncdb_nb.")
         or _is_heard(engine.pool.dispatch, ("checkout",), "asyncdb_nb.")
         or _is_heard(_any_session().dispatch, _OF_A_SESSION, "asyncdb_nb.database.")
@@ -43,7 +43,7 @@ def is_heard(engine: Engine) -> bool:
 
 def _is_heard(dispatch: Any, names: Iterable[str], ours: str) -> bool:
     return any(
-        not ours or not (getattr(listener, "__module__", None) or "").startswith(ours)
+        not (getattr(listener, "__module__", None) or "").startswith(ours)
         for name in names
         for listener in getattr(dispatch, name)
     )

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.jupyter.coroutine_display import CoroutineDisplay
+from asyncdb_nb.jupyter.exact_columns import ExactColumns
 from asyncdb_nb.jupyter.interrupt import Interrupts
 from asyncdb_nb.jupyter.magics import Connect, Magics
+from asyncdb_nb.jupyter.notices import Notices
 from asyncdb_nb.jupyter.open_sessions import OpenSessions
 from asyncdb_nb.jupyter.sigterm import SigtermHandler
 from asyncdb_nb.jupyter.tracebacks import Tracebacks
@@ -50,7 +52,7 @@ def load(shell: InteractiveShell, connect: Connect) -> None:
         return
     parts: tuple[Part, ...] = (
         *(Interrupts(shell), OpenSessions(shell), SigtermHandler(shell), CoroutineDisplay(shell), Tracebacks(shell)),
-        Magics(shell, connect),
+        *(Notices(shell), ExactColumns(shell), Magics(shell, connect)),
     )
     try:
         for part in parts:

@@ -9,13 +9,17 @@ SQL in cells: `%%asql`, `%asql` and `%asyncdb`.
     %%asql --analyze                           -- its plan, with times: `--explain` does not run it
     select * from tasks where seconds > :limit
 
+    %%asql --write                             -- a script that changes something, in one transaction
+    update tasks set seconds = 0 where id = :id;
+    delete from tasks where seconds < 0
+
     %asyncdb                                   -- the databases in variables, and their pools
     %asyncdb doctor                            -- what is wrong, and what to do
 
 Values come from variables by `:name`, as bind parameters: no text is ever pasted into SQL, neither `{name}` nor `$name`
-as IPython does for other magics. A statement runs in a short read-only transaction, on the cell's loop, and Stop stops
-it. In the very cell that made the magics known, which IPython has read before it knew that they want an `await`, it
-runs by `run()`.
+as IPython does for other magics. A statement runs in a short read-only transaction unless `--write` is there, on the
+cell's loop, and Stop stops it. In the very cell that made the magics known, which IPython has read before it knew that
+they want an `await`, it runs by `run()`.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import no_var_expand
 
 from asyncdb_nb.aio.portal import run
+from asyncdb_nb.database import script
 from asyncdb_nb.database.database import Database
 from asyncdb_nb.dataframes.sql.tokenizer import bind_names, tokens_of
 from asyncdb_nb.diagnostics.doctor import Diagnosis, examine
@@ -36,6 +41,7 @@ from asyncdb_nb.errors import DatabaseClosedError, MagicError
 from asyncdb_nb.explore.explained_statement import is_explain
 from asyncdb_nb.jupyter.completions import Completions
 from asyncdb_nb.jupyter.magic_awaits import with_awaits
+from asyncdb_nb.jupyter.magic_options import options_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +49,7 @@ if TYPE_CHECKING:
 
     from asyncdb_nb.explore.plan import Plan
 
-_OPTIONS = r"(?P<options>\s*(?:(?:--db\s+(?P<db>\w+)|--(?P<plan>explain|analyze))(?:\s+|$))*)"
-_HEAD: Any = re.compile(rf"{_OPTIONS}(?:(?P<name>[^\W\d]\w*)\s*=)?\s*")
+_NAME: Any = re.compile(r"\s*(?:(?P<name>[^\W\d]\w*)\s*=)?\s*")
 Connect = Callable[[], Coroutine[Any, Any, Database]]
 
 _ASYNCHRONOUS = ("asql", "asyncdb")
@@ -86,18 +91,21 @@ class Magics:
         """Read a statement into a DataFrame: `%%asql`, `%%asql name =`, `df = %asql select ...`.
 
         `:name` takes the value of the variable `name`. The database is the variable `db`, or the one that
-        `--db NAME` names, or what `connect()` finds. `--explain` gives the statement's plan instead, and `--analyze`
-        runs it for that; so does a statement that begins with EXPLAIN.
+        `--db NAME` names, or what `connect()` finds. `--numeric float` and `--dates timestamp` read columns so that
+        they can be plotted. `--write` runs a script that changes something: statement by statement, in one
+        transaction, which is rolled back when one fails or Stop is pressed. `--explain` gives a statement's plan
+        instead, and `--analyze` runs it for that; so does a statement that begins with EXPLAIN.
         """
-        head = _HEAD.match(line)
+        options, rest = options_of(line)
         if cell is None:
-            reading = self._read(line[head.end("options") :], head, None)
-            return run(reading) if self._came_late else reading
-        if head.end() < len(line):
+            work = self._run(rest, options, None)
+            return run(work) if self._came_late else work
+        head = _NAME.match(rest)
+        if head.end() < len(rest):
             raise MagicError(
                 f"`%%asql {line}` cannot be read", "`%%asql`, `%%asql name =` or `%%asql --db NAME name =`"
             )
-        return self._read(cell, head, head["name"])
+        return self._run(cell, options, head["name"])
 
     def asyncdb(self, line: str) -> Coroutine[Any, Any, Diagnosis | None] | None:
         """Show each database in a variable, and its pool on every loop; `%asyncdb doctor` says what is wrong.
@@ -142,15 +150,17 @@ class Magics:
             raise MagicError(f"Several variables hold a Database: {', '.join(once)}", f"`%asyncdb doctor {first}`")
         return next(iter(once.values()), None)
 
-    async def _read(self, statement: str, options: Any, name: str | None) -> pd.DataFrame | Plan | None:
-        db = await self._database(options["db"])
+    async def _run(self, statement: str, options: dict[str, str], name: str | None) -> pd.DataFrame | Plan | None:
+        db = await self._database(options.pop("db", None))
         values = _values(statement, self._shell.user_ns)
-        found: pd.DataFrame | Plan
-        if options["plan"] or is_explain(statement):
-            found = await db.explain(statement, values, analyze=options["plan"] == "analyze")
+        found: pd.DataFrame | Plan | None
+        if "write" in options:
+            del options["write"]
+            found = await _write(db, statement, values, options)
+        elif {"explain", "analyze"} & options.keys() or is_explain(statement):
+            found = await db.explain(statement, values, analyze="analyze" in options)
         else:
-            found = await db.frame(statement, values)
-        await self._completions.learn(db)
+            found = await db.frame(statement, values, **options)
         if name is None:
             return found
         self._shell.user_ns[name] = found
@@ -183,6 +193,17 @@ class Magics:
 
     def _end(self, result: Any) -> None:
         self._in_cell = self._came_late = False
+
+
+async def _write(
+    db: Database, text: str, values: dict[str, Any] | None, options: dict[str, Any]
+) -> pd.DataFrame | None:
+    """Run a script, and say what each of its statements did; return the rows of the last one."""
+    statements = script.check(text, values)
+    async with db.session() as session:
+        steps = await script.run(session, statements, values, told=print, **options)
+    print("Committed.")  # noqa: T201
+    return steps[-1].frame
 
 
 def _idle_in_words(pool: Any) -> str:

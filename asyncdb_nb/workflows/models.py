@@ -251,6 +251,7 @@ async def drop_tables(connection: AsyncConnection, schema: str = SCHEMA) -> None
         SchemaTakenError: The database has a schema of this name of its own.
     """
     if await _is_ours(connection, schema):
+        await connection.execute(text("SET LOCAL client_min_messages = warning"))  # no list of what is dropped
         await connection.execute(DropSchema(schema, cascade=True))
 
 

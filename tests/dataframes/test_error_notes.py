@@ -69,7 +69,10 @@ async def test_several_statements_are_called_so(session: AsyncSession) -> None:
     with pytest.raises(DBAPIError) as raised:
         await frame(session, "select 1; select 2")
 
-    assert raised.value.__notes__ == ["These are several statements. Give them one at a time."]
+    assert raised.value.__notes__ == [
+        "These are several statements. Give them one at a time, or, where they change something, all of them to "
+        "`%%asql --write` or `await db.execute(...)`."
+    ]
 
 
 async def test_what_would_write_in_a_readonly_transaction_says_where_to(tables: AsyncSession) -> None:
@@ -77,7 +80,10 @@ async def test_what_would_write_in_a_readonly_transaction_says_where_to(tables: 
     with pytest.raises(DBAPIError) as raised:
         await frame(tables, f"insert into {Owner.__tablename__} values (1, 'x') returning id")
 
-    assert raised.value.__notes__ == ["Only reading is allowed here. To write: `async with db.session() as session:`."]
+    assert raised.value.__notes__ == [
+        "Only reading is allowed here. To write: `%%asql --write` in a cell; elsewhere `await db.execute(...)`, or a "
+        "session of your own, `async with db.session() as session:`."
+    ]
 
 
 async def test_a_bind_of_a_select_is_named_by_its_number(session: AsyncSession) -> None:

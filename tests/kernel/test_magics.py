@@ -7,7 +7,7 @@ import re
 import pytest
 from kernels import Kernel, KernelMaker, asleep
 from server_checks import ServerWatch
-from waiting import HANG, wait_until
+from waiting import wait_until
 
 from asyncdb_nb.jupyter.magic_awaits import with_awaits
 
@@ -159,27 +159,6 @@ def test_a_background_task_goes_on_meanwhile(kernel: Kernel) -> None:
     kernel.run("%%asql\nselect pg_sleep(0.3)")
 
     assert int(kernel.run("task.cancel(); len(ticks)").last) > 10
-
-
-def test_tables_and_columns_are_completed_after_the_first_use(start_kernel: KernelMaker, kernel: Kernel) -> None:
-    kernel.run(
-        "async with db.session() as session:\n    from sqlalchemy import text\n"
-        "    await session.execute(text('create table zebra (stripes_count int)'))"
-    )
-    fresh = start_kernel("completions")
-    fresh.run("%load_ext asyncdb_nb\n%config Completer.use_jedi = False")  # whose first completion takes seconds
-
-    fresh.run("%asql select 1")
-
-    assert "zebra" in complete(fresh, "%%asql\nselect * from zeb")
-    assert "stripes_count" in complete(fresh, "%asql select stri")
-    assert "zebra" not in complete(fresh, "zeb")
-    kernel.run("async with db.session() as session:\n    await session.execute(text('drop table zebra'))")
-
-
-def complete(kernel: Kernel, code: str) -> list[str]:
-    kernel.client.complete(code)
-    return kernel.client.get_shell_msg(timeout=HANG)["content"]["matches"]
 
 
 def test_status_shows_each_database_and_its_loops(kernel: Kernel) -> None:

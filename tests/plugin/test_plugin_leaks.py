@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 from suites import CONFTEST, OWN_ENGINES, RunSuite
 
-from asyncdb_nb.pytest_plugin.leaks.call_site import CallSite, here
+from asyncdb_nb.aio.call_site import CallSite, here
 from asyncdb_nb.pytest_plugin.leaks.checkouts import Checkout, Owner
 from asyncdb_nb.pytest_plugin.leaks.detector import LeakDetector
 from asyncdb_nb.pytest_plugin.leaks.engine_call_sites import call_site_of

@@ -28,6 +28,12 @@ FEW = 500  # values that stay Python objects until it is known what is made of t
 _SOME = 16  # values, from which on it is quicker to read them together
 
 
+PLOTTED = {"decimal": 'numeric="float"', "numeric": 'numeric="float"', "date": 'dates="timestamp"'}
+"""By kind, the option that reads it as what pandas and matplotlib calculate with."""
+
+_DIGITS = 15  # of a decimal, that every double gives back
+
+
 @dataclass(slots=True)
 class Column:
     """One column: its name, its type and its values.
@@ -235,10 +241,18 @@ def losses(columns: Sequence[Column]) -> dict[str, str]:
             continue
         reasons = [f"{reason} ({count:,})" for reason, count in sorted(column.lossy.items()) if count]
         if column.type.kind == "float":
-            reasons.append("numeric read as the nearest float64")
+            may_lose = (
+                "" if 0 < column.type.precision <= _DIGITS else f"; digits beyond the first {_DIGITS} may be lost"
+            )
+            reasons.append(f"numeric read as the nearest float64{may_lose}")
         if reasons:
             said[column.name] = "; ".join([*([said[column.name]] if column.name in said else []), *reasons])
     return said
+
+
+def ways_to_plot(columns: Sequence[Column]) -> dict[str, str]:
+    """Say by column which option reads exact decimals and dates as what can be plotted."""
+    return {column.name: PLOTTED[column.type.kind] for column in columns if column.type.kind in PLOTTED}
 
 
 def _joined(parts: Sequence[Column]) -> Column:

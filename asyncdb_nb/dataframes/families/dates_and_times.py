@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ _EPOCH = dt.datetime(2000, 1, 1)
 _EPOCH_UTC = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 _EPOCH_DAYS = 10_957  # from 1970-01-01 to 2000-01-01, where PostgreSQL counts from
 _DAY = 86_400_000_000  # microseconds
+_MOST_DAYS = (2**63 - 1) // _DAY  # that a time stamp in microseconds can hold
 _YEARS = (
     -719_162,
     2_932_896,
@@ -152,6 +154,34 @@ def _printable(array: Any, lossy: Counter[str]) -> Any:
     return pc.if_else(shown, array, pa.scalar(None, array.type))
 
 
+def _midnight(data: bytes) -> Any:
+    return _at_midnight(_date(data))
+
+
+def _at_midnight(value: Any) -> Any:
+    """Make a time stamp of a date; a text stays, which stands for a day that Python has none for."""
+    day = _from_driver(value)
+    return day if isinstance(day, str) else dt.datetime.combine(day, dt.time())
+
+
+def _midnight_since_1970(data: bytes) -> int:
+    days: int = _since_1970(4, _EPOCH_DAYS)(data)
+    if abs(days) > _MOST_DAYS:
+        raise UnfitError("a year after 294246")
+    return days * _DAY
+
+
+def _midnights(values: Values, column: ColumnType, lossy: Counter[str]) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    days = _all_since_1970(">i4", _EPOCH_DAYS, values, replace(column, kind="date"), lossy).cast(pa.int32())
+    late: Any = pc.greater(days, _MOST_DAYS)  # PostgreSQL has no days so long before 1970
+    lossy["NA for a year after 294246"] += pc.sum(late).as_py() or 0
+    days = pc.if_else(late, pa.scalar(None, pa.int32()), days)
+    return pc.multiply(days.cast(pa.int64()), _DAY).cast(column.arrow())
+
+
 def _utc(column: ColumnType) -> pa.DataType:
     import pyarrow as pa
 
@@ -178,6 +208,10 @@ def _to_arrow(value: Any) -> Any:
 
 def _take_date(value: Any) -> Any:
     return need(isinstance(value, dt.date) and not isinstance(value, dt.datetime), value)
+
+
+def _take_midnight(value: Any) -> Any:
+    return value if isinstance(value, str) else _take_date(value)
 
 
 def _take_time(value: Any) -> Any:
@@ -216,7 +250,8 @@ KINDS = (
         documented="date",
         arrow="date32[day]",
         dtypes=(ARROW, ARROW, ARROW),
-        note="±infinity is NA (lossy), and so are BC and years after 9999, which Arrow has.",
+        note="±infinity is NA (lossy), and so are BC and years after 9999, which Arrow has. "
+        "`dates='timestamp'`: time stamps.",
         types={"date": BuiltIn(1082, 1182, width=4)},
         reader=each(_date),
         arrow_reader=always(_since_1970(4, _EPOCH_DAYS)),
@@ -228,6 +263,19 @@ KINDS = (
         for_pandas=_printable,
         sqlalchemy={sql.Date: "date"},
         python={dt.date: "date"},
+    ),
+    Kind(
+        name="midnight",
+        documented="date with `dates='timestamp'`",
+        arrow="timestamp[us]",
+        dtypes=("datetime64[us]", "datetime64[us]", ARROW),
+        note="Its midnight. ±infinity and years after 294246 are NaT (lossy).",
+        reader=each(_midnight),
+        arrow_reader=always(_midnight_since_1970),
+        vectorized=_midnights,
+        from_driver=always(_at_midnight),
+        taker=always(_take_midnight),
+        to_arrow=always(_to_arrow),
     ),
     Kind(
         name="time",

@@ -207,7 +207,11 @@ class ColumnType:
 
     def as_float(self) -> ColumnType:
         """Give the type that `numeric="float"` reads this one as: float64 for numbers of any precision, else itself."""
-        return replace(self, kind="float", precision=0, scale=0) if self.kind in ("decimal", "numeric") else self
+        return replace(self, kind="float") if self.kind in ("decimal", "numeric") else self
+
+    def as_timestamp(self) -> ColumnType:
+        """Give the type that `dates="timestamp"` reads this one as: the time stamp of its midnight, else itself."""
+        return replace(self, kind="midnight") if self.kind == "date" else self
 
     def knowing(self, oid: int, type_: ColumnType) -> ColumnType:
         """Give this type with each anonymous row inside told what type `oid` is; an anonymous row has only the oid."""

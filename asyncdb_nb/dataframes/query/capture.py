@@ -42,6 +42,7 @@ from asyncdb_nb.dataframes.types.catalog import column_types
 from asyncdb_nb.dataframes.types.processing import Processing, declared, processings
 from asyncdb_nb.engine._sqlalchemy import execution, statements
 from asyncdb_nb.engine.frozen_clock import import_extension
+from asyncdb_nb.engine.notices import held_back
 from asyncdb_nb.engine.pooler import forget_if_unknown
 from asyncdb_nb.errors import CorruptStreamError, FrameError
 
@@ -56,8 +57,8 @@ T = TypeVar("T")
 OPTION = "asyncdb_nb_capture"
 NO_ROWS = (
     "This statement returns no rows, so there is no frame of it; it was not run. "
-    "Run it in `async with db.session() as session:`, by `await session.execute(...)`, or, with RETURNING, by "
-    "`await frame(session, ...)`."
+    "To run it: `await db.execute(...)`, `%%asql --write` in a cell, or `await session.execute(...)` in a session; "
+    "there, with RETURNING, `await frame(session, ...)`."
 )
 NO_ROWS_CAME = "This statement was run and returned no rows, so there is no frame of it."
 
@@ -74,6 +75,7 @@ class Capture:
         options: How the columns are wanted.
         limit: The most rows to read; None for all.
         in_parts: Whether the rows are to be taken by `next` or `fetch`, rather than all at once.
+        rowless: Whether a statement that returns no rows is run as well.
         seen: Called with the rows and bytes that came by COPY so far.
 
     Attributes:
@@ -86,6 +88,9 @@ class Capture:
         fetching: Whether the rows are to be taken by `fetch`.
         executions: How often a statement with this capture ran: a hook may never run it.
         parameters: What the server says of its parameters, once it was prepared.
+        returns_rows: Whether it does, once it was prepared.
+        rowless: Whether a statement that returns none is run as well.
+        counted: How many rows it gave, once that is known; a list, which others may keep for longer than the rows.
     """
 
     def __init__(
@@ -94,6 +99,7 @@ class Capture:
         *,
         limit: int | None = None,
         in_parts: bool = False,
+        rowless: bool = False,
         seen: Callable[[int, int], None] = lambda rows, size: None,
     ) -> None:
         self.statement = ""
@@ -105,8 +111,12 @@ class Capture:
         self.fetching = False
         self.executions = 0
         self.parameters: Sequence[Parameter] = ()
+        self.returns_rows = True
+        self.counted: list[int] = []
         self._limit = limit
         self._in_parts = in_parts
+        self.rowless = rowless
+        self._prepared: Any = None
         self._seen = seen
         self._connection: Connection | None = None
         self._context: DefaultExecutionContext | None = None
@@ -117,6 +127,11 @@ class Capture:
     def path(self) -> str:
         """Which way the rows came: "copy" or "rows"."""
         return "rows" if self.copied is None and self.stream is None else "copy"
+
+    @property
+    def tag(self) -> str:
+        """The server's command tag, once it ran: `INSERT 0 5`; nothing for what came by COPY."""
+        return "" if self._prepared is None else str(self._prepared.get_statusmsg() or "")
 
     async def fetch(self, count: int) -> Sequence[Any]:
         """Read the next `count` rows; fewer when they end."""
@@ -144,6 +159,7 @@ class Capture:
     def remember(self, rows: int) -> None:
         """Keep in mind how many rows the statement gave, for the next time."""
         assert self._connection is not None, "this follows a statement that ran"  # noqa: S101
+        self.counted.append(rows)
         remember(self._connection.dialect, self.statement, rows)
 
     def run(self, cursor: Any, statement: str, parameters: Any, context: DefaultExecutionContext) -> None:
@@ -161,6 +177,7 @@ class Capture:
             if self.path == "rows":
                 with execution.executing_prepared(self._adapter, statement, *prepared):
                     self._execute(cursor, statement, parameters, context)
+                    self._prepared = prepared[0]
         except Exception as error:
             forget_if_unknown(context.dialect, error)
             raise
@@ -192,7 +209,7 @@ class Capture:
                 prepared, columns = await prepared_statements.prepared(
                     self._adapter, dialect, self.statement, "", none, keep=True
                 )
-                if columns is None:
+                if not columns.returns_rows:
                     raise FrameError(NO_ROWS)
                 self._describe(columns, [Processing()] * len(columns), dialect)
                 self.records = await prepared.fetch(
@@ -209,14 +226,14 @@ class Capture:
 
     def _execute(self, cursor: Any, statement: str, parameters: Any, context: DefaultExecutionContext) -> None:
         """Execute the plain way; rows that may be many are left to `fetch`."""
-        self.fetching = self.exact and (cursor.server_side or self._may_be_many(context))
+        self.fetching = self.exact and self.returns_rows and (cursor.server_side or self._may_be_many(context))
         if not self.fetching or cursor.server_side:
             cursor.execute(statement, parameters)
         else:
             self._cursor = self._adapter.cursor(server_side=True)
             self._cursor.execute(statement, parameters)
             execution.set_description(cursor, self._cursor.description)
-        if self.exact and not self.fetching and not self._in_parts:
+        if self.exact and self.returns_rows and not self.fetching and not self._in_parts:
             self.records = cursor.fetchall()
             self.remember(len(self.records))
 
@@ -244,7 +261,8 @@ class Capture:
                 prepared, columns = await prepared_statements.prepared(
                     self._adapter, context.dialect, statement, *kept, keep=keep, anew=anew
                 )
-                if columns is None:
+                self.returns_rows = columns.returns_rows
+                if not (self.returns_rows or self.rowless):
                     raise FrameError(NO_ROWS)
                 steps = processings(types, [(column.name, column.type.oid) for column in columns], context.dialect)
                 self._describe(columns, steps, context.dialect)
@@ -277,7 +295,8 @@ class Capture:
             copied.append(part)
 
         try:
-            self.remember(await receiver.run(connection, query, keep))
+            with held_back(connection):
+                self.remember(await receiver.run(connection, query, keep))
         except CorruptStreamError:
             self.remember(0)  # asyncpg loses data of COPY around a NOTICE: the plain way, the next time
             raise
@@ -357,6 +376,8 @@ def _do_execute(cursor: Any, statement: str, parameters: Any, context: DefaultEx
     capture = context.execution_options.get(OPTION)
     sent = as_sent(statement)
     if capture is not None:
+        if capture.rowless:
+            note_schema_change(context, statement)
         capture.run(cursor, sent, parameters, context)
         return True
     note_schema_change(context, statement)

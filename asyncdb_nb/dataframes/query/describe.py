@@ -63,18 +63,22 @@ class Columns(list[Described]):
     Attributes:
         parameters: Its parameters.
         parts: Each type of both, and each inside them, as its number and whether it has a binary form.
+        returns_rows: Whether the statement does.
         can_change: Whether the fields of a row type can change while the statement stays prepared.
     """
 
-    def __init__(self, columns: Iterable[Described], parameters: Sequence[Parameter]) -> None:
+    def __init__(
+        self, columns: Iterable[Described], parameters: Sequence[Parameter], *, returns_rows: bool = True
+    ) -> None:
         super().__init__(columns)
         self.parameters = parameters
+        self.returns_rows = returns_rows
         parts = [part for each in (*self, *parameters) for part in each.type.parts()]
         self.parts = list(dict.fromkeys((part.oid, part.binary) for part in parts))
         self.can_change = any(part.kind in ("composite", "python") for part in parts)
 
 
-async def prepare(connection: Any, query: str, name: str, kept: Kept = none) -> tuple[Any, Columns | None]:
+async def prepare(connection: Any, query: str, name: str, kept: Kept = none) -> tuple[Any, Columns]:
     """Prepare a statement.
 
     Args:
@@ -85,7 +89,7 @@ async def prepare(connection: Any, query: str, name: str, kept: Kept = none) -> 
         kept: Says of each column, by name, whether asyncpg itself is to decode it.
 
     Returns:
-        An asyncpg `PreparedStatement` and its columns; None when the statement returns no rows.
+        An asyncpg `PreparedStatement` and its columns.
     """
     from asyncdb_nb.engine import _asyncpg  # here: it imports the driver
 
@@ -94,8 +98,8 @@ async def prepare(connection: Any, query: str, name: str, kept: Kept = none) -> 
     try:
         description, expected = _asyncpg.description(state)
         parameters = await _parameters(connection, expected, written=True)
-        columns = None if description is None else await _columns(connection, description, kept)
-        for position, column in enumerate(columns or ()):
+        columns = await _columns(connection, description or (), kept)
+        for position, column in enumerate(columns):
             if description is not None and not column.kept:
                 description[position] = _as_sent(description[position], column)
         expected[:] = [_UNKNOWN if parameter.written else parameter.oid for parameter in parameters]
@@ -106,7 +110,7 @@ async def prepare(connection: Any, query: str, name: str, kept: Kept = none) -> 
     if not name and not _cursors_send_again():
         await _asyncpg.parse(connection, query, name)
     _asyncpg.choose_decoders(state, send_again=not name)
-    return statement, None if columns is None else Columns(columns, parameters)
+    return statement, Columns(columns, parameters, returns_rows=description is not None)
 
 
 async def describe(connection: Any, query: str) -> list[tuple[int, int]] | None:
@@ -164,7 +168,7 @@ async def _columns(connection: Any, description: Sequence[Line], kept: Kept) -> 
     ]
 
 
-async def _prepare_plainly(connection: Any, query: str, name: str) -> tuple[Any, Columns | None]:
+async def _prepare_plainly(connection: Any, query: str, name: str) -> tuple[Any, Columns]:
     from asyncdb_nb.engine._asyncpg import prepare_unnamed  # here: it imports the driver
 
     statement = await (connection.prepare(query, name=name) if name else prepare_unnamed(connection, query))
@@ -176,7 +180,7 @@ async def _prepare_plainly(connection: Any, query: str, name: str) -> tuple[Any,
     ]
     oids = [type_.oid for type_ in statement.get_parameters()]
     parameters = await _parameters(connection, oids, written=False)
-    return statement, Columns(columns, parameters) if columns else None
+    return statement, Columns(columns, parameters, returns_rows=bool(columns))
 
 
 def _needs_bytes(type_: ColumnType) -> bool:

@@ -17,14 +17,22 @@ from sqlalchemy.exc import DBAPIError
 
 from asyncdb_nb.dataframes.sql.bind_values import Parameter
 from asyncdb_nb.dataframes.sql.placeholder_hints import instead_of_placeholder
+from asyncdb_nb.dataframes.sql.splitting import ScriptStatement, first_words
 from asyncdb_nb.dataframes.sql.statement import as_sent, text_of
 from asyncdb_nb.dataframes.sql.tokenizer import bind_names, tokens_of
 from asyncdb_nb.dataframes.sql.type_mismatches import A_LIST, misfit
-from asyncdb_nb.errors import with_excerpt
+from asyncdb_nb.errors import FIRST_LINE, with_excerpt
 
 _SYNTAX_ERROR = "42601"
 _READ_ONLY = "25006"
 _NO_LABEL = "22P02"
+_IN_TRANSACTION = "25001"
+_ENDS_TRANSACTION = "2D000"
+_OUTSIDE = (
+    "It cannot run in a transaction. Run it without one: "
+    '`async with db.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection: '
+    "await connection.exec_driver_sql(...)`."
+)
 _IN_BEFORE = re.compile(r"\bin\s*\Z", re.IGNORECASE)
 _BIND = re.compile(r":([^\W\d]\w*)")
 _NUMBER = re.compile(r"\$(\d+)")
@@ -45,6 +53,8 @@ def advice(statement: Any, params: Any, capture: Any = None) -> Iterator[None]:
         yield
     except DBAPIError as error:
         error.statement = None if error.statement is None else as_sent(error.statement)
+        if isinstance(statement, ScriptStatement):
+            error.__dict__[FIRST_LINE] = statement.line
         error.args = with_excerpt(error)
         parameters = getattr(capture, "parameters", ())
         for note in _notes(error, getattr(error.orig, "__cause__", None), text_of(statement), params, parameters):
@@ -68,9 +78,17 @@ def _notes(
     if state == _NO_LABEL:
         yield from _members(error)
     if state == _READ_ONLY:
-        yield "Only reading is allowed here. To write: `async with db.session() as session:`."
+        yield (
+            "Only reading is allowed here. To write: `%%asql --write` in a cell; elsewhere `await db.execute(...)`, "
+            "or a session of your own, `async with db.session() as session:`."
+        )
+    if state == _ENDS_TRANSACTION or (state == _IN_TRANSACTION and first_words(text or "", 1) != ["set"]):
+        yield _OUTSIDE
     if state == _SYNTAX_ERROR and "multiple commands" in said:
-        yield "These are several statements. Give them one at a time."
+        yield (
+            "These are several statements. Give them one at a time, or, where they change something, all of them to "
+            "`%%asql --write` or `await db.execute(...)`."
+        )
     elif asyncpgs is not None and getattr(asyncpgs, "position", None):
         yield from _at(int(asyncpgs.position) - 1, error, state, text, params)
 

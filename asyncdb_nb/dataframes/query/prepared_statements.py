@@ -24,7 +24,7 @@ def every(names: Sequence[str]) -> list[bool]:
 
 async def prepared(
     adapter: Any, dialect: Any, statement: str, decoded: str, kept: Kept, *, keep: bool, anew: bool = False
-) -> tuple[Any, Columns | None]:
+) -> tuple[Any, Columns]:
     """Find a statement in the adapter's cache, or prepare it: by a name if it is to be kept there, else without one."""
     from asyncdb_nb.engine import _asyncpg  # here: it imports the driver
 
@@ -44,9 +44,7 @@ async def prepared(
     return found[0], found[1]
 
 
-def _may_be_outdated(adapter: Any, columns: Columns | None) -> bool:
+def _may_be_outdated(adapter: Any, columns: Columns) -> bool:
     """Say whether types can have changed without PostgreSQL refusing the statement: a row type's fields, and codecs."""
-    if columns is None:
-        return False
     connection = adapter.driver_connection
     return columns.can_change or any(has_users_codec(connection, oid, python_only=has) for oid, has in columns.parts)

@@ -22,7 +22,7 @@ from asyncdb_nb.dataframes.results import rows
 from asyncdb_nb.dataframes.results.entities import builds_entities
 from asyncdb_nb.dataframes.results.result_types import Known, known
 from asyncdb_nb.dataframes.sql.statement import Params, executable
-from asyncdb_nb.dataframes.types.table import NumericAs, check_backend
+from asyncdb_nb.dataframes.types.table import DatesAs, NumericAs, check_backend, check_reading
 from asyncdb_nb.engine._sqlalchemy.statements import repeats_entities
 from asyncdb_nb.errors import FrameError, TooManyRowsError
 
@@ -53,11 +53,13 @@ class Reading:
         statement: As the user gave it.
         params: Values for its binds.
         numeric: "decimal" or "float".
+        dates: "date" or "timestamp".
         max_rows: The most rows to give; None for all.
         truncate: Whether to stop at `max_rows` rather than to refuse.
         arrow: Whether the columns are for Arrow, where an Enum is its text; else for pandas, with its members.
         backend: For pandas: the `dtype_backend`.
         exclusive: Whether nothing else is done in the session until all parts are read or `aclose` was awaited.
+        rowless: Whether a statement that returns no rows is run as well; there are no columns then.
     """
 
     def __init__(
@@ -67,14 +69,15 @@ class Reading:
         params: Params,
         *,
         numeric: NumericAs = "decimal",
+        dates: DatesAs = "date",
         max_rows: int | None = None,
         truncate: bool = False,
         arrow: bool = False,
         backend: DtypeBackend = None,
         exclusive: bool = False,
+        rowless: bool = False,
     ) -> None:
-        if numeric not in ("decimal", "float"):
-            raise ValueError(f"numeric={numeric!r}: it is 'decimal' or 'float'.")
+        check_reading(numeric, dates)
         if max_rows is not None and not (isinstance(max_rows, int) and max_rows >= 0):
             raise ValueError(f"max_rows={max_rows!r}: it is a number of rows, or None for all.")
         check_backend(backend)
@@ -92,12 +95,14 @@ class Reading:
         self._truncate = truncate
         self._progress = Progress(max_rows if truncate else None)
         self._capture = Capture(
-            Options(numeric == "float", arrow, backend),
+            Options(numeric == "float", dates == "timestamp", arrow, backend),
             limit=None if max_rows is None else max_rows + 1,
             in_parts=exclusive,
+            rowless=rowless,
             seen=self._progress.seen,
         )
         self._exclusive = exclusive
+        self._rowless = rowless
         self._waiting: list[Part] = []
         self._result: Any = None
         self._names: list[str] = []
@@ -125,6 +130,16 @@ class Reading:
         self._rows += found
         return columns, found
 
+    @property
+    def returns_rows(self) -> bool:
+        """Whether the statement does, once it ran."""
+        return self._capture.returns_rows
+
+    @property
+    def tag(self) -> str:
+        """The server's command tag, such as `INSERT 0 5`, once it ran; nothing where SQLAlchemy executed it alone."""
+        return self._capture.tag
+
     def report(self, started: float) -> dict[str, Any]:
         """Say what was read: for `frame.attrs`."""
         return {
@@ -149,7 +164,7 @@ class Reading:
             await self._stream()
             return await self._built(await self._next(self._max_rows + 1))
         await self._execute()
-        return await self._whole()
+        return await self._whole() if self.returns_rows else ([], max(self._result.rowcount, 0))
 
     async def _some(self, count: int) -> tuple[list[Column], int]:
         if self._result is None:
@@ -264,8 +279,11 @@ class Reading:
 
     def _name(self) -> None:
         if not self._captures:
-            if not getattr(self._result, "returns_rows", True):
+            self._capture.returns_rows = bool(getattr(self._result, "returns_rows", True))
+            if not (self._capture.returns_rows or self._rowless):
                 raise FrameError(NO_ROWS_CAME)
+            if not self._capture.returns_rows:
+                return
             self._known = known(self._result)
             return
         if self._capture.executions == 0:

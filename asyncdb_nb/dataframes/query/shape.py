@@ -26,11 +26,13 @@ class Options:
 
     Attributes:
         as_float: Numeric as float64.
+        as_timestamp: Dates as the time stamps of their midnights.
         arrow: For Arrow: an Enum as its text. Else for pandas, with its members.
         backend: For pandas: the `dtype_backend`.
     """
 
     as_float: bool = False
+    as_timestamp: bool = False
     arrow: bool = False
     backend: DtypeBackend = None
 
@@ -106,4 +108,5 @@ class Shape:
 
     def _type(self, column: Described, step: Processing) -> ColumnType:
         type_ = step.type(column.type, members=not self.options.arrow)
-        return type_.as_float() if self.options.as_float else type_
+        type_ = type_.as_float() if self.options.as_float else type_
+        return type_.as_timestamp() if self.options.as_timestamp else type_

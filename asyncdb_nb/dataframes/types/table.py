@@ -19,6 +19,7 @@ from asyncdb_nb.dataframes.families.built_in import UnknownTypeError, built_in
 from asyncdb_nb.dataframes.families.kind import KINDS, ColumnType
 
 NumericAs = Literal["decimal", "float"]
+DatesAs = Literal["date", "timestamp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,14 @@ class CatalogType:
 
 
 Catalog = Mapping[int, CatalogType]
+
+
+def check_reading(numeric: Any, dates: Any) -> None:
+    """Refuse a `numeric` or `dates` that there is not, before anything is read."""
+    if numeric not in ("decimal", "float"):
+        raise ValueError(f"numeric={numeric!r}: it is 'decimal' or 'float'.")
+    if dates not in ("date", "timestamp"):
+        raise ValueError(f"dates={dates!r}: it is 'date' or 'timestamp'.")
 
 
 def check_backend(backend: Any) -> None:

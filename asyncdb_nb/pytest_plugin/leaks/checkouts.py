@@ -20,14 +20,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import Pool
 
+from asyncdb_nb.aio import call_site
 from asyncdb_nb.aio._asyncio import running_loop
+from asyncdb_nb.aio.call_site import CallSite
 from asyncdb_nb.engine._sqlalchemy.pool import dialect_of as pool_dialect
 from asyncdb_nb.engine._sqlalchemy.pool import place_of, pool_of
 from asyncdb_nb.engine.loop_pool import SubPool
 from asyncdb_nb.engine.pool import LoopBoundPool
-from asyncdb_nb.pytest_plugin.leaks import call_site, engine_call_sites
+from asyncdb_nb.pytest_plugin.leaks import engine_call_sites
 from asyncdb_nb.pytest_plugin.leaks.borrowed_session import BORROWED
-from asyncdb_nb.pytest_plugin.leaks.call_site import CallSite
 
 
 @dataclass(eq=False)

@@ -62,7 +62,7 @@ class _Finder:
 
 
 def _follow(module: ModuleType) -> Callable[[], None]:
-    from asyncdb_nb.pytest_plugin.leaks import call_site  # here: it looks where SQLAlchemy is installed
+    from asyncdb_nb.aio import call_site  # here: it looks where SQLAlchemy is installed
 
     base: Any = module.Dialect
     created = base.__dict__["engine_created"]

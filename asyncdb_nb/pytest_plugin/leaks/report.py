@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from asyncdb_nb.pytest_plugin.leaks import call_site
-from asyncdb_nb.pytest_plugin.leaks.call_site import CallSite
+from asyncdb_nb.aio import call_site
+from asyncdb_nb.aio.call_site import CallSite
 
 _WHAT = {
     "session": ("a session with an open transaction", "`async with db.session() as session:`"),

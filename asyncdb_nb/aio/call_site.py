@@ -27,7 +27,7 @@ _INSTALLED = tuple(
     {
         *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
         *(str(Path(module.__file__ or "").parent) for name, module in sys.modules.items() if name == "sqlalchemy"),
-        str(Path(__file__).parents[2]),
+        str(Path(__file__).parents[1]),
         "<",
     }
 )
@@ -36,8 +36,8 @@ _INSTALLED = tuple(
 def here(depth: int = DEPTH) -> CallSite:
     """Return (file, line, function) of the innermost lines of the user's code, at most `depth`."""
     found = []
-    for frame in _frames():
-        if _is_users(frame.f_code.co_filename):
+    for frame in frames():
+        if is_users(frame.f_code.co_filename):
             found.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
             if len(found) == depth:
                 break
@@ -48,11 +48,12 @@ def in_words(origin: CallSite) -> str:
     """Say it for people, files relative to the working directory where they are below it."""
     if not origin:
         return "at a place outside of this project"
-    opened, *callers = [f"{_short(file)}:{line} in {function}" for file, line, function in origin]
+    opened, *callers = [f"{short(file)}:{line} in {function}" for file, line, function in origin]
     return f"at {opened}" + "".join(f", called at {caller}" for caller in callers)
 
 
-def _frames() -> Iterator[FrameType]:
+def frames() -> Iterator[FrameType]:
+    """Go from here outward, through greenlets and the coroutines that wait for them, to the step of the loop."""
     current: greenlet.greenlet | None = greenlet.getcurrent()
     frame: FrameType | None = inspect.currentframe()
     while current is not None:
@@ -66,10 +67,12 @@ def _frames() -> Iterator[FrameType]:
 
 
 @cache
-def _is_users(file: str) -> bool:
+def is_users(file: str) -> bool:
+    """Say whether a file is none of Python, of an installed package or of this one."""
     return not file.startswith(_INSTALLED)
 
 
-def _short(file: str) -> str:
+def short(file: str) -> str:
+    """Name a file as seen from the working directory, if it is below that."""
     path = Path(file)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
