@@ -14,10 +14,12 @@ Each class words its own message: what is wrong, with the value, and what to typ
     ├── UnknownTableError       a table that is not there                   (also a LookupError)
     ├── UnknownSchemaError      a schema that is not there                  (also a LookupError)
     ├── AnalyzeWritesError      `db.explain(..., analyze=True)` of a statement that writes (also a ValueError)
+    ├── SnapshotGoneError       a snapshot that is no longer kept, or not on this server
     ├── ServerError             the embedded PostgreSQL cannot start or stop
     ├── FrameError              a statement or result that cannot become a frame   (also a ValueError)
     │   ├── TooManyRowsError    more rows than `max_rows`
     │   ├── UnknownOptionError  an option that `db.frame()` does not have   (also a TypeError)
+    │   ├── UnsplittableError   a table or statement that cannot be read in ranges
     │   └── CorruptStreamError  bytes that are not the COPY stream they should be
     ├── SchemaTakenError        a schema for workflows is someone else's
     ├── EventLogError           an event log that cannot be loaded          (also a ValueError)
@@ -134,6 +136,24 @@ class AnalyzeWritesError(AsyncDBError, ValueError):
             "without times: `await db.explain(statement)`."
         )
 
+class SnapshotGoneError(AsyncDBError):
+    """A snapshot was not there to be read from.
+
+    Attributes:
+        identifier: PostgreSQL's name for it.
+    """
+
+    def __init__(self, identifier: str) -> None:
+        self.identifier = identifier
+        super().__init__(
+            f"Snapshot {identifier} is gone: the transaction that keeps it has ended (its block is over, or its "
+            "process or connection is lost), or this connection went to another server, such as a replica, which has "
+            "snapshots of its own. Take another one: `async with db.snapshot(...) as snap:`."
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.identifier,)  # it may come from another process
+
 
 class ServerError(AsyncDBError):
     """The embedded PostgreSQL cannot be started, found or stopped."""
@@ -161,6 +181,10 @@ class TooManyRowsError(FrameError):
             f"The result has more than max_rows={max_rows:,} rows. Raise max_rows, add a LIMIT, "
             "or read it in parts: `async for part in db.frames(statement):`."
         )
+
+
+class UnsplittableError(FrameError):
+    """A table or a statement cannot be read in ranges without changing what it gives."""
 
 
 class CorruptStreamError(FrameError):

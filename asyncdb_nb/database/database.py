@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from asyncdb_nb.explore.export import Export
     from asyncdb_nb.explore.plan import Plan
     from asyncdb_nb.explore.profile import Profile
+    from asyncdb_nb.database.parallel import ParallelRead
+    from asyncdb_nb.database.snapshot import snapshot_scope
 
 T = TypeVar("T")
 
@@ -158,36 +160,88 @@ class Database:
         """
         return self._scope(session_scope, readonly=readonly, timeout=timeout, **options)
 
-    def frame(self, statement: Any, params: Any = None, **options: Any) -> Coroutine[Any, Any, pd.DataFrame]:
+    def snapshot(self, *tables: str) -> snapshot_scope:
+        """Keep one snapshot for a block, which any number of sessions can read at once, also in other processes.
+
+        It takes a connection, whose transaction is idle, and which timeouts for idle transactions do not end. Vacuum
+        keeps what the snapshot sees, in all tables, for as long as it is kept.
+
+        Args:
+            *tables: `table` or `schema.table`. They are locked (ACCESS SHARE, partitions included) before the snapshot
+                is taken, so that nobody empties or rewrites them meanwhile: those commands wait, reading and writing
+                goes on. Every table that `blocks` shall cut has to be among them.
+
+        Returns:
+            What `async with` gives a `Snapshot` of: `session()`, `blocks(table, n)`, `ranges(statement, key, n)`.
+
+        Raises:
+            UnknownTableError: There is no such table.
+            UnsplittableError: It is temporary, foreign, or a materialized view, and cannot be locked for others.
+            SnapshotGoneError: At the end of the block, and from whoever wants to read: its connection was lost.
+
+        Example:
+            >>> async with db.snapshot("shop.orders") as snap:
+            ...     for part in await snap.blocks("shop.orders", 4):
+            ...         async with snap.session() as session:
+            ...             print(len(await frame(session, part)))
+        """
+        from asyncdb_nb.database.snapshot import snapshot_scope
+
+        return snapshot_scope(self, tables)
+
+    def frame(
+        self, statement: Any, params: Any = None, *, parallel: int | None = None, key: str | None = None, **options: Any
+    ) -> Coroutine[Any, Any, pd.DataFrame]:
         """Read a statement into a DataFrame, in a short read-only transaction of its own; nothing stays open.
 
         Args:
             statement: SQL text, or a select of Core or the ORM.
             params: Values for the `:name` binds of a text; with none, the text runs as typed, colons and all.
-            **options: As for `asyncdb_nb.frame`, which says what dtypes to expect.
+            parallel: Read on so many connections at once, which see one snapshot; one more keeps that. The rows of a
+                whole table (`"schema.table"`, or `"select * from schema.table"`) come in the order in which they lie on
+                disk, as long as nobody writes the same for each number; those of another statement by `key`.
+            key: With `parallel`, the column of the result to cut by: rows come in its order, NULLs last, and those that
+                are equal in it in no particular order. With an index on it, each connection looks at its range alone.
+            **options: As for `asyncdb_nb.frame`, which says what dtypes to expect. `max_rows` holds for the whole, and
+                each connection may read as many.
 
         Returns:
             A coroutine of the DataFrame. Without an `await`, its repr says what to type.
 
         Raises:
             UnknownOptionError: `frame` has no such option; a value for `:id` goes into `params`.
+            UnsplittableError: With `parallel`: the table or the statement cannot be cut; the message has the reason.
+            FrameError: With `parallel`: the pool has too few connections.
 
         Example:
             >>> await db.frame("select * from orders where status = :status", {"status": "open"})
+            >>> await db.frame("shop.orders", parallel=4)
         """
         from asyncdb_nb.dataframes import frame
 
         retry.check_options(frame, options)
-        return self._pending("frame(...)", self._read(frame, statement, params, self._reads_as | options))
+        options = self._reads_as | options
+        if parallel is not None or key is not None:
+            reading = self._parallel(statement, params, parallel, key)
+            return self._pending("frame(...)", lambda: reading.frame(**options))
+        return self._pending("frame(...)", self._read(frame, statement, params, options))
 
-    def table(self, statement: Any, params: Any = None, **options: Any) -> Coroutine[Any, Any, pa.Table]:
+    def table(
+        self, statement: Any, params: Any = None, *, parallel: int | None = None, key: str | None = None, **options: Any
+    ) -> Coroutine[Any, Any, pa.Table]:
         """Read a statement into a `pyarrow.Table`, as `frame` does into a DataFrame; see `asyncdb_nb.table`."""
         from asyncdb_nb.dataframes import table
 
         retry.check_options(table, options)
-        return self._pending("table(...)", self._read(table, statement, params, self._reads_as | options))
+        options = self._reads_as | options
+        if parallel is not None or key is not None:
+            reading = self._parallel(statement, params, parallel, key)
+            return self._pending("table(...)", lambda: reading.arrow(**options))
+        return self._pending("table(...)", self._read(table, statement, params, options))
 
-    def frames(self, statement: Any, params: Any = None, **options: Any) -> AsyncFor[pd.DataFrame]:
+    def frames(
+        self, statement: Any, params: Any = None, *, parallel: int | None = None, key: str | None = None, **options: Any
+    ) -> AsyncFor[pd.DataFrame]:
         """Read a statement in parts, in one read-only transaction of its own.
 
         The transaction and its connection last until the loop has come to its end. After a `break` or an error in the
@@ -198,6 +252,9 @@ class Database:
         Args:
             statement: As for `frame`.
             params: As for `frame`.
+            parallel: As for `frame`. Each connection is one piece of about 32 MB ahead, where a table is cut by its
+                blocks; a statement is cut into as many as there are connections.
+            key: As for `frame`.
             **options: As for `asyncdb_nb.frames`: `rows` is how many rows a part has (100,000; the last has the rest).
 
         Example:
@@ -208,6 +265,8 @@ class Database:
 
         retry.check_options(frames, options)
         options = self._reads_as | options
+        if parallel is not None or key is not None:
+            return AsyncFor(self._parallel(statement, params, parallel, key).frames(**options), "db.frames(...)")
         return AsyncFor(retry.parts(self._reading, frames, statement, params, options), "db.frames(...)")
 
     def batches(self, statement: Any, params: Any = None, **options: Any) -> AsyncFor[pa.RecordBatch]:
@@ -462,6 +521,11 @@ class Database:
             return retry.whole(self._reading, reader, statement, params, options, engine)
 
         return read
+
+    def _parallel(self, statement: Any, params: Any, n: Any, key: str | None) -> ParallelRead:
+        from asyncdb_nb.database.parallel import ParallelRead
+
+        return ParallelRead(self, statement, params, n, key)
 
     def _pending(self, call: str, start: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
         return Pending(start, f"db.{call}")

@@ -207,13 +207,16 @@ def _is_asyncpgs(connection: Any) -> bool:
     return is_asyncpgs(connection.connection.dbapi_connection)
 
 
-def start_transaction(connection: Any, *, readonly: bool = False, is_ping: bool = False) -> None:
+def start_transaction(
+    connection: Any, *, readonly: bool = False, is_ping: bool = False, isolation: str | None = None
+) -> None:
     """Send BEGIN now, also where the engine is in AUTOCOMMIT: what a scope asks for holds in a transaction alone.
 
     Args:
         connection: SQLAlchemy's connection, which has sent nothing yet.
         readonly: Whether the transaction is READ ONLY.
         is_ping: Whether the connection may have been lost: then BEGIN fails when no answer comes in some seconds.
+        isolation: "repeatable_read", say; else that of the engine.
     """
     if not _is_asyncpgs(connection):
         raise AsyncDBError(
@@ -222,7 +225,7 @@ def start_transaction(connection: Any, *, readonly: bool = False, is_ping: bool 
         )
     adapter = connection.connection.dbapi_connection
     before = adapter.isolation_level, adapter.readonly
-    adapter.isolation_level = "read_committed" if adapter.autocommit else adapter.isolation_level
+    adapter.isolation_level = isolation or ("read_committed" if adapter.autocommit else adapter.isolation_level)
     adapter.readonly = readonly or adapter.readonly
     try:
         await_only(answered(adapter, begin(adapter)) if is_ping else begin(adapter))

@@ -124,6 +124,11 @@ class LoopBoundPool(EnginePool):
         """Return how many idle connections are kept per loop."""
         return int(self._queue_options["pool_size"])
 
+    def capacity(self) -> int | None:
+        """Return how many connections a loop can have at once; None is any number."""
+        size, overflow = self._queue_options["pool_size"], self._queue_options["max_overflow"]
+        return None if size == 0 or overflow < 0 else int(size + overflow)
+
     def timeout(self) -> float:
         """Return how many seconds a checkout waits for a connection."""
         return float(self._queue_options["timeout"])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 PATIENCE = 0.5  # seconds before a bar appears
 PAUSE = 0.1  # seconds between two updates
@@ -51,6 +51,45 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class ProgressOfParts:
+    """One progress for parts of a result that are read at the same time.
+
+    Args:
+        total: As for `Progress`.
+    """
+
+    def __init__(self, total: int | None = None) -> None:
+        self._whole = Progress(total)
+        self._parts: dict[int, tuple[int, int]] = {}
+
+    def of(self, part: int) -> PartProgress:
+        """Give one part its own; closing that leaves the bar."""
+        return PartProgress(self, part)
+
+    def seen(self, part: int, rows: int, size: int) -> None:
+        """Show what came of all parts, of which this one has come so far."""
+        self._parts[part] = rows, size
+        self._whole.seen(*map(sum, zip(*self._parts.values(), strict=True)))
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._whole.close()
+
+
+class PartProgress(NamedTuple):
+    """The progress of one part; made by `ProgressOfParts.of`."""
+
+    whole: ProgressOfParts
+    part: int
+
+    def seen(self, rows: int, size: int = 0) -> None:
+        """As that of `Progress`."""
+        self.whole.seen(self.part, rows, size)
+
+    def close(self) -> None:
+        """Leave the bar to the others."""
 
 
 def is_watched() -> bool:

@@ -16,7 +16,7 @@ from asyncdb_nb.dataframes.query.capture import NO_ROWS_CAME, OPTION, Capture, c
 from asyncdb_nb.dataframes.query.copy import Part
 from asyncdb_nb.dataframes.query.direct import Direct
 from asyncdb_nb.dataframes.query.error_notes import advice
-from asyncdb_nb.dataframes.query.progress import Progress
+from asyncdb_nb.dataframes.query.progress import PartProgress, Progress
 from asyncdb_nb.dataframes.query.shape import Options
 from asyncdb_nb.dataframes.results import rows
 from asyncdb_nb.dataframes.results.entities import builds_entities
@@ -60,6 +60,7 @@ class Reading:
         backend: For pandas: the `dtype_backend`.
         exclusive: Whether nothing else is done in the session until all parts are read or `aclose` was awaited.
         rowless: Whether a statement that returns no rows is run as well; there are no columns then.
+        progress: Where to show how far it is, if not on a bar of its own.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Reading:
         backend: DtypeBackend = None,
         exclusive: bool = False,
         rowless: bool = False,
+        progress: PartProgress | None = None,
     ) -> None:
         check_reading(numeric, dates)
         if max_rows is not None and not (isinstance(max_rows, int) and max_rows >= 0):
@@ -93,7 +95,7 @@ class Reading:
         self._captures = can_capture() and not builds_entities(self._executable)  # else SQLAlchemy reads all of it
         self._max_rows = max_rows
         self._truncate = truncate
-        self._progress = Progress(max_rows if truncate else None)
+        self._progress = progress or Progress(max_rows if truncate else None)
         self._capture = Capture(
             Options(numeric == "float", dates == "timestamp", arrow, backend),
             limit=None if max_rows is None else max_rows + 1,

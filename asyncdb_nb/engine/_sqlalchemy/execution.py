@@ -98,6 +98,16 @@ async def begin(adapter: Any) -> None:
         await greenlet_spawn(_execute_nothing, adapter)
 
 
+async def execute_script(adapter: Any, script: str) -> None:
+    """Send statements in one message, without preparing any; what fails is the DBAPI's error."""
+    async with exclusively(adapter) as connection:
+        try:
+            await connection.execute(script)
+        except Exception as error:
+            raise_translated(adapter, error)
+            raise
+
+
 def _execute_nothing(adapter: Any) -> None:
     cursor = adapter.cursor()
     cursor.execute("SELECT")

@@ -87,6 +87,7 @@ class Target:
         sources: Parameter → where it came from, where that is not the origin: `{"password": "$PGPASSWORD"}`.
         withheld: Variables of the environment that were not used, because a `.env` names the server.
         again: Reads the files and variables once more, as after a change of password.
+        service: The section of the service file that was named.
     """
 
     parameters: Parameters = field(repr=False)
@@ -94,6 +95,7 @@ class Target:
     sources: Mapping[str, str] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
     again: Callable[[], Target | None] | None = field(default=None, repr=False, compare=False)
+    service: str | None = None
 
     @property
     def user(self) -> str:

@@ -56,7 +56,7 @@ def complete(typed: Parameters, origin: str = GIVEN, *, self_contained: bool = F
     again = partial(complete, typed, origin, self_contained=self_contained)
     if filled.service and "host" not in typed:
         origin = filled.service if origin == GIVEN else f"{origin}: {filled.service}"
-    return Target(filled.parameters, origin, filled.sources, filled.withheld, again)
+    return Target(filled.parameters, origin, filled.sources, filled.withheld, again, typed.get("service"))
 
 
 def _from_environment() -> Target | None:

@@ -1,0 +1,198 @@
+"""
+Cut a statement into ranges of one of its columns.
+
+The statement becomes a subquery, with a condition beside it that PostgreSQL moves into the statement where that does
+not change it. Bounds are written as PostgreSQL writes the values, and two neighbours have the very same text, so that a
+row is in one of them and not in both, however exact the text is. NULLs are the last part.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple, get_args
+
+from sqlalchemy import Select, literal_column, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from asyncdb_nb.dataframes.sql.statement import executable
+from asyncdb_nb.dataframes.sql.tokenizer import query_tokens
+from asyncdb_nb.engine.search_path import EQ, NE
+from asyncdb_nb.errors import UnsplittableError
+
+# ruff: noqa: S608  names and literals are quoted here; the statement is SQL already
+
+How = Literal["percentile", "width"]
+
+_NO_ORDER = {"42883", "42809"}  # no such operator or function
+_NO_COLUMN = {"42703", "42702"}  # there is none, or there are several
+
+_TYPE = f"""
+select t.typname::pg_catalog.text as name,
+       t.typnamespace {EQ} 'pg_catalog'::pg_catalog.regnamespace or t.typtype {EQ} ANY ('{{e,r,m}}') as built_in
+from pg_catalog.pg_type as d join pg_catalog.pg_type as t
+  on t.oid {EQ} case when d.typtype {EQ} 'd' then d.typbasetype else d.oid end
+where d.oid {EQ} cast(:oid as pg_catalog.oid)
+"""
+
+_FINITE = {
+    **dict.fromkeys(("int2", "int4", "int8"), "true"),
+    **dict.fromkeys(
+        ("numeric", "float4", "float8"),
+        f"{{0}}::pg_catalog.text {NE} ALL ('{{{{NaN,Infinity,-Infinity}}}}'::pg_catalog.text[])",
+    ),
+    **dict.fromkeys(("date", "timestamp", "timestamptz"), "pg_catalog.isfinite({0})"),
+}
+"""The types that have a width, and what says that a value is not endless."""
+
+
+class _Key(NamedTuple):
+    name: str  # quoted, of the subquery
+    type: str
+    operator: Callable[[str], str]
+
+
+async def statements(
+    session: AsyncSession, statement: Any, key: str, n: int, how: How, params: Any = None
+) -> list[Any]:
+    """Write about `n` statements that give ranges of a statement by its column `key`; see `Snapshot.ranges`.
+
+    Args:
+        session: A session on the snapshot.
+        statement: SQL text, or a select.
+        key: The column's name.
+        n: How many.
+        how: "percentile" or "width".
+        params: Values for the binds of a text.
+
+    Raises:
+        UnsplittableError: It cannot be cut; the message has the reason.
+    """
+    found = await bounds(session, statement, key, n, how, params)
+    return [_subquery(statement, where, key) for where in found]
+
+
+async def bounds(session: AsyncSession, statement: Any, key: str, n: int, how: How, params: Any = None) -> list[str]:
+    """Write the conditions of the ranges, in their order: on `s`, as which the statement is a subquery."""
+    if how not in get_args(How):
+        raise ValueError(f"how={how!r}: it is 'percentile' or 'width'.")
+    _check(statement)
+    try:
+        column = await _key(session, statement, key, params)
+        edges = await (_percentiles if how == "percentile" else _steps)(session, statement, column, n, params)
+    except DBAPIError as error:
+        raise _explained(error, key) from error
+    return list(_conditions(column, edges))
+
+
+def _check(statement: Any) -> None:
+    if isinstance(statement, Select):
+        return
+    if not isinstance(statement, str):
+        raise UnsplittableError(
+            f"What is cut by a column is SQL text or a select(...), not {type(statement).__name__}."
+        )
+    if query_tokens(statement) is None:
+        raise UnsplittableError("What is cut by a column is one SELECT, VALUES or TABLE that changes nothing.")
+
+
+def _explained(error: DBAPIError, key: str) -> Exception:
+    state = getattr(error.orig, "sqlstate", None)
+    if state in _NO_ORDER:
+        return UnsplittableError(f"The column {key!r} is of a type without an order, so it has no ranges. {error.orig}")
+    if state in _NO_COLUMN:
+        error.add_note(f"key={key!r} is the name of one column of the result, as the server has it.")
+    return error
+
+
+async def _key(session: AsyncSession, statement: Any, key: str, params: Any) -> _Key:
+    name = "s." + '"' + key.replace('"', '""') + '"'
+    asking = f"pg_catalog.pg_typeof((pg_catalog.array_agg({name} order by {name}))[1])::pg_catalog.oid"
+    oid = await session.scalar(*_asking(statement, asking, params, none=True))
+    found = (await session.execute(text(_TYPE), {"oid": oid})).one()
+    # operators of types that an extension brought are where the extension is
+    return _Key(name, found.name, "OPERATOR(pg_catalog.{})".format if found.built_in else "{}".format)
+
+
+async def _percentiles(session: AsyncSession, statement: Any, key: _Key, n: int, params: Any) -> list[str]:
+    """Give the values at equal shares of the rows, as PostgreSQL writes them, each once."""
+    if n < 2:
+        return []
+    shares = ",".join(f"{part / n!r}" for part in range(1, n))
+    values = f"pg_catalog.percentile_disc('{{{shares}}}'::pg_catalog.float8[]) within group (order by {key.name})"
+    rows = await session.execute(*_asking(statement, f"pg_catalog.unnest({values})::pg_catalog.text", params))
+    return list(dict.fromkeys(value for (value,) in rows if value is not None))
+
+
+async def _steps(session: AsyncSession, statement: Any, key: _Key, n: int, params: Any) -> list[str]:
+    """Give the values at equal distances between the least and the greatest."""
+    if key.type not in _FINITE:
+        raise UnsplittableError(
+            f"how='width' is for whole and decimal numbers, dates and timestamps, and this key is of type {key.type}. "
+            "Type how='percentile'."
+        )
+    finite = _FINITE[key.type].format(key.name)
+    ends = ", ".join(f"pg_catalog.{end}({key.name}) filter (where {finite})" for end in ("min", "max"))
+    low, high = (await session.execute(*_asking(statement, ends, params))).one()
+    if low is None or low == high:
+        return []
+    return list(dict.fromkeys(_written(_between(low, high, part, n)) for part in range(1, n)))
+
+
+def _between(low: Any, high: Any, part: int, n: int) -> Any:
+    if isinstance(low, float):
+        low, high = Decimal(low), Decimal(high)
+    if isinstance(low, int):
+        return low + (high - low) * part // n
+    return low + (high - low) * part / n
+
+
+def _written(value: Any) -> str:
+    return value.isoformat() if isinstance(value, dt.date) else str(value)
+
+
+def _conditions(key: _Key, edges: Sequence[str]) -> Iterator[str]:
+    """Write the condition of each range between two edges, and of NULLs."""
+    if not edges:
+        yield f"{key.name} is not null"
+    for low, high in pairwise([None, *edges, None] if edges else []):
+        limits = ((">=", low), ("<", high))
+        yield " and ".join(
+            f"{key.name} {key.operator(sign)} {_literal(edge)}" for sign, edge in limits if edge is not None
+        )
+    yield f"{key.name} is null"
+
+
+def _literal(value: str) -> str:
+    """Write a literal that is the same whatever `standard_conforming_strings` is."""
+    doubled = value.replace("'", "''")
+    return f"'{doubled}'" if "\\" not in doubled else "E'" + doubled.replace("\\", "\\\\") + "'"
+
+
+def _asking(statement: Any, what: str, params: Any, *, none: bool = False) -> tuple[Any, Any]:
+    """Make what asks for something over a statement's rows, and its params; `none`: over no row of it."""
+    if isinstance(statement, Select):
+        inner: Any = _columns(statement).limit(0) if none else _columns(statement)
+        return select(literal_column(what)).select_from(inner.subquery("s")), params
+    inner = f"(select * from ({_body(statement)}\n) as w limit 0)" if none else f"({_body(statement)}\n)"
+    return executable(f"select {what} from {inner} as s", params), params
+
+
+def _subquery(statement: Any, where: str, key: str) -> Any:
+    name = "s." + '"' + key.replace('"', '""') + '"'
+    if isinstance(statement, Select):
+        inner = _columns(statement).subquery("s")
+        return select(inner).where(literal_column(where)).order_by(literal_column(name))
+    return f"select * from ({_body(statement)}\n) as s where {where} order by {name}"
+
+
+def _columns(statement: Select[Any]) -> Any:
+    """Replace entities by their columns, as a frame of the statement has them."""
+    return executable(statement, None)
+
+
+def _body(statement: str) -> str:
+    return "".join(token.text for token in query_tokens(statement) or ())
