@@ -22,8 +22,10 @@ from asyncdb_nb.errors import (
     LeakWarning,
     ServerError,
     SessionEndedError,
+    SnapshotGoneError,
     TooManyRowsError,
     UnknownTableError,
+    UnsplittableError,
     WrongLoopError,
 )
 
@@ -75,8 +77,10 @@ __all__ = [
     "Repository",
     "ServerError",
     "SessionEndedError",
+    "SnapshotGoneError",
     "TooManyRowsError",
     "UnknownTableError",
+    "UnsplittableError",
     "WrongLoopError",
     "batches",
     "connect",
