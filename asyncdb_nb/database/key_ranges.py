@@ -27,7 +27,7 @@ from asyncdb_nb.errors import UnsplittableError
 
 How = Literal["percentile", "width"]
 
-_NO_ORDER = {"42883", "42809"}  # no such operator or function
+_NO_ORDER = {"42883", "42809", "42704"}  # no operator or function for it; no array of it, in which percentiles come
 _NO_COLUMN = {"42703", "42702"}  # there is none, or there are several
 
 _TYPE = f"""
@@ -102,7 +102,7 @@ def _check(statement: Any) -> None:
 def _explained(error: DBAPIError, key: str) -> Exception:
     state = getattr(error.orig, "sqlstate", None)
     if state in _NO_ORDER:
-        return UnsplittableError(f"The column {key!r} is of a type without an order, so it has no ranges. {error.orig}")
+        return UnsplittableError(f"Nothing is cut by the column {key!r}, because of its type: {error.orig}")
     if state in _NO_COLUMN:
         error.add_note(f"key={key!r} is the name of one column of the result, as the server has it.")
     return error
