@@ -15,9 +15,11 @@ from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args
 
 from sqlalchemy import Select, literal_column, select, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from asyncdb_nb.database import repeatability
 from asyncdb_nb.dataframes.sql.statement import executable
 from asyncdb_nb.dataframes.sql.tokenizer import query_tokens
 from asyncdb_nb.engine.search_path import EQ, NE
@@ -80,6 +82,7 @@ async def bounds(session: AsyncSession, statement: Any, key: str, n: int, how: H
     if how not in get_args(How):
         raise ValueError(f"how={how!r}: it is 'percentile' or 'width'.")
     _check(statement)
+    await repeatability.check(session, statement if isinstance(statement, str) else _sql(statement))
     try:
         column = await _key(session, statement, key, params)
         edges = await (_percentiles if how == "percentile" else _steps)(session, statement, column, n, params)
@@ -187,6 +190,10 @@ def _subquery(statement: Any, where: str, key: str) -> Any:
         inner = _columns(statement).subquery("s")
         return select(inner).where(literal_column(where)).order_by(literal_column(name))
     return f"select * from ({_body(statement)}\n) as s where {where} order by {name}"
+
+
+def _sql(statement: Select[Any]) -> str:
+    return str(statement.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
 
 
 def _columns(statement: Select[Any]) -> Any:

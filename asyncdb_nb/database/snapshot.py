@@ -112,7 +112,8 @@ class Snapshot:
 
         One after the other they give the rows in the order of that column, NULLs last; rows that are equal in it are
         in no particular order. Each runs the whole statement with a condition more, so an index on the column is what
-        makes it quick. What a statement computes from the time of its transaction (`now()`) differs between them.
+        makes it quick. `now()`, the time of the transaction, differs between them; what else gives other rows each time
+        (a LIMIT without ORDER BY, a sample, volatile functions) is refused.
 
         Args:
             statement: SQL text of a SELECT, or a select of Core or the ORM. Tables that are emptied or rewritten

@@ -54,9 +54,9 @@ class Bank:
         giver, taker = sorted(chance.sample(range(1, ACCOUNTS + 1), 2))
         size, gift = chance.randrange(400), chance.randrange(100)
         give = "update bank set amount = amount - $2, note = repeat('x', $3) where id = $1"
-        if await connection.execute(give, giver, gift, size) == "UPDATE 1":
-            if await connection.execute(give, taker, -gift, size) == "UPDATE 0":
-                await connection.execute("update bank set amount = amount + $2 where id = $1", giver, gift)
+        given = await connection.execute(give, giver, gift, size) == "UPDATE 1"
+        if given and await connection.execute(give, taker, -gift, size) == "UPDATE 0":
+            await connection.execute(give, giver, -gift, size)
         if chance.random() < 0.3:
             where = f"id = (select id from bank where id > {ACCOUNTS} order by random() limit 1)"
             gone = await connection.fetchval(f"delete from bank where {where} returning amount")

@@ -22,8 +22,8 @@ from asyncdb_nb import Database, FrameError, TooManyRowsError, UnsplittableError
 from asyncdb_nb.database import parallel
 from asyncdb_nb.dataframes.query import progress
 
-MANY = """create table many as select g as id, g * 7919::int8 as big, 'name ' || g as name, nullif(g % 5, 0)::int2 as few,
-    (g * 1.25)::numeric(12, 2) as cost, timestamptz '2024-01-01' + g * interval '1.5 s' as at, g / 3.0::float8 as ratio,
+MANY = """create table many as select g as id, g * 7919::int8 as big, 'name ' || g as name,
+    nullif(g % 5, 0)::int2 as few, (g * 1.25)::numeric(12, 2) as cost, timestamptz '2024-01-01' + g * interval '1.5 s' as at, g / 3.0::float8 as ratio,
     g % 2 = 0 as ok, md5(g::text)::uuid as code, jsonb_build_object('g', g) as data, array[g, null] as list,
     date '2024-01-01' + g % 1000 as day, interval '1 month' * (g % 5) as took from generate_series(1, 20000) g"""
 
@@ -154,7 +154,7 @@ async def test_two_hundred_reads_beside_four_writers(fresh_database_url: str, ki
         for number in range(100):
             options = [{"parallel": 4}, {"parallel": 3, "key": "id"}][number % 2]
             assert is_right(await db.frame("bank", **options)), (number, options, bank.transactions)
-    print(f"{kind}: 100 reads right beside {bank.transactions:,} transactions")
+    assert bank.transactions > 100
 
 
 async def test_the_session_class_of_the_user_filters_each_part(fresh_database_url: str) -> None:
@@ -187,7 +187,9 @@ async def test_max_rows_holds_for_the_whole(many: Database) -> None:
     assert in_use(many) == 0
 
 
-async def test_the_error_of_one_part_is_the_error_and_ends_the_others(many: Database, clean_server: ServerWatch) -> None:
+async def test_the_error_of_one_part_is_the_error_and_ends_the_others(
+    many: Database, clean_server: ServerWatch
+) -> None:
     """The others would sleep for minutes."""
     statement = "select id, case when id >= 13334 then (1 / (id - id))::text else nap(100) end as x from many"
     with pytest.raises(DBAPIError, match="division by zero"):
@@ -278,7 +280,9 @@ async def cancel_at_many_moments(db: Database, watch: ServerWatch, number: int) 
 async def test_the_number_of_connections_is_bounded_by_the_pool(fresh_database_url: str) -> None:
     async with Database(fresh_database_url, pool_size=2, max_overflow=1) as db:
         await make(db, "create table few as select 1 as id")
-        with pytest.raises(FrameError, match=r"the pool has 3 a loop .* Type parallel=2, or `connect\(..., pool_size=4\)`"):
+        with pytest.raises(
+            FrameError, match=r"the pool has 3 a loop .* Type parallel=2, or `connect\(..., pool_size=4\)`"
+        ):
             db.frame("few", parallel=3)
         assert len(await db.frame("few", parallel=2)) == 1
     async with Database(fresh_database_url, pool_size=2, max_overflow=-1) as db:
@@ -367,4 +371,3 @@ def test_nothing_of_a_snapshot_is_imported_before_it_is_used() -> None:
 
     code = "import asyncdb_nb.database.database, sys; print('asyncdb_nb.database.snapshot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
-

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from entries import Entry, Level
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from asyncdb_nb import Database, UnsplittableError, frame
@@ -139,7 +139,9 @@ async def test_what_has_no_blocks_of_its_own_is_refused_with_the_reason(
 
 async def test_an_access_method_that_is_not_the_heap_is_refused(db: Database) -> None:
     await make(
-        db, "create access method other type table handler heap_tableam_handler", "create table odd (id int) using other"
+        db,
+        "create access method other type table handler heap_tableam_handler",
+        "create table odd (id int) using other",
     )
     async with db.snapshot("odd") as snap:
         with pytest.raises(UnsplittableError, match="access method other"):
@@ -170,7 +172,7 @@ async def test_partitions_that_may_be_read_through_the_whole_alone_are_refused(
             "grant select on whole to guest",
         )
         async with theirs.snapshot("whole") as snap:
-            with pytest.raises(UnsplittableError, match="grant select on public.one"):
+            with pytest.raises(UnsplittableError, match=r"grant select on public\.one"):
                 await snap.blocks("whole", 2)
         await make(
             db,
@@ -266,11 +268,28 @@ async def test_a_select_of_the_orm_is_cut_with_the_types_of_its_columns(db: Data
         ("delete from keyed returning k", "k", "percentile", "changes nothing"),
         ("select 1 as k; select 2 as k", "k", "percentile", "changes nothing"),
         (text("select 1 as k"), "k", "percentile", "not TextClause"),
+        ("select 1 as k limit 5", "k", "percentile", "LIMIT without an ORDER BY"),
+        ("select oid as k from pg_class tablesample system (50)", "k", "percentile", "Add a seed"),
+        ("select random() as k", "k", "percentile", r"random\(\) is VOLATILE"),
+        ("select pg_catalog.\"nextval\"('s') as k", "k", "percentile", r"nextval\(regclass\) is VOLATILE"),
+        (select(func.random().label("k")), "k", "percentile", r"random\(\) is VOLATILE"),
         ("select '{}'::json as k", "k", "percentile", "because of its type"),
         ("select array[1] as k", "k", "percentile", "because of its type"),
         ("select 'a' as k", "k", "width", "of type text"),
     ],
-    ids=["a change", "two statements", "text()", "json", "array", "the width of texts"],
+    ids=[
+        "a change",
+        "two statements",
+        "text()",
+        "a limit",
+        "a sample",
+        "random",
+        "nextval",
+        "random in Core",
+        "json",
+        "array",
+        "the width of texts",
+    ],
 )
 async def test_what_cannot_be_cut_by_a_column_is_refused_with_the_reason(
     db: Database, statement: Any, key: str, how: Any, reason: str
@@ -278,6 +297,24 @@ async def test_what_cannot_be_cut_by_a_column_is_refused_with_the_reason(
     async with db.snapshot() as snap:
         with pytest.raises(UnsplittableError, match=reason):
             await snap.ranges(statement, key, 2, how=how)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select oid from pg_class order by oid limit 20",
+        "select oid from pg_class tablesample system (50) repeatable (7)",
+        "select c.oid from pg_class c cross join lateral (select 1 from pg_attribute limit 1) as one",
+        "with recursive r(oid) as (select 1 union all select oid + 1 from r where oid < 9) select oid from r",
+    ],
+    ids=["a limit with an order", "a sample with a seed", "a limit inside", "a recursion"],
+)
+async def test_what_gives_the_same_rows_again_is_cut(db: Database, statement: str) -> None:
+    whole = (await db.frame(statement))["oid"].tolist()
+    async with db.snapshot() as snap:
+        found = await read(snap, await snap.ranges(statement, "oid", 3))
+
+    assert [oid for part in found for oid in part] == sorted(whole)
 
 
 async def test_a_key_that_is_no_column_is_the_servers_error_with_a_note(db: Database) -> None:

@@ -177,7 +177,11 @@ async def test_a_snapshot_of_another_server_is_not_read(things: Database) -> Non
     """One of the same name: it is told apart by when the server was started."""
     async with things.snapshot("things") as snap:
         other = Snapshot(
-            things, snap.identifier, snap.tables, snap.server.replace(microsecond=snap.server.microsecond ^ 1), snap.locked
+            things,
+            snap.identifier,
+            snap.tables,
+            snap.server.replace(microsecond=snap.server.microsecond ^ 1),
+            snap.locked,
         )
         with pytest.raises(SnapshotGoneError):
             await count(other)
@@ -225,12 +229,11 @@ async def test_a_lock_is_never_missing_between_keeper_and_reader(
 
 async def test_timeouts_of_idle_and_long_transactions_do_not_end_it(fresh_database_url: str) -> None:
     settings = {"idle_in_transaction_session_timeout": "50ms", "transaction_timeout": "500ms"}
-    async with Database(fresh_database_url, connect_args={"server_settings": settings}) as db:
-        async with db.snapshot() as snap:
-            with psycopg.connect(fresh_database_url) as other:
-                other.execute("select pg_sleep(1)")
-            async with snap.session() as session:
-                assert await session.scalar(text("show idle_in_transaction_session_timeout")) == "50ms"
+    async with Database(fresh_database_url, connect_args={"server_settings": settings}) as db, db.snapshot() as snap:
+        with psycopg.connect(fresh_database_url) as other:
+            other.execute("select pg_sleep(1)")
+        async with snap.session() as session:
+            assert await session.scalar(text("show idle_in_transaction_session_timeout")) == "50ms"
 
 
 async def test_a_session_has_a_timeout_for_its_statements(things: Database) -> None:
@@ -276,8 +279,8 @@ async def test_a_table_that_is_not_there_is_named_with_its_neighbours(things: Da
     ("statement", "reason"),
     [
         ("create materialized view odd as select 1 as id", "materialized view"),
-        ("create foreign data wrapper w; create server s foreign data wrapper w; create foreign table odd (id int) server s",
-         "foreign table"),
+        ("create foreign data wrapper w; create server s foreign data wrapper w; "
+         "create foreign table odd (id int) server s", "foreign table"),
     ],
     ids=["materialized view", "foreign table"],
 )  # fmt: skip
@@ -289,9 +292,8 @@ async def test_what_cannot_be_locked_is_refused_with_the_reason(db: Database, st
 
 
 async def test_a_snapshot_says_how_to_open_it(db: Database) -> None:
-    with pytest.raises(TypeError, match=r"async with db\.snapshot"):
-        with db.snapshot():
-            pass
+    with pytest.raises(TypeError, match=r"async with db\.snapshot"), db.snapshot():
+        pass
     with pytest.raises(TypeError, match="got 7"):
         db.snapshot(7)  # type: ignore[arg-type]
 
@@ -313,5 +315,3 @@ async def test_taking_it_can_be_cancelled_while_it_waits_for_a_lock(things: Data
             await until(lambda: watch.execute(waiting).fetchone() == (0,))
 
     assert things.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
-
-
