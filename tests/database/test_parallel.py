@@ -23,9 +23,10 @@ from asyncdb_nb.database import parallel
 from asyncdb_nb.dataframes.query import progress
 
 MANY = """create table many as select g as id, g * 7919::int8 as big, 'name ' || g as name,
-    nullif(g % 5, 0)::int2 as few, (g * 1.25)::numeric(12, 2) as cost, timestamptz '2024-01-01' + g * interval '1.5 s' as at, g / 3.0::float8 as ratio,
-    g % 2 = 0 as ok, md5(g::text)::uuid as code, jsonb_build_object('g', g) as data, array[g, null] as list,
-    date '2024-01-01' + g % 1000 as day, interval '1 month' * (g % 5) as took from generate_series(1, 20000) g"""
+    nullif(g % 5, 0)::int2 as few, (g * 1.25)::numeric(12, 2) as cost, g / 3.0::float8 as ratio, g % 2 = 0 as ok,
+    timestamptz '2024-01-01' + g * interval '1.5 s' as at, md5(g::text)::uuid as code, jsonb_build_object('g', g) as data,
+    array[g, null] as list, date '2024-01-01' + g % 1000 as day, interval '1 month' * (g % 5) as took
+    from generate_series(1, 20000) g"""
 
 NAP = """create function nap(seconds float8) returns text stable language plpgsql as
     'begin perform pg_sleep(seconds); return 1; end'"""
