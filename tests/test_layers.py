@@ -11,7 +11,7 @@ import asyncdb_nb
 CORE = ["errors", "aio", "engine", "dataframes", "database"]
 ROOMS = [
     *["errors", "aio", "engine", "dataframes", "explore", "database", "server", "workflows", "diagnostics"],
-    *["jupyter", "composition", "pytest_plugin", "lessons", "cli"],
+    *["jupyter", "composition", "distributed", "pytest_plugin", "lessons", "cli"],
 ]
 FRAMES = [
     "copy_binary",

@@ -74,7 +74,7 @@ async def statements(
         UnsplittableError: It cannot be cut; the message has the reason.
     """
     found = await bounds(session, statement, key, n, how, params)
-    return [_subquery(statement, where, key) for where in found]
+    return [range_of(statement, where, key) for where in found]
 
 
 async def bounds(session: AsyncSession, statement: Any, key: str, n: int, how: How, params: Any = None) -> list[str]:
@@ -89,6 +89,28 @@ async def bounds(session: AsyncSession, statement: Any, key: str, n: int, how: H
     except DBAPIError as error:
         raise _explained(error, key) from error
     return list(_conditions(column, edges))
+
+
+def range_of(statement: Any, condition: str, key: str) -> Any:
+    """Write the statement of one of the ranges that `bounds` gives."""
+    name = _quoted(key)
+    if isinstance(statement, Select):
+        inner = _columns(statement).subquery("s")
+        return select(inner).where(literal_column(condition)).order_by(literal_column(name))
+    return f"select * from ({_body(statement)}\n) as s where {condition} order by {name}"
+
+
+def ends_of(statement: str, key: str, conditions: Sequence[str]) -> str:
+    """Ask for the least key of each range but that of NULLs, the greatest of all, and the number of NULLs."""
+    name = _quoted(key)
+    lows = [f"pg_catalog.min({name}) filter (where {condition})" for condition in conditions[:-1]]
+    nulls = f"pg_catalog.count(*) filter (where {name} is null)"
+    return f"select {', '.join([*lows, f'pg_catalog.max({name})', nulls])} from ({_body(statement)}\n) as s"
+
+
+def empty(statement: str) -> str:
+    """Ask for the columns of a statement, and no row."""
+    return f"select * from ({_body(statement)}\n) as s limit 0"
 
 
 def _check(statement: Any) -> None:
@@ -112,7 +134,7 @@ def _explained(error: DBAPIError, key: str) -> Exception:
 
 
 async def _key(session: AsyncSession, statement: Any, key: str, params: Any) -> _Key:
-    name = "s." + '"' + key.replace('"', '""') + '"'
+    name = _quoted(key)
     asking = f"pg_catalog.pg_typeof((pg_catalog.array_agg({name} order by {name}))[1])::pg_catalog.oid"
     oid = await session.scalar(*_asking(statement, asking, params, none=True))
     found = (await session.execute(text(_TYPE), {"oid": oid})).one()
@@ -184,12 +206,8 @@ def _asking(statement: Any, what: str, params: Any, *, none: bool = False) -> tu
     return executable(f"select {what} from {inner} as s", params), params
 
 
-def _subquery(statement: Any, where: str, key: str) -> Any:
-    name = "s." + '"' + key.replace('"', '""') + '"'
-    if isinstance(statement, Select):
-        inner = _columns(statement).subquery("s")
-        return select(inner).where(literal_column(where)).order_by(literal_column(name))
-    return f"select * from ({_body(statement)}\n) as s where {where} order by {name}"
+def _quoted(key: str) -> str:
+    return "s." + '"' + key.replace('"', '""') + '"'
 
 
 def _sql(statement: Select[Any]) -> str:

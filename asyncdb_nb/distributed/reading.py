@@ -1,0 +1,142 @@
+"""Tables and statements as dask DataFrames: every partition from one snapshot, with the dtypes of `db.frame`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dask
+import dask.dataframe as dd
+import pandas as pd
+
+from asyncdb_nb.aio.portal import run
+from asyncdb_nb.database import block_ranges, key_ranges, retry
+from asyncdb_nb.database.database import Database
+from asyncdb_nb.database.snapshot import Snapshot
+from asyncdb_nb.dataframes import frame
+from asyncdb_nb.distributed.keeper import Keeper
+from asyncdb_nb.distributed.partitions import PartitionReader
+from asyncdb_nb.errors import UnsplittableError
+
+PARTITION = 128 * 2**20  # bytes of a table
+
+_KEEPER = "_asyncdb_nb_keeper"
+"""The attribute of dask's expression that has the keeper: collections that are made of one refer to its expression."""
+
+
+def read_sql_table(db: Database, table: str, npartitions: int | None = None, **options: Any) -> dd.DataFrame:
+    """Read a table by ranges of its blocks. Nothing is read before `compute()`, but for the columns.
+
+    A transaction of this process keeps the snapshot, from now until nobody refers to the collection, or to one that was
+    made of it, or until `release`. A collection that was persisted does not refer to it: keep this one until that one
+    is there. Workers in other processes connect by themselves, with a password that they find in their own environment,
+    service file or `~/.pgpass`: none is in the graph.
+
+    Args:
+        db: The `Database`.
+        table: `table` or `schema.table`; columns that are not used are not read.
+        npartitions: About how many partitions; by default, of about 128 MB of the table each.
+        **options: `dtype_backend` and `numeric`, as for `db.frame`.
+
+    Returns:
+        A dask DataFrame with the dtypes of `db.frame` and unknown divisions. Partitions follow one another as the rows
+        lie on disk; each has an index of its own.
+
+    Raises:
+        UnknownTableError: There is no such table.
+        UnsplittableError: It cannot be read by blocks; the message has the reason.
+        SnapshotGoneError: From `compute()`: the snapshot has ended.
+
+    Example:
+        >>> orders = read_sql_table(db, "shop.orders")
+        >>> orders.groupby("status")["price"].sum().compute()
+    """
+    retry.check_options(frame, options)
+    keeper = Keeper(db, table)
+
+    async def asked(snapshot: Snapshot) -> tuple[list[str], pd.DataFrame]:
+        async with snapshot.session() as session:
+            oid = (await block_ranges.find(session, table)).oid
+            size = sum(part.size for part in await block_ranges.tree(session, oid))
+            meta = await frame(session, f"select * from {snapshot.tables[0]} limit 0", **options)  # noqa: S608  quoted
+        return await snapshot.blocks(table, npartitions or max(-(-size // PARTITION), 1)), meta
+
+    return _made(keeper, asked, None, options)
+
+
+def read_sql_query(
+    db: Database, statement: str, index_col: str, npartitions: int, how: key_ranges.How = "percentile", **options: Any
+) -> dd.DataFrame:
+    """Read a statement by ranges of one of its columns, which becomes the index, sorted, with known divisions.
+
+    Snapshot, workers and passwords are as for `read_sql_table`. Tables that are emptied or rewritten meanwhile are not
+    locked; where that may be, take a table.
+
+    Args:
+        db: The `Database`.
+        statement: SQL text of a SELECT.
+        index_col: A column of the result without NULLs; it should have an index on the server.
+        npartitions: About how many partitions.
+        how: "percentile": of equally many rows. "width": of equal distance.
+        **options: `dtype_backend` and `numeric`, as for `db.frame`.
+
+    Returns:
+        A dask DataFrame with the dtypes of `db.frame`, whose index is `index_col`.
+
+    Raises:
+        UnsplittableError: The statement or the column cannot be cut; the message has the reason.
+        SnapshotGoneError: From `compute()`: the snapshot has ended.
+    """
+    retry.check_options(frame, options)
+    keeper = Keeper(db)
+    divisions: list[Any] = []
+
+    async def asked(snapshot: Snapshot) -> tuple[list[str], pd.DataFrame]:
+        async with snapshot.session() as session:
+            conditions = await key_ranges.bounds(session, statement, index_col, npartitions, how)
+            ends = await frame(session, key_ranges.ends_of(statement, index_col, conditions))
+            meta = await frame(session, key_ranges.empty(statement), **options)
+        found: list[Any] = [ends.iloc[0, position] for position in range(ends.shape[1])]
+        *lows, high, nulls = found
+        if nulls:
+            raise UnsplittableError(
+                f"{nulls:,} rows have no {index_col}, and so no place in an index. "
+                f'Leave them out: `where "{index_col}" is not null`.'
+            )
+        taken = [place for place, low in enumerate(lows) if not pd.isna(low)]
+        divisions.extend([*(_plain(lows[place]) for place in taken), _plain(high)] if taken else [])
+        parts = [key_ranges.range_of(statement, conditions[place], index_col) for place in taken or [0]]
+        return parts, meta
+
+    return _made(keeper, asked, index_col, options, divisions)
+
+
+def release(collection: dd.DataFrame) -> None:
+    """End the snapshot that a collection is read from; what was computed or persisted stays. Twice is once."""
+    for expression in collection.expr.walk():
+        keeper = vars(expression).get(_KEEPER)
+        if keeper is not None:
+            keeper.close()
+
+
+def _made(keeper: Keeper, asked: Any, index: str | None, options: dict[str, Any], divisions: Any = ()) -> dd.DataFrame:
+    try:
+        parts, meta = run(asked(keeper.snapshot))
+    except BaseException:
+        keeper.close()
+        raise
+    read = PartitionReader(keeper.snapshot, index, options)
+    with dask.config.set({"dataframe.convert-string": False}):  # else what is an object in pandas becomes text
+        made: dd.DataFrame = dd.from_map(  # type: ignore[no-untyped-call]
+            read,
+            parts,
+            meta=read.shaped(meta),
+            divisions=tuple(divisions) or None,
+            label="postgresql",
+            enforce_metadata=False,
+        )
+    setattr(made.expr, _KEEPER, keeper)
+    return made
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
