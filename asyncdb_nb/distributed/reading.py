@@ -134,7 +134,7 @@ def _made(keeper: Keeper, asked: Any, index: str | None, options: dict[str, Any]
             label="postgresql",
             enforce_metadata=False,
         )
-    setattr(made.expr, _KEEPER, keeper)
+    vars(made.expr)[_KEEPER] = keeper  # dask refuses `setattr`
     return made
 
 
