@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import io
+import re
 from contextlib import aclosing
 from typing import Any
 
@@ -24,9 +24,9 @@ from asyncdb_nb.dataframes.query import progress
 
 MANY = """create table many as select g as id, g * 7919::int8 as big, 'name ' || g as name,
     nullif(g % 5, 0)::int2 as few, (g * 1.25)::numeric(12, 2) as cost, g / 3.0::float8 as ratio, g % 2 = 0 as ok,
-    timestamptz '2024-01-01' + g * interval '1.5 s' as at, md5(g::text)::uuid as code, jsonb_build_object('g', g) as data,
-    array[g, null] as list, date '2024-01-01' + g % 1000 as day, interval '1 month' * (g % 5) as took
-    from generate_series(1, 20000) g"""
+    timestamptz '2024-01-01' + g * interval '1.5 s' as at, md5(g::text)::uuid as code,
+    jsonb_build_object('g', g) as data, array[g, null] as list, date '2024-01-01' + g % 1000 as day,
+    interval '1 month' * (g % 5) as took from generate_series(1, 20000) g"""
 
 NAP = """create function nap(seconds float8) returns text stable language plpgsql as
     'begin perform pg_sleep(seconds); return 1; end'"""
@@ -341,18 +341,21 @@ async def test_many_reads_at_once_share_the_pool(fresh_database_url: str) -> Non
     assert [len(frame) for frame in frames] == [20_000] * 4
 
 
-async def test_one_bar_shows_the_rows_of_all_parts(many: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = io.StringIO()
+async def test_one_bar_shows_the_rows_of_all_parts(
+    many: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "is_watched", lambda: True)
     monkeypatch.setattr(progress, "PATIENCE", 0)
     monkeypatch.setattr(progress, "PAUSE", 0)
-    monkeypatch.setattr(progress, "is_watched", lambda: True)
-    monkeypatch.setattr("sys.stderr", shown)
-    await make(many, "insert into many select * from many; insert into many select * from many")
-    await many.frame("many", parallel=2)
+    await make(many, "insert into many select * from many", "insert into many select * from many")
+    await many.frame("many", parallel=2, max_rows=80_000, truncate=True)
 
-    rows = shown.getvalue()
-    assert "rows" in rows
-    assert rows.count("\r") >= 2
+    shown = capsys.readouterr().err
+    assert "80.0k" in shown  # the total
+    rows = [float(found) for found in re.findall(r"([\d.]+)k/80.0k", shown)]
+    assert rows == sorted(rows)
+    assert rows[-1] > 40  # more than one part has
+    assert shown.endswith("\r")
 
 
 async def test_a_keeper_that_is_ended_meanwhile_is_one_clear_error(many: Database, clean_server: ServerWatch) -> None:

@@ -1,0 +1,143 @@
+"""On a cluster of two processes: workers connect by themselves, to the same snapshot, and one may die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import psycopg
+import pytest
+from pandas.testing import assert_frame_equal, assert_series_equal
+from server_checks import SECRET, ServerWatch
+from waiting import HANG, wait_until
+
+from asyncdb_nb import Database, SnapshotGoneError, run
+from asyncdb_nb.distributed import read_sql_table, release
+
+pytestmark = [
+    pytest.mark.second_tier,
+    pytest.mark.keeps_connections,  # dask ends its workers' processes without a word
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore"),  # dask's and tornado's own, of ports and loops
+]
+
+
+@pytest.fixture(scope="module")
+def client(guest_url: str) -> Iterator[Any]:
+    from distributed import Client, LocalCluster
+
+    options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    os.environ["PGPASSWORD"] = SECRET  # which the workers inherit
+    with LocalCluster(**options) as cluster:
+        del os.environ["PGPASSWORD"]
+        with Client(cluster) as client:
+            yield client
+
+
+@pytest.fixture
+def db(guest_url: str, database_url: str, client: Any) -> Iterator[Database]:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("drop table if exists runs")
+        connection.execute("create table runs as select g as id, g % 7 as kind, (g * 1.25)::numeric(12, 2) as cost "
+                           "from generate_series(1, 20000) g")  # fmt: skip
+        connection.execute("grant select on runs to guest")
+    db = Database(guest_url)
+    yield db
+    run(db.aclose())
+
+
+def test_partitions_are_read_by_the_workers_without_our_password(db: Database, client: Any) -> None:
+    one = run(db.frame("select * from runs order by id"))
+    collection = read_sql_table(db, "runs", npartitions=4)
+    found = collection.compute().reset_index(drop=True)
+    grouped = collection.groupby("kind")["cost"].sum().compute().sort_index()
+    release(collection)
+
+    one.attrs.clear()
+    assert_frame_equal(found, one)
+    assert_series_equal(grouped, one.groupby("kind")["cost"].sum())
+
+
+def test_writers_beside_it_are_not_seen(db: Database, database_url: str, client: Any) -> None:
+    stop = threading.Event()
+
+    def write() -> None:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            while not stop.is_set():
+                connection.execute("update runs set cost = cost + 1, kind = 8")
+                connection.execute("insert into runs values (0, 0, 0)")
+
+    collection = read_sql_table(db, "runs", npartitions=8)
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        found = [collection["cost"].sum().compute() for _ in range(3)]
+        numbers = [len(collection) for _ in range(3)]
+    finally:
+        stop.set()
+        writer.join()
+        release(collection)
+
+    assert found == [pd.Series(range(1, 20_001)).sum() * 5 / 4] * 3
+    assert numbers == [20_000] * 3
+
+
+def test_a_partition_of_a_worker_that_dies_is_read_again_from_the_same_snapshot(
+    db: Database, database_url: str, client: Any
+) -> None:
+    collection = read_sql_table(db, "runs", npartitions=6)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("delete from runs where id > 100")
+    waiting = collection.map_partitions(_slowly, meta=("n", "int64"))
+    future = client.compute(waiting.sum())
+    victim = next(iter(client.run(os.getpid).values()))
+    os.kill(victim, signal.SIGKILL)
+
+    assert future.result(HANG) == 20_000
+    wait_until(lambda: len(client.scheduler_info()["workers"]) == 2)
+    release(collection)
+
+
+def _slowly(part: pd.DataFrame) -> int:
+    import time
+
+    time.sleep(0.3)
+    return len(part)
+
+
+def test_a_keeper_that_was_ended_is_one_clear_error(db: Database, server_watch: ServerWatch, client: Any) -> None:
+    collection = read_sql_table(db, "runs", npartitions=4)
+    [keeper] = [one for one in server_watch.backends() if one.state == "idle in transaction"]
+    server_watch.query("select pg_terminate_backend(%s, 5000)", keeper.pid)
+
+    with pytest.raises(SnapshotGoneError, match="is gone"):
+        collection.compute()
+    release(collection)
+
+
+def test_a_worker_without_a_password_says_so(db: Database, client: Any) -> None:
+    def without() -> None:
+        del os.environ["PGPASSWORD"]
+
+    collection = read_sql_table(db, "runs", npartitions=2)
+    client.run(without)
+    client.run(_forget)
+    try:
+        with pytest.raises(Exception, match="password"):
+            collection.compute()
+    finally:
+        client.run(os.environ.__setitem__, "PGPASSWORD", SECRET)
+        client.run(_forget)
+        release(collection)
+
+
+def _forget() -> None:
+    """Have a worker connect anew."""
+    from asyncdb_nb.database import without_password
+
+    for _, database in without_password._arrived:
+        run(database.aclose())
