@@ -31,6 +31,10 @@ GROUPS = {
         "asyncdb_nb.frame asyncdb_nb.frames asyncdb_nb.table asyncdb_nb.batches asyncdb_nb.to_frame "
         "asyncdb_nb.to_timedelta"
     ),
+    "Scale": (
+        "asyncdb_nb.database.snapshot.Snapshot asyncdb_nb.distributed.read_sql_table "
+        "asyncdb_nb.distributed.read_sql_query asyncdb_nb.distributed.release"
+    ),
     "Repositories": "asyncdb_nb.Repository",
     "Synchronous code": "asyncdb_nb.run",
     "Explore": ("asyncdb_nb.explore.profile.Profile asyncdb_nb.explore.plan.Plan asyncdb_nb.explore.diagram.Diagram"),

@@ -237,3 +237,25 @@ async def test_doctor_finds_caches_in_order_where_they_work(bouncer: Bouncer, co
         diagnosis = await examine(db)
 
     assert diagnosis.ok is (mode == "session" or (not settings and version_of(program) >= KEEPS_PREPARED))
+
+
+async def test_a_snapshot_is_kept_and_read_in_parallel(bouncer: Bouncer) -> None:
+    """A transaction keeps its server connection in every mode that has transactions, and so does the keeper."""
+    async with Database(bouncer.url) as db:
+        async with db.session() as session:
+            await session.execute(text("create table kept as select g as id from generate_series(1, 5000) g"))
+        async with db.snapshot("kept") as snap:
+            async with db.session() as session:
+                await session.execute(text("delete from kept"))
+            found = []
+            for part in await snap.blocks("kept", 3):
+                async with snap.session() as session:
+                    found += (await frame(session, part))["id"].tolist()
+        async with db.session() as session:
+            await session.execute(text("insert into kept select g from generate_series(1, 5000) g"))
+        several = await db.frame("kept", parallel=3, key="id")
+        async with db.session() as session:
+            await session.execute(text("drop table kept"))
+
+    assert found == list(range(1, 5001))
+    assert several["id"].tolist() == found
