@@ -128,7 +128,7 @@ def _explained(error: DBAPIError, key: str) -> Exception:
     state = getattr(error.orig, "sqlstate", None)
     if state in _NO_ORDER:
         return UnsplittableError(f"Nothing is cut by the column {key!r}, because of its type: {error.orig}")
-    if state in _NO_COLUMN:
+    if state in _NO_COLUMN and key in str(error.orig):
         error.add_note(f"key={key!r} is the name of one column of the result, as the server has it.")
     return error
 
