@@ -5,9 +5,9 @@ What several connections win: wall time, and CPU seconds of client and server fo
 
 The embedded server is used, so that its CPU seconds can be counted with the client's. Contestants take turns, in
 another order each round; figures are medians, and ratios to the first of the same round: COPY into nothing on one
-connection. A ratio is of this machine: the number of its cores, and what else it did, are printed first. `--dask` adds a groupby on
-a cluster of two processes. Peers that are not installed are left out: `pip install 'asyncdb_nb[bench]'`. The table is
-made in a schema of its own, `scale_benchmark`, which is dropped at the end.
+connection. A ratio is of this machine: the number of its cores, and what else it did, are printed first. `--dask` adds
+a groupby on a cluster of two processes. Peers that are not installed are left out: `pip install 'asyncdb_nb[bench]'`.
+The table is made in a schema of its own, `scale_benchmark`, which is dropped at the end.
 """
 
 from __future__ import annotations
