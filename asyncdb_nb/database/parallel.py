@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from asyncdb_nb.database.database import Database
-
 T = TypeVar("T")
 
 PART = 32 * 2**20  # bytes of a table that are read at a time by one connection of a stream
@@ -62,7 +60,7 @@ class ParallelRead:
     """What is to be read, by `n` connections; checked, and nothing sent yet.
 
     Args:
-        database: Where.
+        database: The `Database`.
         statement: As the user gave it: the name of a table, SQL text, or a select.
         params: Values for its binds.
         n: How many connections.
@@ -73,7 +71,7 @@ class ParallelRead:
         UnsplittableError: The statement is no whole table, and no `key` is named.
     """
 
-    database: Database
+    database: Any
     statement: Any
     params: Any
     n: int
@@ -263,7 +261,7 @@ async def _read(session: AsyncSession, statement: Any, params: Any, **options: A
     return Rows(columns, count, reading.report(started)["path"])
 
 
-def _check_number(database: Database, n: int | None, key: str | None) -> None:
+def _check_number(database: Any, n: int | None, key: str | None) -> None:
     if n is None:
         raise FrameError(f"key={key!r} says where to cut, for several connections. Say how many: `parallel=2`.")
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:

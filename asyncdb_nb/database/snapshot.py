@@ -20,7 +20,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -33,9 +33,6 @@ from asyncdb_nb.database.session import session_scope, start_transaction
 from asyncdb_nb.database.without_password import database_of, reference_to
 from asyncdb_nb.engine._sqlalchemy.execution import execute_script, raise_wrapped
 from asyncdb_nb.errors import AsyncDBError, SnapshotGoneError, UnsplittableError
-
-if TYPE_CHECKING:
-    from asyncdb_nb.database.database import Database
 
 _LASTING = {"idle_in_transaction_session_timeout": (9, 6), "transaction_timeout": (17,)}  # setting → first version
 _EXPORT = "SELECT pg_catalog.pg_export_snapshot() AS snapshot, pg_catalog.pg_postmaster_start_time() AS server"
@@ -58,7 +55,7 @@ class Snapshot:
         database: The `Database`.
     """
 
-    database: Database
+    database: Any
     identifier: str
     tables: tuple[str, ...]
     server: dt.datetime
@@ -77,7 +74,8 @@ class Snapshot:
         Raises:
             SnapshotGoneError: On entering the block: the snapshot has ended, or this is another server.
         """
-        return self.database._scope(snapshot_session, snapshot=self, timeout=timeout, **options)
+        scope: session_scope = self.database._scope(snapshot_session, snapshot=self, timeout=timeout, **options)
+        return scope
 
     async def blocks(self, table: str, n: int) -> list[str]:
         """Cut a table into about `n` statements that each read a range of its blocks: no row twice, none left out.
@@ -191,7 +189,7 @@ class keeping_scope(session_scope):  # noqa: N801  as its base
 class snapshot_scope:  # noqa: N801  used like the function that it replaces
     """Keep one snapshot for the length of an `async with` block; see `Database.snapshot`."""
 
-    def __init__(self, database: Database, tables: tuple[str, ...]) -> None:
+    def __init__(self, database: Any, tables: tuple[str, ...]) -> None:
         for table in tables:
             if not isinstance(table, str):
                 raise TypeError(f'db.snapshot() takes names of tables, such as "schema.table"; got {table!r}.')

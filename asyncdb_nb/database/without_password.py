@@ -10,24 +10,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asyncdb_nb.database.session import SessionFactory
 from asyncdb_nb.engine.conninfo.resolve import complete
-
-if TYPE_CHECKING:
-    from asyncdb_nb.database.database import Database
 
 _SECRET = frozenset({"password", "sslpassword"})
 _MOST = 8  # databases that are kept
 
 _lock = threading.Lock()
-_arrived: list[tuple[Any, Database]] = []
+_arrived: list[tuple[Any, Any]] = []  # references, and the `Database` of each
 
-Reference = tuple[Callable[..., "Database"], dict[str, str], str, SessionFactory | None, dict[str, Any]]
+Reference = tuple[Callable[..., Any], dict[str, str], str, SessionFactory | None, dict[str, Any]]
 
 
-def reference_to(database: Database) -> Reference:
+def reference_to(database: Any) -> Reference:
     """Say what another process needs to make the same `Database`, but for its password."""
     target, options = database._target, dict(database._options)
     if "connect_args" in options:
@@ -40,7 +37,7 @@ def reference_to(database: Database) -> Reference:
     return type(database)._of, parameters, target.origin, database._sessionmaker, options
 
 
-def database_of(reference: Reference) -> Database:
+def database_of(reference: Reference) -> Any:
     """Make a `Database` of what was sent, or give the one that was made of the same before.
 
     Raises:

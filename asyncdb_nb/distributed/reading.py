@@ -19,7 +19,7 @@ from asyncdb_nb.errors import UnsplittableError
 
 PARTITION = 128 * 2**20  # bytes of a table
 
-_KEEPER = "_asyncdb_nb_keeper"
+_KEEPER = "asyncdb_nb_keeper"
 """The attribute of dask's expression that has the keeper: collections that are made of one refer to its expression."""
 
 
