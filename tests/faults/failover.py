@@ -40,6 +40,11 @@ class Pair:
         hosts = f"127.0.0.1:{self._primary.port},127.0.0.1:{self._standby.port}"
         return f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write&connect_timeout=5"
 
+    @property
+    def standby_first(self) -> str:
+        """Both addresses, as the hosts of SQLAlchemy's URLs."""
+        return "&".join(f"host=127.0.0.1:{node.port}" for node in (self._standby, self._primary))
+
     def fail_over(self) -> None:
         """Crash the primary, and promote the standby."""
         self._primary.stop("immediate")
