@@ -30,6 +30,9 @@ pytestmark = [pytest.mark.second_tier, pytest.mark.timeout(600)]
 EXAMPLES = Path(__file__).parents[1] / "docs/examples"
 NEEDS = {"celery_app": "celery", "sqlmodel_app": "sqlmodel", "fastapi_app": "fastapi", "alembic_app": "alembic"}
 STRICT = ("-X", "dev", "-W", "error")
+LEAVE_OUT = [f"-pno:{name}" for name in ("cacheprovider", "hypothesispytest", "nbval", "platformdirs", "time_machine")]
+"""What these projects have no use for, and takes seconds to import."""
+
 OURS = ", poolclass=LoopBoundPool"
 """What each project has in one place, and what cures it."""
 
@@ -67,7 +70,7 @@ def run_suite(asking_server: str, tmp_path: Path) -> Run:
         if stock:
             take_out_the_cure(folder / name)
         return subprocess.run(
-            [sys.executable, *STRICT, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, name],
+            [sys.executable, *STRICT, "-m", "pytest", "-q", *LEAVE_OUT, *options, name],
             cwd=folder,
             env=os.environ | {"DATABASE_URL": asking_server} | environment,
             capture_output=True,
