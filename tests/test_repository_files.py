@@ -13,6 +13,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from packaging.requirements import Requirement
 
 import asyncdb_nb
 
@@ -99,3 +100,13 @@ def test_the_lowest_versions_that_ci_tests_are_those_that_are_allowed() -> None:
 
     wanted = [re.sub(r"\[\w+\]", "", requirement).replace(">=", "==") for requirement in PROJECT["dependencies"]]
     assert set(wanted) <= set(tested)
+
+
+def test_installing_on_colab_replaces_nothing() -> None:
+    """What Colab has is within the bounds of every dependency; `.ci/run` installs it, and runs tests of notebooks on it."""
+    pins = (ROOT / ".ci/colab.txt").read_text(encoding="utf-8")
+    has = dict(re.findall(r"^([\w-]+)==([\d.]+)$", pins, re.MULTILINE))
+    wanted = [Requirement(requirement) for requirement in PROJECT["dependencies"]]
+
+    assert {"ipykernel", "pandas", "pyarrow", "sqlalchemy"} <= {one.name for one in wanted} & has.keys()
+    assert not [str(one) for one in wanted if one.name in has and not one.specifier.contains(has[one.name])]

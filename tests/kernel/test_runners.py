@@ -35,6 +35,7 @@ NBVAL = (
 )
 GRACEFUL = {
     "nbclient": "-m jupyter execute --timeout={seconds} notebook.ipynb",
+    "nbconvert": "-m nbconvert --execute --to html --ExecutePreprocessor.timeout={seconds} notebook.ipynb",
     "papermill": "-m papermill --no-progress-bar --execution-timeout {seconds} -k python3 notebook.ipynb out.ipynb",
     "nbval": NBVAL,  # by the plugin
 }
