@@ -126,6 +126,7 @@ def test_exit_hooks_are_registered_where_threading_has_none_of_its_own(monkeypat
 def test_a_patch_of_nest_asyncio_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not by whether it is imported: `run(..., nested=True)` imports it."""
     assert nest_asyncio.apply is not None
+    monkeypatch.delattr(asyncio, "_nest_patched", raising=False)  # an old jupyter_client has applied it here
     assert not _asyncio.is_patched()
 
     monkeypatch.setattr(asyncio, "_nest_patched", True, raising=False)

@@ -103,7 +103,7 @@ def test_the_lowest_versions_that_ci_tests_are_those_that_are_allowed() -> None:
 
 
 def test_installing_on_colab_replaces_nothing() -> None:
-    """What Colab has is within the bounds of every dependency; `.ci/run` installs it, and runs tests of notebooks on it."""
+    """What Colab has is within the bounds of every dependency; `.ci/run` runs the tests of notebooks with it."""
     pins = (ROOT / ".ci/colab.txt").read_text(encoding="utf-8")
     has = dict(re.findall(r"^([\w-]+)==([\d.]+)$", pins, re.MULTILINE))
     wanted = [Requirement(requirement) for requirement in PROJECT["dependencies"]]

@@ -13,6 +13,7 @@ A group of errors, as a `TaskGroup` raises it, is shown with each of its errors 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -33,6 +34,7 @@ _OF_DATABASES = frozenset({"asyncdb_nb", "asyncpg", "sqlalchemy"})
 _LIBRARIES = _OF_DATABASES | {"asyncio", "concurrent", "contextlib", "pandas"}
 _LONGEST = 1000  # characters of a line that are shown
 _WHOLE = ("Verbose", "Docs")  # modes in which a user has asked for everything
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _HIDDEN = "(Frames of libraries are left out: `%tb` shows them.)"
 _ALL_OF_A_GROUP = "import sys, traceback; traceback.print_exception(sys.last_value)"  # IPython has no `%tb` for groups
 _HIDDEN_IN_GROUP = f"(Frames of libraries are left out: `{_ALL_OF_A_GROUP}` shows them.)"
@@ -67,7 +69,15 @@ class Tracebacks:
         """Give the lines; without an offset IPython leaves out the first frame, which in a cell's error is its own."""
         with _shortened(error):
             lines = self._shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__, tb_offset)
-        return [_without_middles(line) for line in as_in_the_cell(lines, line_of_error(error))]
+        shown = as_in_the_cell([*lines, *_notes_left_out(error, lines)], line_of_error(error))
+        return [_without_middles(line) for line in shown]
+
+
+def _notes_left_out(error: BaseException, lines: list[str]) -> list[str]:
+    """Give the notes that are not in the lines: IPython 7 shows none, and one may say what became of a transaction."""
+    shown = _COLOURS.sub("", "\n".join(lines))
+    notes = [str(note) for link in _chain(error) for note in getattr(link.error, "__notes__", ())]
+    return [note for note in notes if not all(line in shown for line in note.splitlines())]
 
 
 def _without_middles(text: str) -> str:

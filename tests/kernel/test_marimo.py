@@ -1,4 +1,4 @@
-"""A notebook of marimo, as a script and exported: it is no dependency of the tests, as it is larger than all of them."""
+"""A notebook of marimo, as a script and exported: no dependency, as it is larger than all the others."""
 
 from __future__ import annotations
 
