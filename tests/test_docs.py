@@ -40,6 +40,18 @@ def test_a_page_that_is_wrong_is_found(tmp_path: Path) -> None:
         assert done.returncode == 1
 
 
+def test_the_page_on_applications_shows_what_the_examples_hold() -> None:
+    """Its excerpts (```py) are lines of projects whose suites are run, in tests/test_examples.py; each is linked to."""
+    page = (DOCS / "applications.md").read_text(encoding="utf-8")
+    excerpts = re.findall(r"^```py\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    files = [file.read_text(encoding="utf-8") for file in (DOCS / "examples").rglob("*.py")]
+    projects = [file.parent.name for file in (DOCS / "examples").glob("*/test_*.py")]
+
+    assert len(excerpts) > 5
+    assert not [excerpt for excerpt in excerpts if not any(excerpt in file for file in files)]
+    assert not [name for name in projects if f"](examples/{name}/" not in page]
+
+
 @each_page
 def test_links_lead_somewhere(page: Path) -> None:
     prose = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
