@@ -7,14 +7,27 @@ Python, nested as deep as it is, and in Arrow only one of a single dimension.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from math import prod
+from struct import pack
 from typing import Any
 
 from asyncdb_nb.dataframes.families.array_text import array_items
-from asyncdb_nb.dataframes.families.items import INT4, items
-from asyncdb_nb.dataframes.families.kind import ARROW, OBJECT, ColumnType, Function, Kind, Loads, Reader, UnfitError
+from asyncdb_nb.dataframes.families.items import INT4, items, prefixed
+from asyncdb_nb.dataframes.families.kind import (
+    ARROW,
+    OBJECT,
+    ColumnType,
+    Dumps,
+    Function,
+    Kind,
+    Loads,
+    Reader,
+    UnfitError,
+    Writer,
+    need,
+)
 
 
 def scalars(value: Iterable[Any]) -> Iterator[Any]:
@@ -99,6 +112,60 @@ def _read(element: Reader, data: bytes) -> list[Any]:
     return values
 
 
+def _writer(column: ColumnType, dumps: Dumps) -> Writer:
+    element, own_depth, first = column.inside.writer(dumps), _own_depth(column.inside), int(column.name not in _VECTORS)
+
+    def write(value: Any) -> bytes:
+        need(isinstance(value, list), value)
+        lengths = _lengths(value, own_depth)
+        elements = [prefixed(None if each is None else element(each)) for each in _elements(value, lengths)]
+        if not elements:
+            return pack("!iiI", 0, 0, column.inside.declared)
+        bounds = [number for length in lengths for number in (length, first)]
+        head = pack(f"!iiI{len(bounds)}i", len(lengths), _NULL in elements, column.inside.declared, *bounds)
+        return head + b"".join(elements)
+
+    return write
+
+
+def _own_depth(element: ColumnType) -> int:
+    """Say how many lists deep one element is."""
+    return 1 if element.kind == "array" else element.traits.depth
+
+
+def _lengths(value: list[Any], own_depth: int) -> list[int]:
+    """Give the length of each dimension."""
+    lengths, rows = [len(value)], value
+    for _ in range(_depth(value) - own_depth - 1):
+        rows = rows[0] if rows and isinstance(rows[0], list) else []
+        lengths.append(len(rows))
+    return lengths
+
+
+def _elements(value: list[Any], lengths: Sequence[int]) -> list[Any]:
+    """Take the elements out of lists that are nested as deep as there are dimensions.
+
+    Raises:
+        ValueError: The lists are not of one length.
+    """
+    rows = value
+    for length in lengths[1:]:
+        need(all(isinstance(row, list) and len(row) == length for row in rows), value)
+        rows = [each for row in rows for each in row]
+    return rows
+
+
+_VECTORS = ("int2vector", "oidvector")  # which count from 0
+_NULL = prefixed(None)
+
+
+def _encode(column: ColumnType, array: Any) -> Any:
+    return array if column.inside.name in _OF_PGPQ and not column.inside.domain else None
+
+
+_OF_PGPQ = ("bool", "int2", "int4", "int8", "float4", "float8", "text", "bytea", "date", "time", "timestamp")
+
+
 def _from_driver(column: ColumnType) -> Function:
     if not column.binary:
         return partial(array_of_text, column.inside.from_driver())
@@ -129,6 +196,8 @@ KINDS = (
         "of several dimensions is NA (lossy).",
         arrow_type=list_type,
         reader=_reader,
+        writer=_writer,
+        encode=_encode,
         from_driver=_from_driver,
         taker=list_taker,
         to_arrow=list_to_arrow,

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql as pg
 
-from asyncdb_nb.dataframes.families.kind import ARROW, OBJECT, BuiltIn, ColumnType, Kind, always, each, of
+from asyncdb_nb.dataframes.families.kind import (
+    ARROW,
+    OBJECT,
+    BuiltIn,
+    ColumnType,
+    Kind,
+    always,
+    as_it_is,
+    each,
+    need,
+    of,
+    written,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,6 +45,16 @@ def _bits(data: bytes) -> str:
     return "".join(f"{byte:08b}" for byte in data[4:])[: _LENGTH.unpack_from(data)[0]]
 
 
+def _write_bytes(value: Any) -> bytes:
+    return bytes(need(isinstance(value, bytes | bytearray | memoryview), value))
+
+
+def _write_bits(value: Any) -> bytes:
+    need(isinstance(value, str) and not value.strip("01"), value)
+    padded = value + "0" * (-len(value) % 8)
+    return _LENGTH.pack(len(value)) + bytes(int(padded[n : n + 8], 2) for n in range(0, len(padded), 8))
+
+
 KINDS = (
     Kind(
         name="bytea",
@@ -43,6 +65,8 @@ KINDS = (
         types={"bytea": BuiltIn(17, 1001, literal=_literal)},
         reader=each(bytes),
         vectorized=_bytes,
+        writer=written(_write_bytes),
+        encode=as_it_is,
         exact_in_asyncpg=True,
         classes=(bytes,),
         taker=of(bytes, bytearray, memoryview),
@@ -55,6 +79,7 @@ KINDS = (
         note="Zeros and ones, as many as there are bits.",
         types={"bit": BuiltIn(1560, 1561), "varbit": BuiltIn(1562, 1563)},
         reader=each(_bits),
+        writer=written(_write_bits),
         from_driver=always(lambda value: value if isinstance(value, str) else value.as_string().replace(" ", "")),
         sqlalchemy={pg.BIT: "bit"},
         asyncpg={"BitString": "varbit"},

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types as sql
 
-from asyncdb_nb.dataframes.families.kind import ARROW, BuiltIn, ColumnType, Kind, always, each, need
+from asyncdb_nb.dataframes.families.kind import ARROW, BuiltIn, ColumnType, Kind, always, as_it_is, each, need, written
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +39,8 @@ KINDS = (
         types={"bool": BuiltIn(16, 1000, width=1, literal=_literal)},
         reader=each(lambda data: data == b"\1"),
         vectorized=_bits,
+        writer=written(lambda value: b"\1" if _take(value) else b"\0"),
+        encode=as_it_is,
         exact_in_asyncpg=True,
         classes=(bool,),
         taker=always(_take),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 _EPOCH = dt.date(2000, 1, 1)
 _DAYS_IN_400_YEARS = 146_097  # after which the calendar repeats
@@ -31,6 +32,60 @@ def timetz_text(microseconds: int, east: int) -> str:
     while len(parts) > 1 and parts[-1] == "00":
         parts.pop()
     return _time_text(microseconds) + ("-" if east < 0 else "+") + ":".join(parts)
+
+
+def days_of(text: str) -> int:
+    """Read what `date_text` writes: days since 2000.
+
+    Raises:
+        ValueError: It is no such text.
+    """
+    moment = microseconds_of(text)
+    if moment % _DAY:
+        raise ValueError(text)
+    return moment // _DAY
+
+
+def microseconds_of(text: str) -> int:
+    """Read what `timestamp_text` writes: microseconds since 2000.
+
+    Raises:
+        ValueError: It is no such text.
+    """
+    found = _MOMENT.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    year = 1 - int(found["year"]) if found["bc"] else int(found["year"])
+    cycles, rest = divmod(year - 2000, 400)
+    day = dt.date(2000 + rest, int(found["month"]), int(found["day"])) - _EPOCH
+    return (cycles * _DAYS_IN_400_YEARS + day.days) * _DAY + _clock(found["clock"])
+
+
+def timetz_of(text: str) -> tuple[int, int]:
+    """Read what `timetz_text` writes: microseconds, and seconds east of Greenwich.
+
+    Raises:
+        ValueError: It is no such text.
+    """
+    found = _TIMETZ.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    parts = [int(part) for part in found["offset"].split(":")] + [0, 0]
+    east = (parts[0] * 60 + parts[1]) * 60 + parts[2]
+    return _clock(found["clock"]), -east if found["sign"] == "-" else east
+
+
+_CLOCK = r"(?P<clock>\d\d:\d\d:\d\d(?:\.\d{1,6})?)"
+_MOMENT = re.compile(rf"(?P<year>\d{{4,}})-(?P<month>\d\d)-(?P<day>\d\d)(?:[ T]{_CLOCK}(?:\+00)?)?(?P<bc> BC)?")
+_TIMETZ = re.compile(rf"{_CLOCK}(?P<sign>[+-])(?P<offset>\d\d(?::\d\d){{0,2}})")
+
+
+def _clock(text: str | None) -> int:
+    if text is None:
+        return 0
+    clock, _, fraction = text.partition(".")
+    hours, minutes, seconds = map(int, clock.split(":"))
+    return ((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + int(fraction.ljust(6, "0"))
 
 
 def _time_text(microseconds: int) -> str:

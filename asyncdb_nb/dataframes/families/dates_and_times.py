@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from struct import Struct
@@ -17,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types as sql
 
-from asyncdb_nb.dataframes.families.calendar_text import date_text, timestamp_text, timetz_text
+from asyncdb_nb.dataframes.families.calendar_text import (
+    date_text,
+    days_of,
+    microseconds_of,
+    timestamp_text,
+    timetz_of,
+    timetz_text,
+)
 from asyncdb_nb.dataframes.families.kind import (
     ARROW,
     BuiltIn,
@@ -26,8 +34,10 @@ from asyncdb_nb.dataframes.families.kind import (
     Reader,
     UnfitError,
     always,
+    as_it_is,
     each,
     need,
+    written,
 )
 from asyncdb_nb.engine.exact_dates import (
     DATE_INFINITY,
@@ -35,6 +45,9 @@ from asyncdb_nb.engine.exact_dates import (
     NEGATIVE_INFINITY,
     POSITIVE_INFINITY,
     asyncpgs_infinity,
+    days,
+    microseconds,
+    microseconds_utc,
 )
 
 if TYPE_CHECKING:
@@ -232,6 +245,40 @@ def _take_timestamptz(value: Any) -> Any:
     return need(isinstance(value, dt.datetime) and value.tzinfo is not None and not has_nanoseconds(value), value)
 
 
+def _write_date(value: Any) -> bytes:
+    if isinstance(value, str):
+        limit = {"infinity": DATE_INFINITY, "-infinity": DATE_NEGATIVE_INFINITY}
+        return _INT4.pack(limit[value] if value in limit else days_of(value))
+    whole = isinstance(value, dt.datetime) and value.tzinfo is None and microseconds(value) % _DAY == 0
+    return _INT4.pack(days(need(whole or not isinstance(value, dt.datetime), value)))
+
+
+def _write_moment(count: Callable[[Any], int], value: Any) -> bytes:
+    if isinstance(value, str):
+        limit = {"infinity": POSITIVE_INFINITY, "-infinity": NEGATIVE_INFINITY}
+        return _INT8.pack(limit[value] if value in limit else microseconds_of(value))
+    return _INT8.pack(count(value))
+
+
+def _utc_count(value: Any) -> int:
+    """Count the microseconds of a moment; one without a time zone is none."""
+    known = asyncpgs_infinity(value) is not None or getattr(value, "tzinfo", None) is not None
+    return microseconds_utc(need(known, value))
+
+
+def _write_time(value: Any) -> bytes:
+    if value == "24:00:00":
+        return _INT8.pack(_DAY)
+    _take_time(value)
+    seconds = (value.hour * 60 + value.minute) * 60 + value.second
+    return _INT8.pack(seconds * 1_000_000 + value.microsecond)
+
+
+def _write_timetz(value: Any) -> bytes:
+    clock, east = timetz_of(_timetz_from_driver(_take_timetz(value)))
+    return _TIMETZ.pack(clock, -east)
+
+
 def has_nanoseconds(value: Any) -> bool:
     """Say whether a value of pandas' own has nanoseconds beside the microseconds."""
     return bool(getattr(value, "nanosecond", 0) or getattr(value, "nanoseconds", 0))
@@ -256,6 +303,8 @@ KINDS = (
         reader=each(_date),
         arrow_reader=always(_since_1970(4, _EPOCH_DAYS)),
         vectorized=partial(_all_since_1970, ">i4", _EPOCH_DAYS),
+        writer=written(_write_date),
+        encode=as_it_is,
         from_driver=always(_from_driver),
         classes=(dt.date,),
         taker=always(_take_date),
@@ -286,6 +335,8 @@ KINDS = (
         types={"time": BuiltIn(1083, 1183, width=8, literal=_literal)},
         reader=each(_time),
         vectorized=_times,
+        writer=written(_write_time),
+        encode=as_it_is,
         taker=always(_take_time),
         to_arrow=always(_to_arrow),
         sqlalchemy={sql.Time: lambda type_: ("timetz" if type_.timezone else "time", -1)},
@@ -296,6 +347,7 @@ KINDS = (
         note="As text with its offset, to the second: 12:00:00+02.",
         types={"timetz": BuiltIn(1266, 1270, width=12)},
         reader=each(_timetz),
+        writer=written(_write_timetz),
         from_driver=always(_timetz_from_driver),
         taker=always(_take_timetz),
     ),
@@ -309,6 +361,8 @@ KINDS = (
         reader=each(partial(_timestamp, _EPOCH)),
         arrow_reader=always(_since_1970(8, _EPOCH_MICROSECONDS)),
         vectorized=partial(_all_since_1970, ">i8", _EPOCH_MICROSECONDS),
+        writer=written(partial(_write_moment, microseconds)),
+        encode=as_it_is,
         from_driver=always(_from_driver),
         taker=always(_take_timestamp),
         to_arrow=always(_to_arrow),
@@ -325,6 +379,8 @@ KINDS = (
         reader=each(partial(_timestamp, _EPOCH_UTC)),
         arrow_reader=always(_since_1970(8, _EPOCH_MICROSECONDS)),
         vectorized=partial(_all_since_1970, ">i8", _EPOCH_MICROSECONDS),
+        writer=written(partial(_write_moment, _utc_count)),
+        encode=as_it_is,
         from_driver=always(_from_driver),
         taker=always(_take_timestamptz),
         to_arrow=always(_to_arrow),

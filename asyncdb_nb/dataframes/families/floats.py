@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import types as sql
 
-from asyncdb_nb.dataframes.families.kind import ARROW, BuiltIn, Kind, always, each, need, numbers
+from asyncdb_nb.dataframes.families.kind import ARROW, BuiltIn, Kind, always, as_it_is, each, need, numbers, written
 
 _FLOAT4, _FLOAT8 = Struct("!f"), Struct("!d")
 
@@ -51,6 +51,8 @@ KINDS = (
         types={"float4": BuiltIn(700, 1021, width=4)},
         reader=each(lambda data: _FLOAT4.unpack(data)[0]),
         vectorized=numbers(">f4"),
+        writer=written(lambda value: _FLOAT4.pack(_single(value))),
+        encode=as_it_is,
         exact_in_asyncpg=True,
         taker=always(_single),
         sqlalchemy={sql.REAL: "float4"},
@@ -64,6 +66,8 @@ KINDS = (
         types={"float8": BuiltIn(701, 1022, width=8, literal=_literal)},
         reader=each(lambda data: _FLOAT8.unpack(data)[0]),
         vectorized=numbers(">f8"),
+        writer=written(lambda value: _FLOAT8.pack(double(value))),
+        encode=as_it_is,
         exact_in_asyncpg=True,
         classes=(float,),
         taker=always(double),

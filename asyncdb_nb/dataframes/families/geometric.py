@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from struct import Struct
+from struct import Struct, pack
 from typing import Any
 
-from asyncdb_nb.dataframes.families.kind import ARROW, OBJECT, BuiltIn, ColumnType, Kind, always, each
+from asyncdb_nb.dataframes.families.kind import (
+    ARROW,
+    OBJECT,
+    BuiltIn,
+    ColumnType,
+    Dumps,
+    Kind,
+    Writer,
+    always,
+    each,
+    need,
+    written,
+)
 
 _DOUBLE = Struct("!d")
 
@@ -40,6 +52,25 @@ def _path_type(column: ColumnType) -> Any:
     return pa.struct([("closed", pa.bool_()), ("points", pa.list_(pa.float64()))])
 
 
+def _writer(column: ColumnType, dumps: Dumps) -> Writer:
+    is_polygon, count = column.name == "polygon", (column.width or 0) // 8
+
+    def write(value: Any) -> bytes:
+        numbers = _flat(value)
+        need(len(numbers) % 2 == 0 if is_polygon else len(numbers) == count, value)
+        head = pack("!i", len(numbers) // 2) if is_polygon else b""
+        return head + pack(f"!{len(numbers)}d", *numbers)
+
+    return write
+
+
+def _write_path(value: Any) -> bytes:
+    parts = _path(value)
+    numbers = _flat(parts["points"])
+    need(len(numbers) % 2 == 0, value)
+    return pack(f"!Bi{len(numbers)}d", bool(parts["closed"]), len(numbers) // 2, *numbers)
+
+
 KINDS = (
     Kind(
         name="floats",
@@ -58,6 +89,7 @@ KINDS = (
         },
         arrow_type=_coordinates,
         reader=each(_read),
+        writer=_writer,
         from_driver=always(_flat),
         keeps_values=True,
         depth=1,
@@ -79,6 +111,7 @@ KINDS = (
         types={"path": BuiltIn(602, 1019)},
         arrow_type=_path_type,
         reader=each(_read_path),
+        writer=written(_write_path),
         from_driver=always(_path),
         keeps_values=True,
         asyncpg={"Path": "path"},

@@ -6,8 +6,9 @@ from typing import Any
 
 from sqlalchemy.dialects import postgresql as pg
 
-from asyncdb_nb.dataframes.families.items import items
-from asyncdb_nb.dataframes.families.kind import ARROW, OBJECT, ColumnType, Kind, always, each
+from asyncdb_nb.dataframes.families.items import INT4, items, prefixed
+from asyncdb_nb.dataframes.families.kind import ARROW, OBJECT, ColumnType, Kind, always, each, written
+from asyncdb_nb.dataframes.families.text import encoded
 
 
 def _arrow_type(column: ColumnType) -> Any:
@@ -28,6 +29,12 @@ def _from_driver(value: Any) -> dict[str, str | None]:
     return dict(parse(value))
 
 
+def _write(value: Any) -> bytes:
+    pairs = dict(value)
+    texts = [None if text is None else encoded(text) for pair in pairs.items() for text in pair]
+    return INT4.pack(len(pairs)) + b"".join(map(prefixed, texts))
+
+
 KINDS = (
     Kind(
         name="hstore",
@@ -38,6 +45,7 @@ KINDS = (
         extensions=("hstore",),
         arrow_type=_arrow_type,
         reader=each(_read),
+        writer=written(_write),
         from_driver=always(_from_driver),
         to_arrow=always(lambda value: list(value.items())),
         keeps_values=True,

@@ -5,12 +5,26 @@ from __future__ import annotations
 import numbers as abstract
 from collections.abc import Mapping
 from struct import Struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql as pg
 
-from asyncdb_nb.dataframes.families.kind import ARROW, BuiltIn, Kind, always, each, need, numbers
+from asyncdb_nb.dataframes.families.kind import (
+    ARROW,
+    BuiltIn,
+    ColumnType,
+    Kind,
+    always,
+    as_it_is,
+    each,
+    need,
+    numbers,
+    written,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def integer(value: Any) -> Any:
@@ -21,6 +35,11 @@ def integer(value: Any) -> Any:
 def _literal(value: Any, bits: int) -> str | None:
     limit = 1 << (bits - 1)
     return str(value) if type(value) is int and -limit <= value < limit else None
+
+
+def _unsigned(column: ColumnType, array: pa.Array) -> pa.Array:
+    """See unsigned numbers as signed ones of the same bytes: pgpq writes more bytes for them."""
+    return array.view(array.type.to_pandas_dtype().__name__.removeprefix("u"))
 
 
 def _kind(
@@ -45,7 +64,8 @@ def _kind(
         note: What the documentation says.
         more: What else is its own.
     """
-    unpack = Struct(formats[0]).unpack
+    struct = Struct(formats[0])
+    unpack, pack = struct.unpack, struct.pack
     return Kind(
         name=name,
         documented=documented,
@@ -55,6 +75,8 @@ def _kind(
         types=types,
         reader=each(lambda data: unpack(data)[0]),
         vectorized=numbers(formats[1]),
+        writer=written(lambda value: pack(integer(value))),
+        encode=_unsigned if arrow[0] == "u" else as_it_is,
         exact_in_asyncpg=True,
         classes=(int,),
         taker=always(integer),

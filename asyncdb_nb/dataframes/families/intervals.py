@@ -14,6 +14,7 @@ from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql as pg
 
 from asyncdb_nb.dataframes.families.dates_and_times import has_nanoseconds
+from asyncdb_nb.dataframes.families.interval_parts import interval_parts
 from asyncdb_nb.dataframes.families.kind import (
     OBJECTS,
     BuiltIn,
@@ -25,6 +26,7 @@ from asyncdb_nb.dataframes.families.kind import (
     UnfitError,
     always,
     need,
+    written,
 )
 from asyncdb_nb.engine.exact_dates import (
     DATE_INFINITY,
@@ -38,6 +40,9 @@ _INFINITIES = {  # PostgreSQL 17: all its parts are at their limit
     (POSITIVE_INFINITY, DATE_INFINITY, DATE_INFINITY): "infinity",
     (NEGATIVE_INFINITY, DATE_NEGATIVE_INFINITY, DATE_NEGATIVE_INFINITY): "-infinity",
 }
+
+
+_BY_TEXT = {text: parts for parts, text in _INFINITIES.items()}
 
 
 def _reader(column: ColumnType, loads: Loads) -> Reader:
@@ -78,6 +83,34 @@ def _to_arrow(value: Any) -> tuple[int, int, int]:
     return parts.get("months", 0), parts.get("days", 0), nanoseconds
 
 
+def _write(value: Any) -> bytes:
+    if isinstance(value, str):
+        return _PARTS.pack(*_BY_TEXT[value])
+    if isinstance(value, tuple):  # Arrow's
+        months, days, nanoseconds = value
+        need(nanoseconds % 1000 == 0, value)
+        return _PARTS.pack(nanoseconds // 1000, days, months)
+    months, days, microseconds = interval_parts(value)
+    return _PARTS.pack(microseconds, days, months)
+
+
+def _encode(column: ColumnType, array: Any) -> Any:
+    """Reorder the parts of Arrow's intervals: months, days, nanoseconds."""
+    import numpy as np
+    import pyarrow as pa
+
+    from asyncdb_nb.dataframes.copy_binary.values import validity
+
+    given = np.dtype([("months", "<i4"), ("days", "<i4"), ("nanoseconds", "<i8")])
+    valid = array.is_valid().to_numpy(zero_copy_only=False)
+    parts = np.frombuffer(array.buffers()[1], given)[array.offset : array.offset + len(array)]
+    made = np.zeros(len(array), [("microseconds", ">i8"), ("days", ">i4"), ("months", ">i4")])
+    made["microseconds"], rest = np.divmod(parts["nanoseconds"], 1000)
+    made["days"], made["months"] = parts["days"], parts["months"]
+    need(not rest[valid].any(), "nanoseconds")
+    return pa.Array.from_buffers(pa.binary(16), len(array), [validity(~valid), pa.py_buffer(made)])
+
+
 def _arrow_type(column: ColumnType) -> Any:
     import pyarrow as pa
 
@@ -95,6 +128,8 @@ KINDS = (
         types={"interval": BuiltIn(1186, 1187, width=16)},
         arrow_type=_arrow_type,
         reader=_reader,
+        writer=written(_write),
+        encode=_encode,
         from_driver=_from_driver,
         lost_by_driver=(dt.timedelta, "a month counted as 30 days, if there was one"),
         taker=always(_take),

@@ -32,3 +32,11 @@ def _item(data: bytes, position: int, length: int) -> bytes | None:
     if length < -1 or position + length > len(data):
         raise ValueError(f"a value inside another says that it is {length} bytes long")
     return None if length < 0 else data[position : position + length]
+
+
+def prefixed(data: bytes | None) -> bytes:
+    """Put a value's length before it."""
+    return _NULL if data is None else INT4.pack(len(data)) + data
+
+
+_NULL = INT4.pack(-1)

@@ -10,8 +10,20 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql as pg
 
-from asyncdb_nb.dataframes.families.kind import OBJECTS, BuiltIn, ColumnType, Kind, Loads, Reader, always, of
-from asyncdb_nb.dataframes.families.text import literal
+from asyncdb_nb.dataframes.families.kind import (
+    OBJECTS,
+    BuiltIn,
+    ColumnType,
+    Dumps,
+    Kind,
+    Loads,
+    Reader,
+    Writer,
+    always,
+    of,
+    written,
+)
+from asyncdb_nb.dataframes.families.text import encoded, literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,6 +50,23 @@ def _to_arrow(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def _writer(column: ColumnType, dumps: Dumps) -> Writer:
+    version = b"" if column.name == "json" else _VERSION
+    return lambda value: version + encoded(dumps(value))
+
+
+def _encode(column: ColumnType, array: pa.Array) -> pa.Array:
+    if column.name == "json":
+        return array
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = pa.large_binary() if pa.types.is_large_string(array.type) else pa.binary()
+    return pc.binary_join_element_wise(pa.scalar(_VERSION, kind), array.cast(kind), pa.scalar(b"", kind))
+
+
+_VERSION = b"\1"
+
 KINDS = (
     Kind(
         name="json",
@@ -48,6 +77,8 @@ KINDS = (
         reader=_reader,
         arrow_reader=lambda column: partial(_text, column),
         vectorized=_texts,
+        writer=_writer,
+        encode=_encode,
         to_arrow=always(_to_arrow),
         from_arrow=lambda loads: loads,
         keeps_values=True,
@@ -62,6 +93,8 @@ KINDS = (
         types={"jsonpath": BuiltIn(4072, 4073)},
         reader=lambda column, loads: partial(_text, column),
         vectorized=_texts,
+        writer=written(lambda value: _VERSION + encoded(value)),
+        encode=_encode,
         classes=(str,),
         taker=of(str),
         sqlalchemy={pg.JSONPATH: "jsonpath"},

@@ -27,6 +27,8 @@ DtypeBackend = Literal["numpy_nullable", "pyarrow"] | None
 Loads = Callable[[str], Any]
 Function = Callable[[Any], Any]
 Reader = Callable[[bytes], Any]
+Dumps = Callable[[Any], str]
+Writer = Callable[[Any], bytes]
 
 OBJECT = "object"  # Python objects, one for each value
 ARROW = "arrow"  # pandas.ArrowDtype of the Arrow type
@@ -76,6 +78,10 @@ class Kind:
         vectorized: Reads all values of a part of a COPY stream into an Arrow array, and counts what it cannot hold;
             None where a value has to be read alone.
         vectorized_objects: Reads them into Python objects, where no Arrow type holds them.
+        writer: Makes what writes one value in PostgreSQL's binary form, exactly, or raises: a value that `reader`
+            gives, one of Arrow's, or an equal one; given what writes JSON. None where PostgreSQL has to read its text.
+        encode: Makes of an Arrow array of the Arrow type one whose values pgpq writes as the type's bytes; None where
+            each value has to be written alone.
         from_driver: Makes what brings a value of asyncpg's or SQLAlchemy's to the one that `reader` reads.
         lost_by_driver: A class of values of which asyncpg has lost something before, and what.
         exact_in_asyncpg: Whether asyncpg reads the same value.
@@ -106,6 +112,8 @@ class Kind:
     arrow_reader: Callable[[ColumnType], Reader] | None = None
     vectorized: Callable[[Values, ColumnType, Counter[str]], pa.Array | None] | None = None
     vectorized_objects: Callable[[Values], Sequence[Any]] | None = None
+    writer: Callable[[ColumnType, Dumps], Writer] | None = None
+    encode: Callable[[ColumnType, pa.Array], pa.Array] | None = None
     from_driver: Callable[[ColumnType], Function | None] | None = None
     lost_by_driver: tuple[type, str] | None = None
     exact_in_asyncpg: bool = False
@@ -148,6 +156,7 @@ class ColumnType:
             does not send.
         is_enum: Whether it is an enum, whose values are texts.
         decode: What a user's codec makes of a text that asyncpg would misread: an array's.
+        domain: The number of the domain that it was resolved from; 0 for none.
     """
 
     oid: int
@@ -160,6 +169,7 @@ class ColumnType:
     binary: bool = True
     is_enum: bool = False
     decode: Function | None = field(default=None, compare=False)
+    domain: int = field(default=0, compare=False)
 
     @property
     def traits(self) -> Kind:
@@ -189,6 +199,21 @@ class ColumnType:
     def reader(self, loads: Loads = json.loads) -> Reader:
         """Give what reads the bytes of one value; the type's `binary` is true."""
         return self.traits.reader(self, loads)
+
+    def writer(self, dumps: Dumps = json.dumps) -> Writer:
+        """Give what writes the bytes of one value; `is_writable` is true."""
+        assert self.traits.writer is not None, f"a {self.kind} goes as text"  # noqa: S101
+        return self.traits.writer(self, dumps)
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether its values can be written in binary form."""
+        return all(part.binary and part.traits.writer is not None for part in self.parts())
+
+    @property
+    def declared(self) -> int:
+        """The number that PostgreSQL wants before a value inside another: the domain's, where it is one."""
+        return self.domain or self.oid
 
     def from_driver(self) -> Function | None:
         """Give what brings a value of asyncpg's or SQLAlchemy's, not None, to the one that `reader` reads."""
@@ -229,6 +254,16 @@ class ColumnType:
 def each(read: Reader) -> Callable[[ColumnType, Loads], Reader]:
     """Say that one function reads every type of a kind."""
     return lambda column, loads: read
+
+
+def written(write: Writer) -> Callable[[ColumnType, Dumps], Writer]:
+    """Say that one function writes every type of a kind."""
+    return lambda column, dumps: write
+
+
+def as_it_is(column: ColumnType, array: pa.Array) -> pa.Array:
+    """Say that pgpq writes a type's Arrow type as its bytes."""
+    return array
 
 
 def always(function: Function) -> Callable[[ColumnType], Function]:

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any
 
 from sqlalchemy.dialects import postgresql as pg
 
-from asyncdb_nb.dataframes.families.kind import BuiltIn, Kind, always, each, of
+from asyncdb_nb.dataframes.families.kind import BuiltIn, ColumnType, Dumps, Kind, Writer, always, each, of, written
 
 _IP = (IPv4Address, IPv6Address, IPv4Network, IPv6Network)
-_IPV4 = 2  # PGSQL_AF_INET
+_IPV4, _IPV6 = 2, 3  # PGSQL_AF_INET, PGSQL_AF_INET6
 
 
 def _inet(data: bytes) -> str:
     family, bits, is_cidr = data[0], data[1], data[2]
     address = IPv4Address(data[4:]) if family == _IPV4 else IPv6Address(data[4:])
     return f"{address}/{bits}" if is_cidr or bits < address.max_prefixlen else str(address)
+
+
+def _inet_writer(column: ColumnType, dumps: Dumps) -> Writer:
+    is_cidr = column.name == "cidr"
+
+    def write(value: Any) -> bytes:
+        if not isinstance(value, str | IPv4Address | IPv6Address | IPv4Network | IPv6Network):
+            raise ValueError(value)
+        text, _, bits = str(value).partition("/")
+        address = ip_address(text)
+        family, packed = (_IPV4 if address.version == 4 else _IPV6), address.packed
+        return bytes([family, int(bits) if bits else address.max_prefixlen, is_cidr, len(packed)]) + packed
+
+    return write
+
+
+def _write_mac(value: Any) -> bytes:
+    return bytes.fromhex(value.replace(":", "").replace("-", ""))
 
 
 KINDS = (
@@ -25,6 +44,7 @@ KINDS = (
         note="As PostgreSQL writes it: 10.0.0.1, 10.0.0.0/8.",
         types={"inet": BuiltIn(869, 1041), "cidr": BuiltIn(650, 651)},
         reader=each(_inet),
+        writer=_inet_writer,
         from_driver=always(str),
         classes=(str, *_IP),
         taker=of(str, *_IP),
@@ -37,6 +57,7 @@ KINDS = (
         note="As PostgreSQL writes it: 08:00:2b:01:02:03.",
         types={"macaddr": BuiltIn(829, 1040), "macaddr8": BuiltIn(774, 775)},
         reader=each(lambda data: data.hex(":")),
+        writer=written(_write_mac),
         from_driver=always(str),
         classes=(str,),
         taker=of(str),

@@ -10,8 +10,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal
-from struct import Struct
+from decimal import Context, Decimal, InvalidOperation
+from struct import Struct, pack
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types as sql
@@ -23,11 +23,13 @@ from asyncdb_nb.dataframes.families.kind import (
     OBJECTS,
     BuiltIn,
     ColumnType,
+    Dumps,
     Function,
     Kind,
     Loads,
     Reader,
     UnfitError,
+    Writer,
     always,
     each,
     need,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 _HEAD = Struct("!hhHh")  # digits, weight of the first, sign, digits after the point
 _GROUP, _INT8 = Struct("!h"), Struct("!q")
 _WIDEST = 76  # digits of a decimal256
+_EXACT = Context(prec=200_000, traps=[InvalidOperation])  # digits of the largest numeric, and more
 _MOST_DIGITS = 500  # of a literal
 
 
@@ -58,6 +61,43 @@ def _read(data: bytes) -> Decimal:
         raise ValueError(f"a numeric has digits behind the {scale} that it shows")
     digits = digits + "0" * wanted if wanted >= 0 else digits[:wanted] or "0"
     return Decimal((1 if sign else 0, tuple(map(int, digits.lstrip("0") or "0")), -scale))
+
+
+def _writer(column: ColumnType, dumps: Dumps) -> Writer:
+    if column.kind == "numeric":
+        return lambda value: _written(_take(Decimal(value) if isinstance(value, str) else value))
+    return lambda value: _written(_at_scale(_take(value), column))
+
+
+def _at_scale(value: Decimal, column: ColumnType) -> Decimal:
+    """Give an equal number with as many digits after the point as a column has; it has no more before it."""
+    if not value.is_finite():
+        return value
+    scaled = _EXACT.quantize(value, Decimal((0, (1,), -column.scale)))
+    return need(scaled == value and scaled.adjusted() < column.precision - column.scale, scaled)  # type: ignore[no-any-return]
+
+
+def _written(value: Decimal) -> bytes:
+    sign, digits, exponent = value.as_tuple()
+    if isinstance(exponent, str):
+        return _HEAD.pack(0, 0, {"F": 0xF000 if sign else 0xD000}.get(exponent, 0xC000), 0)
+    scale, text = max(-exponent, 0), "".join(map(str, digits)) + "0" * max(exponent, 0)
+    left = text[: len(text) - scale].lstrip("0")
+    right = text[len(text) - scale :].rjust(scale, "0") if scale else ""
+    left, right = "0" * (-len(left) % 4) + left, right + "0" * (-len(right) % 4)
+    groups = [int((left + right)[n : n + 4]) for n in range(0, len(left + right), 4)]
+    return _HEAD.pack(len(groups), len(left) // 4 - 1, 0x4000 if sign else 0, scale) + pack(f"!{len(groups)}h", *groups)
+
+
+def _encode(column: ColumnType, array: Any) -> Any:
+    """Leave decimals of up to 38 digits to pgpq."""
+    import pyarrow as pa
+
+    return array if pa.types.is_decimal128(array.type) else None
+
+
+def _money_writer(column: ColumnType, dumps: Dumps) -> Writer:
+    return lambda value: _INT8.pack(int(_at_scale(_take(value), column).scaleb(column.scale)))
 
 
 def _modified(column: ColumnType, typmod: int, money_scale: int) -> ColumnType:
@@ -178,6 +218,8 @@ KINDS = (
         arrow_type=_arrow_type,
         reader=each(_read),
         vectorized=_decimals,
+        writer=_writer,
+        encode=_encode,
         from_driver=always(_from_driver),
         exact_in_asyncpg=True,
         classes=(Decimal,),
@@ -194,6 +236,8 @@ KINDS = (
         reader=each(_read),
         vectorized=_texts,
         vectorized_objects=_objects,
+        writer=_writer,
+        encode=_encode,
         from_driver=always(_from_driver),
         exact_in_asyncpg=True,
         classes=(Decimal,),
@@ -215,6 +259,7 @@ KINDS = (
         arrow_type=_arrow_type,
         reader=_money_reader,
         vectorized=_money,
+        writer=_money_writer,
         from_driver=_money_from_driver,
         taker=_money_taker,
         to_arrow=always(_finite),

@@ -15,16 +15,18 @@ from asyncdb_nb.dataframes.families.arrays import (
     list_to_arrow,
     list_type,
 )
-from asyncdb_nb.dataframes.families.items import items
+from asyncdb_nb.dataframes.families.items import INT4, items, prefixed
 from asyncdb_nb.dataframes.families.kind import (
     ARROW,
     OBJECT,
     BuiltIn,
     ColumnType,
+    Dumps,
     Function,
     Kind,
     Loads,
     Reader,
+    Writer,
     need,
 )
 
@@ -48,6 +50,33 @@ def _read(bound: Reader, data: bytes) -> Any:
 def _range(lower: Any, upper: Any, lower_inclusive: bool, upper_inclusive: bool) -> Any:
     bounds: Any = "(["[lower_inclusive] + ")]"[upper_inclusive]
     return pg.Range(lower, upper, bounds=bounds)
+
+
+def _writer(column: ColumnType, dumps: Dumps) -> Writer:
+    write = column.inside.writer(dumps)
+
+    def write_range(value: Any) -> bytes:
+        if isinstance(value, dict):  # Arrow's
+            value = _of_fields(**value)
+        if getattr(value, "isempty", False) or getattr(value, "empty", False) is True:
+            return bytes([_EMPTY])
+        bounds = value.bounds if isinstance(value, pg.Range) else "(["[value.lower_inc] + ")]"[value.upper_inc]
+        flags = _NO_LOWER if value.lower is None else _LOWER_INCLUSIVE * (bounds[0] == "[")
+        flags |= _NO_UPPER if value.upper is None else _UPPER_INCLUSIVE * (bounds[1] == "]")
+        return bytes([flags]) + b"".join(
+            prefixed(write(bound)) for bound in (value.lower, value.upper) if bound is not None
+        )
+
+    return write_range
+
+
+def _of_fields(lower: Any, upper: Any, lower_inc: bool, upper_inc: bool, empty: bool) -> Any:
+    return pg.Range(empty=True) if empty else _range(lower, upper, lower_inc, upper_inc)
+
+
+def _multirange_writer(column: ColumnType, dumps: Dumps) -> Writer:
+    write = column.inside.writer(dumps)
+    return lambda value: INT4.pack(len(value)) + b"".join(prefixed(write(each)) for each in value)
 
 
 def _arrow_type(column: ColumnType) -> Any:
@@ -132,6 +161,7 @@ KINDS = (
         types=_RANGES,
         arrow_type=_arrow_type,
         reader=_reader,
+        writer=_writer,
         from_driver=_from_driver,
         taker=_taker,
         to_arrow=_to_arrow,
@@ -147,6 +177,7 @@ KINDS = (
         types=_MULTIRANGES,
         arrow_type=list_type,
         reader=_multirange_reader,
+        writer=_multirange_writer,
         from_driver=_multirange_from_driver,
         taker=list_taker,
         to_arrow=list_to_arrow,

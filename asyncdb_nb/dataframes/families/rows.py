@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from struct import pack
 from typing import Any
 
 from asyncdb_nb.dataframes.families.built_in import UnknownTypeError, built_in
-from asyncdb_nb.dataframes.families.items import fields
+from asyncdb_nb.dataframes.families.items import fields, prefixed
 from asyncdb_nb.dataframes.families.kind import (
     ARROW,
     OBJECT,
     OBJECTS,
     BuiltIn,
     ColumnType,
+    Dumps,
     Function,
     Kind,
     Loads,
     Reader,
+    Writer,
     always,
+    need,
 )
 from asyncdb_nb.errors import FrameError
 
@@ -30,6 +34,18 @@ def _reader(column: ColumnType, loads: Loads) -> Reader:
 def _read(readers: Sequence[tuple[str, Reader]], data: bytes) -> dict[str, Any]:
     items = [item for _, item in fields(data)]
     return {name: None if item is None else read(item) for (name, read), item in zip(readers, items, strict=True)}
+
+
+def _writer(column: ColumnType, dumps: Dumps) -> Writer:
+    writers = [(name, pack("!I", field.declared), field.writer(dumps)) for name, field in column.fields]
+    head = pack("!i", len(writers))
+
+    def write(value: Any) -> bytes:
+        need(isinstance(value, Mapping) and not value.keys() - {name for name, _, _ in writers}, value)
+        given = [(oid, value.get(name), write) for name, oid, write in writers]
+        return head + b"".join(oid + prefixed(None if each is None else write(each)) for oid, each, write in given)
+
+    return write
 
 
 def _from_driver(column: ColumnType) -> Function:
@@ -93,6 +109,7 @@ KINDS = (
         note="dict, field by field. One with a field that has no binary form (tsvector, reg…) is text.",
         arrow_type=_arrow_type,
         reader=_reader,
+        writer=_writer,
         from_driver=_from_driver,
         to_arrow=_to_arrow,
         keeps_values=True,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from struct import Struct
+from struct import Struct, pack
 from typing import Any
 
-from asyncdb_nb.dataframes.families.kind import BuiltIn, Kind, always, each
+from asyncdb_nb.dataframes.families.kind import BuiltIn, Kind, always, each, need, written
 
 _UINT4, _UINT8 = Struct("!I"), Struct("!Q")
 
@@ -36,6 +36,22 @@ def _tid(value: Any) -> str:
     return value if isinstance(value, str) else f"({value[0]},{value[1]})"
 
 
+def _write_lsn(value: Any) -> bytes:
+    high, low = value.split("/")
+    return pack("!II", int(high, 16), int(low, 16))
+
+
+def _write_snapshot(value: Any) -> bytes:
+    first, last, between = value.split(":")
+    running = [int(number) for number in between.split(",") if number]
+    return pack(f"!iQQ{len(running)}Q", len(running), int(first), int(last), *running)
+
+
+def _write_tid(value: Any) -> bytes:
+    block, offset = need(value[0] + value[-1] == "()", value)[1:-1].split(",")
+    return pack("!IH", int(block), int(offset))
+
+
 KINDS = (
     Kind(
         name="pg_lsn",
@@ -43,6 +59,7 @@ KINDS = (
         note="As PostgreSQL writes it: 16/B374D848.",
         types={"pg_lsn": BuiltIn(3220, 3221, width=8)},
         reader=each(lambda data: _lsn(_UINT8.unpack(data)[0])),
+        writer=written(_write_lsn),
         from_driver=always(lambda value: value if isinstance(value, str) else _lsn(value)),
     ),
     Kind(
@@ -51,6 +68,7 @@ KINDS = (
         note="As PostgreSQL writes it: 10:20:10,14.",
         types={"pg_snapshot": BuiltIn(5038, 5039), "txid_snapshot": BuiltIn(2970, 2949)},
         reader=each(_read_snapshot),
+        writer=written(_write_snapshot),
         from_driver=always(_snapshot_from_driver),
     ),
     Kind(
@@ -58,6 +76,7 @@ KINDS = (
         documented="tid",
         note="As PostgreSQL writes it: (0,1).",
         types={"tid": BuiltIn(27, 1010, width=6)},
+        writer=written(_write_tid),
         reader=each(lambda data: _tid((_UINT4.unpack_from(data)[0], int.from_bytes(data[4:6])))),
         from_driver=always(_tid),
     ),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types as sql
 
-from asyncdb_nb.dataframes.families.kind import BuiltIn, ColumnType, Kind, always, each, of
+from asyncdb_nb.dataframes.families.kind import BuiltIn, ColumnType, Kind, always, as_it_is, each, need, of, written
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,6 +38,16 @@ def _chars(values: Values, column: ColumnType, lossy: Counter[str]) -> pa.Array 
     return None if found.max(initial=0) > 127 else text.characters(values, found)
 
 
+def encoded(value: Any) -> bytes:
+    """Write a text; PostgreSQL has none with a zero byte."""
+    return str(need(isinstance(value, str) and "\0" not in value, value)).encode()
+
+
+def _write_char(value: Any) -> bytes:
+    escaped = len(value) == 4 and value[0] == "\\"
+    return bytes([int(value[1:], 8)]) if escaped else need(len(value) < 2, value).encode("ascii") or b"\0"
+
+
 KINDS = (
     Kind(
         name="text",
@@ -55,6 +65,8 @@ KINDS = (
         extensions=("citext",),
         reader=each(bytes.decode),
         vectorized=_texts,
+        writer=written(encoded),
+        encode=as_it_is,
         exact_in_asyncpg=True,
         classes=(str,),
         taker=of(str),
@@ -68,6 +80,7 @@ KINDS = (
         types={"char": BuiltIn(18, 1002, width=1)},
         reader=each(_char),
         vectorized=_chars,
+        writer=written(_write_char),
         from_driver=always(lambda value: value if isinstance(value, str) else _char(value)),
     ),
 )

@@ -7,7 +7,18 @@ from uuid import UUID
 
 from sqlalchemy import types as sql
 
-from asyncdb_nb.dataframes.families.kind import OBJECTS, BuiltIn, ColumnType, Kind, always, each, numbers, of
+from asyncdb_nb.dataframes.families.kind import (
+    OBJECTS,
+    BuiltIn,
+    ColumnType,
+    Kind,
+    always,
+    as_it_is,
+    each,
+    numbers,
+    of,
+    written,
+)
 
 
 def _arrow_type(column: ColumnType) -> Any:
@@ -18,6 +29,12 @@ def _arrow_type(column: ColumnType) -> Any:
 
 def _read(data: bytes) -> UUID:
     return UUID(bytes=data)
+
+
+def _write(value: Any) -> bytes:
+    if isinstance(value, bytes) and len(value) == 16:  # Arrow's
+        return value
+    return (value if isinstance(value, UUID) else UUID(value)).bytes
 
 
 KINDS = (
@@ -33,6 +50,8 @@ KINDS = (
         arrow_type=_arrow_type,
         reader=each(_read),
         vectorized=numbers("V16"),
+        writer=written(_write),
+        encode=as_it_is,
         from_driver=always(lambda value: UUID(value) if isinstance(value, str) else UUID(int=value.int)),
         classes=(UUID,),
         taker=of(UUID),

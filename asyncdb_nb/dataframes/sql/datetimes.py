@@ -10,16 +10,14 @@ A ValueError or TypeError says in a few words why a value has no such text.
 
 from __future__ import annotations
 
-import datetime as dt
 import re
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asyncdb_nb.dataframes.families.calendar_text import date_text, timestamp_text
+from asyncdb_nb.dataframes.families.interval_parts import interval_parts
 from asyncdb_nb.engine.exact_dates import (
     DATE_INFINITY,
     DATE_NEGATIVE_INFINITY,
-    NANOSECONDS,
     NEGATIVE_INFINITY,
     POSITIVE_INFINITY,
     days,
@@ -27,24 +25,8 @@ from asyncdb_nb.engine.exact_dates import (
     microseconds_utc,
 )
 
-_DAY = 86_400_000_000  # microseconds
 _FAR = re.compile(r"-?infinity|\d{5,}-\d\d-\d\d([ T].*)?|\d{4,}-\d\d-\d\d([ T].*)? BC")  # as `calendar_text` writes it
 _INFINITE = re.compile(r"-?infinity")
-_UNITS: tuple[dict[str, int], ...] = (
-    {"years": 12, "months": 1},
-    {"weeks": 7, "days": 1},
-    {"hours": 3_600_000_000, "minutes": 60_000_000, "seconds": 1_000_000, "milliseconds": 1000, "microseconds": 1},
-)
-_OFFSETS = {  # classes of pandas that are so many of a unit
-    "DateOffset": "days",
-    "Day": "days",
-    "Hour": "hours",
-    "Minute": "minutes",
-    "Second": "seconds",
-    "Milli": "milliseconds",
-    "Micro": "microseconds",
-}
-_NAMES = frozenset(name for unit in _UNITS for name in unit)
 
 
 def date(value: Any) -> str:
@@ -71,7 +53,7 @@ def interval(value: Any) -> str:
     """Write an interval, each part with its sign: `sql_standard` would carry that of the first one over."""
     if (text := _far(value, _INFINITE)) is not None:
         return text
-    months, days, microseconds = _parts(value)
+    months, days, microseconds = interval_parts(value)
     sign, (seconds, rest) = "-" if microseconds < 0 else "+", divmod(abs(microseconds), 1_000_000)
     return f"{months:+d} months {days:+d} days {sign}{seconds}.{rest:06d} seconds"
 
@@ -89,37 +71,3 @@ def _moment(number: int, offset: str = "") -> str:
     if number in (POSITIVE_INFINITY, NEGATIVE_INFINITY):
         return "infinity" if number > 0 else "-infinity"
     return timestamp_text(number, offset)
-
-
-def _parts(value: Any) -> Sequence[int]:
-    """Give months, days and microseconds."""
-    if type(value).__name__ == "timedelta64":
-        return _of_timedelta64(value)
-    if isinstance(value, dt.timedelta):
-        if getattr(value, "nanoseconds", 0):
-            raise ValueError(NANOSECONDS)
-        return 0, value.days, value.seconds * 1_000_000 + value.microseconds
-    given, times = _named(value), getattr(value, "n", 1)
-    return [times * sum(given.get(name, 0) * factor for name, factor in unit.items()) for unit in _UNITS]
-
-
-def _named(value: Any) -> Mapping[str, int]:
-    """Give the parts of a pandas DateOffset, of its one unit, or of dateutil's relativedelta, by name."""
-    parts = getattr(value, "kwds", None)
-    if not parts and type(value).__name__ in _OFFSETS:
-        return {_OFFSETS[type(value).__name__]: 1}
-    if parts and isinstance(parts, Mapping) and _NAMES.issuperset(parts):
-        return parts
-    if parts is None and hasattr(value, "months"):
-        return {name: getattr(value, name, 0) for name in _NAMES - {"weeks"}}
-    raise TypeError(f"expected a timedelta or a DateOffset of plain parts, got {type(value).__name__}")
-
-
-def _of_timedelta64(value: Any) -> tuple[int, int, int]:
-    if value.dtype.str.endswith(("[Y]", "[M]")):
-        return int(value.astype("timedelta64[M]").astype("int64")), 0, 0
-    whole = value.astype("timedelta64[us]")
-    if whole != value:
-        raise ValueError(NANOSECONDS)
-    days, microseconds = divmod(int(whole.astype("int64")), _DAY)
-    return 0, days, microseconds

@@ -96,7 +96,7 @@ def _catalog_type(oid: int, typmod: int, catalog: Catalog, money_scale: int) -> 
         return column_type(inside, modifier, catalog, money_scale=money_scale)
 
     if line.kind == "d":
-        return inner(line.inside, line.typmod)
+        return replace(inner(line.inside, line.typmod), domain=oid)
     if line.kind == "c":
         fields = tuple((name, inner(field, modifier)) for name, field, modifier in line.fields)
         if all(field.binary for _, field in fields):
