@@ -26,6 +26,7 @@ from asyncdb_nb.errors import (
     TooManyRowsError,
     UnknownTableError,
     UnsplittableError,
+    WriteError,
     WrongLoopError,
 )
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from asyncdb_nb.dataframes import frames as frames
     from asyncdb_nb.dataframes import table as table
     from asyncdb_nb.dataframes import to_frame as to_frame
+    from asyncdb_nb.dataframes import write as write
     from asyncdb_nb.dataframes.intervals import to_timedelta as to_timedelta
     from asyncdb_nb.diagnostics.timeline import trace as trace
     from asyncdb_nb.engine.pool import LoopBoundPool as LoopBoundPool
@@ -60,6 +62,7 @@ _HOMES = {
     "to_frame": "dataframes",
     "to_timedelta": "dataframes.intervals",
     "trace": "diagnostics.timeline",
+    "write": "dataframes",
 }
 
 __all__ = [
@@ -81,6 +84,7 @@ __all__ = [
     "TooManyRowsError",
     "UnknownTableError",
     "UnsplittableError",
+    "WriteError",
     "WrongLoopError",
     "batches",
     "connect",
@@ -92,6 +96,7 @@ __all__ = [
     "to_frame",
     "to_timedelta",
     "trace",
+    "write",
 ]
 
 

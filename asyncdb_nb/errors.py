@@ -21,6 +21,8 @@ Each class words its own message: what is wrong, with the value, and what to typ
     │   ├── UnknownOptionError  an option that `db.frame()` does not have   (also a TypeError)
     │   ├── UnsplittableError   a table or statement that cannot be read in ranges
     │   └── CorruptStreamError  bytes that are not the COPY stream they should be
+    ├── WriteError              data that cannot be written as they are     (also a ValueError)
+    │   └── UnfitValueError     a value that its column in the table cannot hold
     ├── SchemaTakenError        a schema for workflows is someone else's
     ├── EventLogError           an event log that cannot be loaded          (also a ValueError)
     │   └── MalformedRowError   a row of it that cannot be read
@@ -194,6 +196,30 @@ class CorruptStreamError(FrameError):
         super().__init__(
             f"The server's COPY stream cannot be read: {what} (byte {position:,} of the stream). Run the statement "
             "again; if that says the same, look at what is between here and the server, such as a proxy or a pooler."
+        )
+
+
+class WriteError(AsyncDBError, ValueError):
+    """Data cannot be written into a table as they are."""
+
+
+class UnfitValueError(WriteError):
+    """A value does not fit its column in the table.
+
+    Attributes:
+        column: The column's name.
+        row: The number of its row in the data, from 0, as `frame.iloc` counts.
+        value: The value; None is NULL.
+    """
+
+    def __init__(self, column: str, type_: str, row: int, value: Any, why: str = "") -> None:
+        self.column, self.row, self.value = column, row, value
+        shown = repr(value)
+        shown = shown if len(shown) <= 100 else f"{shown[:100]}…"
+        what = "is missing" if value is None else f"is {shown} ({type(value).__name__})"
+        rule = "it takes no NULL" if value is None and not why else f"it is {type_}"
+        super().__init__(
+            f"Column {column!r}, row {row:,} {what}, and {rule}{': ' if why else ''}{why}. Nothing was written."
         )
 
 

@@ -21,6 +21,7 @@ FRAMES = [
     "results",
     "sql",
     "query",
+    "writing",
 ]  # the packages in `dataframes`, likewise
 NOT_IN_CORE = {"IPython", "ipykernel", "matplotlib", "pytest"}
 MOST = 16  # rooms at top level

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from asyncdb_nb.explore.profile import Profile
     from asyncdb_nb.database.parallel import ParallelRead
     from asyncdb_nb.database.snapshot import snapshot_scope
+    from asyncdb_nb.dataframes.writing.writing import Written
 
 T = TypeVar("T")
 
@@ -372,6 +373,35 @@ class Database:
             are read in parts), `ms`, `outcome` (`ok`, `running`, `cancelled`, or `failed` with the kind of error).
         """
         return self._history.frame()
+
+    def write(self, data: Any, table: str, **options: Any) -> Coroutine[Any, Any, Written]:
+        """Write data into a table, in a transaction of its own: every row exactly, or none.
+
+        Args:
+            data: A DataFrame, a `pyarrow.Table` or reader, what has `__arrow_c_stream__`, or an iterator of these.
+            table: `"table"` or `"schema.table"`.
+            **options: As for `asyncdb_nb.write`: `if_exists`, `key`, `types`, `index`.
+
+        Returns:
+            A coroutine of a `Written`: `rows`, `inserted`, `updated`, `unchanged`, `seconds`, `created`.
+
+        Raises:
+            UnknownOptionError: `write` has no such option.
+            WriteError: A column or a value does not fit; the message says which.
+
+        Example:
+            >>> await db.write(prices, "shop.prices", if_exists="upsert", key="id")
+            >>> await db.write(other.frames("select * from orders"), "orders")
+        """
+        from asyncdb_nb.dataframes import write
+
+        retry.check_options(write, options)
+
+        async def write_all() -> Written:
+            async with self.session() as session:
+                return await write(session, data, table, **options)
+
+        return self._pending("write(...)", write_all)
 
     def tables(self) -> Coroutine[Any, Any, pd.DataFrame]:
         """List the tables and views that are not PostgreSQL's own.

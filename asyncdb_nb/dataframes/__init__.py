@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from asyncdb_nb.aio.async_for import AsyncFor
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Executable
     from sqlalchemy.ext.asyncio import AsyncSession
 
-__all__ = ["batches", "frame", "frames", "table", "to_frame"]
+    from asyncdb_nb.dataframes.writing.writing import IfExists, Written
+
+__all__ = ["batches", "frame", "frames", "table", "to_frame", "write"]
 
 T = TypeVar("T")
 
@@ -306,6 +308,53 @@ def to_frame(results: Any, *, dtype_backend: DtypeBackend = None) -> pd.DataFram
     made = assembly.to_frame(columns, count, dtype_backend)
     made.attrs["asyncdb"] = {"rows": count, "lossy": assembly.losses(columns)}
     return made
+
+
+def write(
+    session: AsyncSession,
+    data: Any,
+    table: str,
+    *,
+    if_exists: IfExists = "append",
+    key: str | Sequence[str] | None = None,
+    types: Mapping[str, str] | None = None,
+    index: bool = False,
+) -> Pending[Written]:
+    """Write data into a table by COPY, inside the session's open transaction: every row exactly, or none.
+
+    Columns go by name; those of the table that the data do not have get their defaults. Every value is checked before
+    the first row is sent. A write that fails or is cancelled is rolled back to where it began, and the session's
+    transaction stays as it was, and usable.
+
+    Args:
+        session: Any AsyncSession on PostgreSQL through asyncpg. Its pending changes are flushed first.
+        data: A DataFrame; a `pyarrow.Table`, record batch or `RecordBatchReader`; anything with `__arrow_c_stream__`
+            (polars, DuckDB); or an iterator of these, asynchronous or not, whose parts are written one after the
+            other, so that memory is that of one part.
+        table: `"table"` or `"schema.table"`; a part with a dot is quoted as in SQL.
+        if_exists: `"append"` adds rows; `"truncate"` empties the table first; `"replace"` drops it and makes it anew;
+            `"fail"` refuses a table that is there. `"upsert"` inserts rows, and where the table has one of their key,
+            changes that if it differs. A table that is not there is made.
+        key: The column or columns of the key, for `"upsert"`; they become the primary key of a table that is made.
+        types: SQL types by column, for a table that is made, where the data do not say what is wanted.
+        index: Write the index of a DataFrame as well, as columns before the others.
+
+    Returns:
+        A `Written`, once awaited: `table`, `rows`, `inserted`, `updated`, `unchanged`, `seconds`, `created`.
+
+    Raises:
+        WriteError: Columns or arguments do not fit the table.
+        UnfitValueError: A value does not fit its column; the error says which, in which row, and why.
+        sqlalchemy.exc.SQLAlchemyError: The server refused it (a key, a check, a foreign key, a privilege); a note says
+            which row it was, where the server tells.
+
+    Example:
+        >>> await write(session, prices, "shop.prices", if_exists="upsert", key="id")
+    """
+    from asyncdb_nb.dataframes.writing.writing import Write
+
+    writing = Write(session, table, if_exists, key, types, index=index)
+    return Pending(lambda: writing.run(data), "write(session, ...)")
 
 
 async def _finish(

@@ -206,11 +206,11 @@ class Connection(StoppableConnection):
             output = partial(self._home.run_in_executor, None, output.write)
         if not callable(output):
             return await copy(output, timeout)  # which says so
-        with self._stoppable(CopyOut(self, output)) as transfer:
+        with self.stoppable(CopyOut(self, output)) as transfer:
             return await transfer.run(lambda sink: copy(sink, NO_TIMEOUT), timeout)
 
     @contextmanager
-    def _stoppable(self, transfer: T) -> Iterator[T]:
+    def stoppable(self, transfer: T) -> Iterator[T]:
         """Let a graceful close stop a transfer."""
         self._transfer = transfer
         try:
@@ -282,7 +282,7 @@ def lost_its_place(context: ExceptionContext) -> BaseException | None:
 def _stoppable_execute_many(send: Callable[..., Any], connection: weakref.ref[Connection]) -> Callable[..., Any]:
     async def execute_many(state: Any, args: Any, *more: Any, **options: Any) -> Any:
         held: Any = connection()  # its caller keeps it
-        with held._stoppable(ExecuteMany(held, args)) as transfer:
+        with held.stoppable(ExecuteMany(held, args)) as transfer:
             return await transfer.run(lambda rows: send(state, rows, *more, **options))
 
     return execute_many

@@ -12,7 +12,9 @@ sends is dropped, nothing more is sent, and its answer ends the statement in the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,7 @@ from asyncdb_nb.engine.copy_protocol import CopyProtocol, Find, Messages
 
 Sink = Callable[[Any], Awaitable[Any]]
 Copy = Callable[[Sink], Coroutine[Any, Any, str]]
+CopyRows = Callable[[AsyncIterator[Any]], Coroutine[Any, Any, str]]
 Send = Callable[[Iterable[Any]], Coroutine[Any, Any, Any]]
 
 
@@ -75,6 +78,15 @@ class Transfer:
 
     def _interrupt(self) -> None:
         """Interrupt what holds asyncpg up, if something of ours does."""
+
+    def _seconds(self, timeout: Any) -> float | None:
+        from asyncpg.protocol import NO_TIMEOUT
+
+        from asyncdb_nb.engine._asyncpg import command_timeout
+
+        if timeout is NO_TIMEOUT:
+            return None
+        return command_timeout(self._connection) if timeout is None else float(timeout)
 
     async def _end(self) -> None:
         if self._working.done():
@@ -160,14 +172,84 @@ class CopyOut(Transfer):
         if self._in_sink:
             self._working.cancel()  # which `_take` keeps from asyncpg
 
-    def _seconds(self, timeout: Any) -> float | None:
-        from asyncpg.protocol import NO_TIMEOUT
 
-        from asyncdb_nb.engine._asyncpg import command_timeout
+class CopyIn(Transfer):
+    """A COPY to the server in binary form, of rows that are made in a thread, a part ahead of what is sent.
 
-        if timeout is NO_TIMEOUT:
+    One that is stopped, or whose rows cannot be made, ends in a row that no table has. The server refuses it, and with
+    it all rows.
+
+    Args:
+        connection: The asyncpg connection.
+        rows: Yields how many rows, and their bytes; all of it is a COPY stream. It is iterated in a thread.
+        seen: Called with the rows and bytes that were sent so far.
+    """
+
+    def __init__(
+        self,
+        connection: Any,
+        rows: Iterator[tuple[int, Any]],
+        seen: Callable[[int, int], None] = lambda rows, size: None,
+    ) -> None:
+        super().__init__(connection)
+        self._rows = rows
+        self._seen = seen
+        self._error: Exception | None = None  # of the rows
+        self._stopped = asyncio.get_running_loop().create_future()
+
+    async def run(self, copy: CopyRows, timeout: Any = None) -> str:
+        """Return the server's status, "COPY 5".
+
+        Args:
+            copy: Starts asyncpg's COPY of a source, without a timeout of its own.
+            timeout: As for `CopyOut.run`.
+
+        Raises:
+            asyncpg.PostgresError: The server ended it.
+            TimeoutError: It took too long.
+            Exception: What the rows raised.
+        """
+        async with asyncio.timeout(self._seconds(timeout)):
+            await self._finish(copy(self._sent()))
+        if self._error is not None:
+            raise self._error
+        return str(self._working.result())
+
+    async def _sent(self) -> AsyncIterator[Any]:
+        """Yield the stream; asyncpg sees no error, and no end that the server takes for one."""
+        thread = ThreadPoolExecutor(1, "asyncdb_nb-encode")
+        sent_rows = sent_bytes = 0
+        try:
+            ahead = self._ahead(thread)
+            while True:
+                await asyncio.wait([ahead, self._stopped], return_when=asyncio.FIRST_COMPLETED)
+                if self._ending is not None or (part := self._made(ahead)) is None:
+                    break
+                ahead = self._ahead(thread)
+                yield part[1]
+                sent_rows, sent_bytes = sent_rows + part[0], sent_bytes + len(part[1])
+                self._seen(sent_rows, sent_bytes)
+        finally:
+            thread.shutdown(wait=False, cancel_futures=True)
+        if self._ending is not None or self._error is not None:
+            yield _NO_ROW
+
+    def _ahead(self, thread: ThreadPoolExecutor) -> asyncio.Future[Any]:
+        return asyncio.get_running_loop().run_in_executor(thread, next, self._rows, None)
+
+    def _made(self, part: asyncio.Future[Any]) -> Any:
+        try:
+            return part.result()
+        except Exception as error:
+            self._error = error
             return None
-        return command_timeout(self._connection) if timeout is None else float(timeout)
+
+    def _interrupt(self) -> None:
+        if not self._stopped.done():
+            self._stopped.set_result(None)
+
+
+_NO_ROW = b"\x7f\xff"  # a row of 32,767 columns; a table has 1,600 at most
 
 
 class ExecuteMany(Transfer):
@@ -204,3 +286,33 @@ async def copy_query(connection: Any, query: str, sink: Sink, timeout: Any = Non
     if hasattr(connection, "abandon"):
         return await copy(sink, timeout)
     return await CopyOut(connection, sink).run(copy, timeout)
+
+
+async def copy_rows(
+    connection: Any,
+    schema: str,
+    table: str,
+    columns: Iterable[str],
+    rows: Iterator[tuple[int, Any]],
+    seen: Callable[[int, int], None] = lambda rows, size: None,
+) -> str:
+    """Copy rows to a table, as `CopyIn` does, on a connection of any class; return the server's status.
+
+    Args:
+        connection: The asyncpg connection, which is free and in a transaction.
+        schema: The table's schema.
+        table: The table.
+        columns: The columns that the rows have.
+        rows: As for `CopyIn`.
+        seen: Likewise.
+    """
+    from asyncpg.protocol import NO_TIMEOUT
+
+    def copy(source: AsyncIterator[Any]) -> Coroutine[Any, Any, str]:
+        return connection.copy_to_table(  # type: ignore[no-any-return]
+            table, schema_name=schema, columns=list(columns), source=source, format="binary", timeout=NO_TIMEOUT
+        )
+
+    transfer = CopyIn(connection, rows, seen)
+    with getattr(connection, "stoppable", nullcontext)(transfer):
+        return await transfer.run(copy)

@@ -1,5 +1,5 @@
 """
-Read an array as PostgreSQL writes it, for elements that have no binary form (tsvector[], regclass[]).
+Read and write an array as PostgreSQL writes it, for elements that have no binary form (tsvector[], regclass[]).
 
 asyncpg reads such text as well, but where an element is empty it reads memory that is not its own, which ends the
 process (0.32). The form is that of `array_out` (src/backend/utils/adt/arrayfuncs.c); only boxes, which have a binary
@@ -13,6 +13,23 @@ from typing import Any
 
 _PIECE = re.compile(r'(?P<edge>[{}])|,|"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^{},"]+)', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+
+def array_text(values: list[Any]) -> str:
+    r"""Write elements, nested for several dimensions, as PostgreSQL reads an array.
+
+    Example:
+        >>> array_text(['a "b"', None])
+        '{"a \\"b\\"",NULL}'
+    """
+    return "{" + ",".join(array_text(value) if isinstance(value, list) else _element(value) for value in values) + "}"
+
+
+def _element(value: str | None) -> str:
+    return "NULL" if value is None else '"' + _SPECIAL.sub(r"\\\g<0>", value) + '"'
+
+
+_SPECIAL = re.compile(r'["\\]')
 
 
 def array_items(text: str) -> list[Any]:

@@ -116,6 +116,7 @@ def _writer(column: ColumnType, dumps: Dumps) -> Writer:
     element, own_depth, first = column.inside.writer(dumps), _own_depth(column.inside), int(column.name not in _VECTORS)
 
     def write(value: Any) -> bytes:
+        value = value.tolist() if hasattr(value, "tolist") else value  # numpy's
         need(isinstance(value, list), value)
         lengths = _lengths(value, own_depth)
         elements = [prefixed(None if each is None else element(each)) for each in _elements(value, lengths)]
@@ -136,10 +137,21 @@ def _own_depth(element: ColumnType) -> int:
 def _lengths(value: list[Any], own_depth: int) -> list[int]:
     """Give the length of each dimension."""
     lengths, rows = [len(value)], value
-    for _ in range(_depth(value) - own_depth - 1):
+    dimensions = _depth(value) - own_depth
+    if own_depth == 1:  # what is a list itself holds no NULL: a list with one is a dimension
+        dimensions = max(dimensions, _depth_of_null(value))
+    for _ in range(dimensions - 1):
         rows = rows[0] if rows and isinstance(rows[0], list) else []
         lengths.append(len(rows))
     return lengths
+
+
+def _depth_of_null(value: Any) -> int:
+    """Say how deep the deepest list with a NULL lies; 0 for none."""
+    if not isinstance(value, list):
+        return 0
+    inside = max(map(_depth_of_null, value), default=0)
+    return inside + 1 if inside else int(None in value)
 
 
 def _elements(value: list[Any], lengths: Sequence[int]) -> list[Any]:

@@ -35,6 +35,7 @@ from asyncdb_nb.engine.exact_dates import (
     POSITIVE_INFINITY,
 )
 
+_DAY = 86_400_000_000  # microseconds
 _PARTS = Struct("!qii")  # microseconds, days, months
 _INFINITIES = {  # PostgreSQL 17: all its parts are at their limit
     (POSITIVE_INFINITY, DATE_INFINITY, DATE_INFINITY): "infinity",
@@ -101,6 +102,12 @@ def _encode(column: ColumnType, array: Any) -> Any:
 
     from asyncdb_nb.dataframes.copy_binary.values import validity
 
+    if pa.types.is_duration(array.type):
+        days, rest = np.divmod(array.cast(pa.int64()).fill_null(0).to_numpy(), _DAY)
+        made = np.zeros(len(array), [("microseconds", ">i8"), ("days", ">i4"), ("months", ">i4")])
+        made["microseconds"], made["days"] = rest, days
+        null = array.is_null().to_numpy(zero_copy_only=False)
+        return pa.Array.from_buffers(pa.binary(16), len(array), [validity(null), pa.py_buffer(made)])
     given = np.dtype([("months", "<i4"), ("days", "<i4"), ("nanoseconds", "<i8")])
     valid = array.is_valid().to_numpy(zero_copy_only=False)
     parts = np.frombuffer(array.buffers()[1], given)[array.offset : array.offset + len(array)]

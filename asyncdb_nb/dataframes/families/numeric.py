@@ -74,7 +74,9 @@ def _at_scale(value: Decimal, column: ColumnType) -> Decimal:
     if not value.is_finite():
         return value
     scaled = _EXACT.quantize(value, Decimal((0, (1,), -column.scale)))
-    return need(scaled == value and scaled.adjusted() < column.precision - column.scale, scaled)  # type: ignore[no-any-return]
+    need(scaled == value, f"it would become {scaled}")
+    need(not scaled or scaled.adjusted() < column.precision - column.scale, "it has too many digits")
+    return scaled
 
 
 def _written(value: Decimal) -> bytes:

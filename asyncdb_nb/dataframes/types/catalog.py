@@ -77,7 +77,9 @@ SELECT pg_catalog.scale(('1'::pg_catalog.int8::pg_catalog.money)::pg_catalog.num
 _PARTS = ("names", "oids", "typmods")
 
 
-async def column_types(connection: Any, described: Sequence[tuple[int, int]]) -> list[ColumnType]:
+async def column_types(
+    connection: Any, described: Sequence[tuple[int, int]], *, registered: bool = True
+) -> list[ColumnType]:
     """Describe columns, asking the server for what is not built in.
 
     A type that a user registered a codec for, and whatever holds one, is what that codec makes of it.
@@ -85,6 +87,7 @@ async def column_types(connection: Any, described: Sequence[tuple[int, int]]) ->
     Args:
         connection: An asyncpg connection that is free.
         described: Each column's oid and typmod.
+        registered: Whether codecs that a user registered count.
 
     Returns:
         One type for each column.
@@ -98,7 +101,7 @@ async def column_types(connection: Any, described: Sequence[tuple[int, int]]) ->
         [[scale]] = await _fetch(connection, _MONEY_SCALE)
         catalog = await _catalog(connection, {oid for oid, _ in described})
         types = [column_type(oid, typmod, catalog, money_scale=scale) for oid, typmod in described]
-    return [_as_registered(connection, type_) for type_ in types]
+    return [_as_registered(connection, type_) for type_ in types] if registered else types
 
 
 def by_codec(connection: Any, type_: ColumnType) -> bool:

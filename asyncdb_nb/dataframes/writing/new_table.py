@@ -1,0 +1,156 @@
+"""
+A table made for data: its columns have the types that the data say.
+
+A column that `frame` or `table` has read knows its type, and has it again if its dtype is still that type's. Otherwise
+the dtype says it, or, of Python objects, the classes of the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.types as kinds
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from asyncdb_nb.dataframes.families.kind import ColumnType
+from asyncdb_nb.dataframes.types.python_types import of_values, without_missing
+from asyncdb_nb.dataframes.writing.arrow_casts import plain
+from asyncdb_nb.dataframes.writing.parts import Part, is_objects
+from asyncdb_nb.dataframes.writing.target import known_types, parts_of_name, quoted
+from asyncdb_nb.engine.search_path import EQ
+from asyncdb_nb.errors import WriteError
+
+_NAME_OF_TYPE = f"""
+SELECT pg_catalog.format_type(t.oid, cast(:typmod AS pg_catalog.int4)) AS sql, t.oid
+FROM pg_catalog.pg_type AS t
+WHERE t.typname {EQ} cast(:name AS pg_catalog.name) AND (t.oid {EQ} cast(:oid AS pg_catalog.oid)
+      OR NOT EXISTS (SELECT FROM pg_catalog.pg_type AS o WHERE o.oid {EQ} cast(:oid AS pg_catalog.oid)
+                     AND o.typname {EQ} t.typname) AND pg_catalog.pg_type_is_visible(t.oid))
+"""  # noqa: S608  put together from constants
+_BY_KIND = (
+    (kinds.is_boolean, "boolean"),
+    (lambda given: given in (pa.int8(), pa.int16(), pa.uint8()), "smallint"),
+    (lambda given: given in (pa.int32(), pa.uint16()), "integer"),
+    (lambda given: given in (pa.int64(), pa.uint32()), "bigint"),
+    (kinds.is_uint64, "numeric(20,0)"),
+    (lambda given: given in (pa.float16(), pa.float32()), "real"),
+    (kinds.is_floating, "double precision"),
+    (lambda given: kinds.is_string(given) or kinds.is_large_string(given) or kinds.is_null(given), "text"),
+    (lambda given: given == pa.binary(16), "uuid"),
+    (
+        lambda given: kinds.is_binary(given) or kinds.is_large_binary(given) or kinds.is_fixed_size_binary(given),
+        "bytea",
+    ),
+    (kinds.is_date, "date"),
+    (kinds.is_time, "time"),
+    (lambda given: kinds.is_duration(given) or kinds.is_interval(given), "interval"),
+    (lambda given: kinds.is_struct(given) or kinds.is_map(given), "jsonb"),
+)
+
+
+async def create_table(
+    connection: AsyncConnection, name: str, part: Part, types: Mapping[str, str], key: Sequence[str]
+) -> None:
+    """Make a table for the columns of a part.
+
+    Args:
+        connection: In a transaction.
+        name: `table`, or `schema.table`.
+        part: The first rows.
+        types: SQL types of columns, where the data do not say what is wanted.
+        key: The columns of the primary key; none for no primary key.
+
+    Raises:
+        WriteError: A column's type cannot be told.
+    """
+    known = {**await _known(connection, part), **types}
+    columns = [
+        f"{quoted(column)} {known.get(column) or _of_data(column, values)}"
+        for column, values in zip(part.names, part.columns, strict=True)
+    ]
+    if key:
+        columns.append(f"PRIMARY KEY ({', '.join(map(quoted, key))})")
+    table = ".".join(map(quoted, parts_of_name(name)))
+    await connection.exec_driver_sql(f"CREATE TABLE {table} ({', '.join(columns)})")
+
+
+async def _known(connection: AsyncConnection, part: Part) -> dict[str, str]:
+    """Name the types of columns that still are as they were read."""
+    found = {}
+    for column, values in zip(part.names, part.columns, strict=True):
+        if column not in part.types:
+            continue
+        oid, typmod, name = part.types[column]
+        row = (await connection.execute(text(_NAME_OF_TYPE), {"oid": oid, "typmod": typmod, "name": name})).first()
+        if row is not None:
+            [type_] = await known_types(connection, [(row.oid, typmod)])
+            if _is_still(type_, values):
+                found[column] = row.sql
+    return found
+
+
+def _is_still(type_: ColumnType, values: Any) -> bool:
+    if not hasattr(values, "iloc"):
+        return bool(values.type == type_.arrow())
+    return any(values.dtype == type_.dtype(backend) for backend in (None, "numpy_nullable", "pyarrow"))
+
+
+def _of_data(column: str, values: Any) -> str:
+    if is_objects(values):
+        return _of_objects(column, values.tolist())
+    if not hasattr(values, "iloc"):
+        return _of_arrow(column, values.type)
+    try:
+        return _of_arrow(column, plain(pa.array(values.iloc[:0].array)).type)
+    except (pa.ArrowException, TypeError) as error:
+        raise _untold(column, str(values.dtype)) from error
+
+
+def _of_arrow(column: str, given: pa.DataType) -> str:
+    if kinds.is_dictionary(given):
+        return _of_arrow(column, given.value_type)
+    if kinds.is_decimal(given):
+        return f"numeric({given.precision},{max(given.scale, 0)})"
+    if kinds.is_timestamp(given):
+        return "timestamptz" if given.tz else "timestamp"
+    if hasattr(given, "value_type") and not kinds.is_map(given):
+        return f"{_of_arrow(column, given.value_type)}[]"
+    if kinds.is_string_view(given) or kinds.is_binary_view(given):
+        return "text" if kinds.is_string_view(given) else "bytea"
+    for is_kind, name in _BY_KIND:
+        if is_kind(given):
+            return name
+    raise _untold(column, str(given))
+
+
+def _of_objects(column: str, values: Sequence[Any]) -> str:
+    values = without_missing(values)
+    if all(value is None for value in values):
+        return "text"
+    type_ = of_values(values)
+    sql: str = type_.name
+    if type_.kind == "array":
+        sql = f"{type_.inside.name}[]"
+    elif type_.kind == "range":
+        sql = _RANGES.get(type_.inside.name, "")
+    if not sql or any(part.kind in ("python", "record") for part in type_.parts()):
+        raise _untold(column, " and ".join(sorted({type(value).__name__ for value in values if value is not None})))
+    return sql
+
+
+_RANGES = {
+    "int8": "int8range",
+    "numeric": "numrange",
+    "date": "daterange",
+    "timestamp": "tsrange",
+    "timestamptz": "tstzrange",
+}
+
+
+def _untold(column: str, given: str) -> WriteError:
+    return WriteError(
+        f"Column {column!r} of {given} does not say which SQL type it has. Type it: types={{{column!r}: 'text'}}."
+    )

@@ -1,0 +1,103 @@
+"""
+Rows that cannot go into their table by COPY alone: into a temporary table by COPY, and from there by INSERT.
+
+So it is where rows meet others of their key (upsert), where row security or rules decide, where the table is a view,
+and where PostgreSQL has to read a value's text because its type has no binary form here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+from asyncdb_nb.dataframes.writing.target import Table, Target, quoted
+from asyncdb_nb.engine.search_path import EQ, GT
+from asyncdb_nb.errors import WriteError
+
+# ruff: noqa: S608  names are quoted
+
+_DIFFERS = "OPERATOR(pg_catalog.*<>)"  # compares the bytes of rows, so that every type can be, and 1.0 is not 1.00
+
+
+class Staging:
+    """A temporary table for the columns that are written.
+
+    Args:
+        table: Where the rows go at last.
+        targets: The columns.
+        key: The columns of the key, for an upsert.
+    """
+
+    def __init__(self, table: Table, targets: Sequence[Target], key: Sequence[str] = ()) -> None:
+        self._table = table
+        self._targets = targets
+        self._key = key
+        self.name = f"asyncdb_nb_{uuid4().hex}"
+        self._sql = f"pg_temp.{quoted(self.name)}"
+
+    def create(self) -> str:
+        """Write what makes it."""
+        columns = (f"{quoted(each.name)} {'pg_catalog.text' if each.is_text else each.sql}" for each in self._targets)
+        return f"CREATE TEMPORARY TABLE {self._sql} ({', '.join(columns)}) ON COMMIT DROP"
+
+    def drop(self) -> str:
+        """Write what drops it."""
+        return f"DROP TABLE {self._sql}"
+
+    def insert(self) -> str:
+        """Write what moves its rows."""
+        return self._insert()
+
+    def duplicates(self) -> str:
+        """Write what finds a key that two rows have: its values as text."""
+        values = self._values(self._key)
+        texts = ", ".join(f"({value})::pg_catalog.text" for value in values)
+        return (
+            f"SELECT pg_catalog.count(*), {texts} FROM {self._sql} AS s GROUP BY {', '.join(values)} "
+            f"HAVING pg_catalog.count(*) {GT} 1 LIMIT 1"
+        )
+
+    def upsert(self) -> str:
+        """Write what inserts its rows, or changes those of their key that differ.
+
+        It gives how many were inserted, and how many were changed. In the order of the key, so that two at once wait
+        for each other rather than in a circle.
+        """
+        others = [each.name for each in self._targets if each.name not in self._key]
+        key = ", ".join(map(quoted, self._key))
+        action = "NOTHING"
+        if others:
+            changes = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in others)
+            now, then = (", ".join(f"{of}.{quoted(name)}" for name in others) for of in ("t", "excluded"))
+            record = "::pg_catalog.record"
+            action = f"UPDATE SET {changes} WHERE ROW({now}){record} {_DIFFERS} ROW({then}){record}"
+        order = ", ".join(self._values(self._key))
+        return (
+            f"WITH written AS ({self._insert()} ORDER BY {order} ON CONFLICT ({key}) DO {action} "
+            f"RETURNING t.xmax {EQ} 0 AS is_new) "
+            "SELECT pg_catalog.count(*) FILTER (WHERE is_new), pg_catalog.count(*) FILTER (WHERE NOT is_new) "
+            "FROM written"
+        )
+
+    def _insert(self) -> str:
+        columns = ", ".join(quoted(each.name) for each in self._targets)
+        over = " OVERRIDING SYSTEM VALUE" if any(each.is_identity for each in self._targets) else ""
+        values = ", ".join(self._values([each.name for each in self._targets]))
+        return f"INSERT INTO {self._table.sql} AS t ({columns}){over} SELECT {values} FROM {self._sql} AS s"
+
+    def _values(self, names: Sequence[str]) -> list[str]:
+        by_name = {each.name: each for each in self._targets}
+        return [
+            f"s.{quoted(name)}::{by_name[name].sql}" if by_name[name].is_text else f"s.{quoted(name)}" for name in names
+        ]
+
+
+def duplicate(key: Sequence[str], found: Any) -> WriteError:
+    """Say which key two rows have."""
+    count, *values = found
+    shown = ", ".join(f"{name}={value}" for name, value in zip(key, values, strict=True))
+    return WriteError(
+        f"{count} rows of the data have the key {shown}, and only one can be kept. Keep one: "
+        f"`frame.drop_duplicates({list(key)!r}, keep='last')`."
+    )

@@ -1,0 +1,351 @@
+"""
+Write all rows, or none: inside a savepoint of the session's own transaction.
+
+A write that fails or is cancelled is rolled back to where it began, and the transaction is usable as it was. A
+cancellation that comes when all rows are written already, while the savepoint is given up, takes effect right after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.util import greenlet_spawn
+
+from asyncdb_nb.aio.shielded import start, wait_to_the_end
+from asyncdb_nb.dataframes import libraries
+from asyncdb_nb.dataframes.query.progress import Progress
+from asyncdb_nb.dataframes.writing.refusals import add_row
+from asyncdb_nb.dataframes.writing.staging import Staging, duplicate
+from asyncdb_nb.dataframes.writing.target import (
+    Table,
+    Target,
+    columns_of,
+    find_table,
+    parts_of_name,
+    quoted,
+    unique_keys,
+)
+from asyncdb_nb.engine._sqlalchemy import execution
+from asyncdb_nb.engine.cancellable_transfers import copy_rows
+from asyncdb_nb.engine.pooler import reported
+from asyncdb_nb.errors import WriteError
+
+T = TypeVar("T")
+IfExists = Literal["append", "fail", "replace", "truncate", "upsert"]
+_CHOICES = ("append", "fail", "replace", "truncate", "upsert")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        table: The table, with its schema.
+        rows: How many rows the data had.
+        inserted: How many of them are new in the table.
+        updated: How many changed a row that was there; by `upsert` alone.
+        unchanged: How many found a row that was the same already; or were left out by a trigger or a rule.
+        seconds: How long it took.
+        created: Whether the table was made for them.
+    """
+
+    table: str
+    rows: int
+    inserted: int
+    updated: int
+    unchanged: int
+    seconds: float
+    created: bool
+
+
+class Write:
+    """One write.
+
+    Args:
+        session: An `AsyncSession`, or an `AsyncConnection`.
+        name: The table's name.
+        if_exists: What becomes of a table that is there.
+        key: The columns of the key.
+        types: SQL types of columns of a new table.
+        index: Whether the index of a DataFrame is written.
+
+    Raises:
+        WriteError: An argument is not what it should be.
+    """
+
+    def __init__(
+        self, session: Any, name: str, if_exists: str, key: Any, types: Mapping[str, str] | None, *, index: bool
+    ) -> None:
+        if if_exists not in _CHOICES:
+            raise WriteError(f"if_exists={if_exists!r}: it is one of {', '.join(map(repr, _CHOICES))}.")
+        if not hasattr(session, "begin_nested"):
+            raise WriteError(
+                f"write() writes in a session, not in a {type(session).__name__}: `await write(session, data, "
+                '"table")`, or `await db.write(data, "table")` without one.'
+            )
+        self._key = [key] if isinstance(key, str) else [*(key or ())]
+        if if_exists == "upsert" and not self._key:
+            raise WriteError("An upsert needs to know which rows are the same: key='id', or key=['a', 'b'].")
+        parts_of_name(name)
+        self._session = session
+        self._name = name
+        self._if_exists = if_exists
+        self._types = types or {}
+        self._index = index
+        self._progress = Progress()
+        self._created = False
+        self._rows = 0
+
+    async def run(self, data: Any) -> Written:
+        """Write all of `data`."""
+        started = time.perf_counter()
+        await libraries.loaded()
+        from asyncdb_nb.dataframes.writing.parts import parts_of
+
+        try:
+            async with savepoint(self._session) as connection, aclosing(parts_of(data, index=self._index)) as parts:
+                adapter: Any = (await connection.get_raw_connection()).dbapi_connection
+                _check_connection(adapter)
+                first = await anext(parts, None)
+                if first is None:
+                    raise WriteError("There are no parts, not even an empty one, so there are no columns.")
+                table, targets = await self._table(connection, first)
+                inserted, updated = await self._write(Server(connection, adapter), table, targets, first, parts)
+        finally:
+            self._progress.close()
+        rest = self._rows - inserted - updated
+        seconds = time.perf_counter() - started
+        return Written(f"{table.schema}.{table.name}", self._rows, inserted, updated, rest, seconds, self._created)
+
+    async def _table(self, connection: AsyncConnection, first: Any) -> tuple[Table, list[Target]]:
+        """Find the table, or make it, and the columns that are written."""
+        from asyncdb_nb.dataframes.writing.new_table import create_table
+
+        table = await find_table(connection, self._name)
+        if table is not None and self._if_exists == "fail":
+            raise WriteError(
+                f"There is a table {table.sql} already. Type if_exists='append', 'replace', 'truncate' or 'upsert'."
+            )
+        if table is not None and self._if_exists == "replace":
+            await connection.exec_driver_sql(f"DROP TABLE {table.sql}")
+            table = None
+        unknown = [name for name in (*self._key, *self._types) if name not in first.names]
+        if unknown:
+            raise WriteError(f"The data have no column {unknown[0]!r}; they have {', '.join(map(repr, first.names))}.")
+        if table is None:
+            await create_table(connection, self._name, first, self._types, self._key)
+            table = await find_table(connection, self._name)
+            self._created = True
+        if table is None:
+            raise WriteError(f"The table {self._name!r} was made, and is hidden by the search path. Name its schema.")
+        if table.can_lock:
+            await connection.exec_driver_sql(f"LOCK TABLE {table.sql} IN ROW EXCLUSIVE MODE")
+        if self._if_exists == "truncate" and not self._created:
+            await connection.exec_driver_sql(f"TRUNCATE TABLE {table.sql}")
+        targets = self._targets(await columns_of(connection, table), table, first)
+        if self._if_exists == "upsert" and not table.is_view:
+            self._check_key(await unique_keys(connection, table), table)
+        return table, targets
+
+    def _targets(self, columns: Sequence[Target], table: Table, first: Any) -> list[Target]:
+        """Choose the columns of the data among those of the table, in the data's order."""
+        by_name = {column.name: column for column in columns}
+        for name in first.names:
+            if name not in by_name:
+                raise WriteError(
+                    f"The table {table.sql} has no column {name!r}. It has {', '.join(map(repr, by_name))}."
+                )
+            if by_name[name].is_generated or (by_name[name].is_identity and name not in self._upsert_key()):
+                raise WriteError(
+                    f"Only the server gives column {name!r} its values. Leave it out: `frame.drop(columns={name!r})`."
+                )
+        for column in columns:
+            if column.needs_value and column.name not in first.names:
+                raise WriteError(
+                    f"The data have no column {column.name!r}, which takes no NULL and has no default in {table.sql}."
+                )
+        return [by_name[name] for name in first.names]
+
+    def _upsert_key(self) -> list[str]:
+        return self._key if self._if_exists == "upsert" else []
+
+    def _check_key(self, keys: Sequence[Sequence[str]], table: Table) -> None:
+        if any(set(self._key) == set(key) for key in keys):
+            return
+        there = "; ".join(f"key={list(key)!r}" for key in keys) or "none"
+        raise WriteError(
+            f"key={self._key!r} is no primary key and not unique in {table.sql}, which an upsert goes by. "
+            f"There is {there}. Or make one: "
+            f"`create unique index on {table.sql} ({', '.join(map(quoted, self._key))})`."
+        )
+
+    async def _write(
+        self, server: Server, table: Table, targets: Sequence[Target], first: Any, parts: AsyncIterator[Any]
+    ) -> tuple[int, int]:
+        """Write all parts; give how many rows were inserted, and how many updated."""
+        upsert = self._if_exists == "upsert"
+        direct = table.takes_copy and not upsert and not any(target.is_text for target in targets)
+        if direct:
+            return await self._copy_all(server, table, targets, first, parts), 0
+        staging = Staging(table, targets, self._upsert_key())
+        await server.execute(staging.create())
+        temporary = replace(table, schema="pg_temp", name=staging.name)
+        await self._copy_all(server, temporary, targets, first, parts)
+        with server.telling(first if self._rows == first.rows else None):
+            if upsert:
+                if found := await server.row(staging.duplicates()):
+                    raise duplicate(self._key, found)
+                inserted, updated = await server.row(staging.upsert())
+            else:
+                status = await server.execute(staging.insert())
+                inserted, updated = int(status.rpartition(" ")[2]), 0
+        await server.execute(staging.drop())
+        return inserted, updated
+
+    async def _copy_all(
+        self, server: Server, table: Table, targets: Sequence[Target], part: Any, parts: AsyncIterator[Any]
+    ) -> int:
+        inserted = 0
+        names = [target.name for target in targets]
+        while part is not None:
+            if set(part.names) != set(names):
+                raise WriteError(f"A later part has other columns than the first: {', '.join(map(repr, part.names))}.")
+            inserted += await self._copy(server, table, targets, part)
+            self._rows += part.rows
+            part = await anext(parts, None)
+        return inserted
+
+    async def _copy(self, server: Server, table: Table, targets: Sequence[Target], part: Any) -> int:
+        from asyncdb_nb.dataframes.writing.conversion import Conversion
+        from asyncdb_nb.dataframes.writing.encode import PartEncoder
+
+        if not part.rows:
+            return 0
+        by_name = {target.name: target for target in targets}
+        conversions = [
+            Conversion(by_name[name], server.dumps, self._rows, key=name in self._upsert_key()) for name in part.names
+        ]
+        encoder = PartEncoder(part, conversions)
+        await asyncio.to_thread(encoder.check)
+        with server.telling(part, self._rows):
+            status = await server.copy(table, part.names, encoder, lambda rows, size: self._seen(rows, size))
+        return int(status.rpartition(" ")[2])
+
+    def _seen(self, rows: int, size: int) -> None:
+        self._progress.seen(self._rows + rows, size)
+
+
+class Server:
+    """The session's connection, with SQLAlchemy's errors.
+
+    Args:
+        connection: SQLAlchemy's.
+        adapter: What it takes for a DBAPI connection.
+    """
+
+    def __init__(self, connection: AsyncConnection, adapter: Any) -> None:
+        self._connection = connection
+        self._adapter = adapter
+        self._part: Any = None
+        self._first = 0
+        given = execution.json_dumps(connection.dialect)
+        self.dumps: Callable[[Any], str] = given or partial(json.dumps, allow_nan=False)
+
+    async def execute(self, statement: str) -> str:
+        """Execute a statement that leaves nothing prepared, and return its status."""
+        return await self._do(statement, lambda raw: raw.execute(statement))
+
+    async def row(self, statement: str) -> Any:
+        """Return the first row of a query; None where there is none."""
+        from asyncdb_nb.engine._asyncpg import prepare_unnamed  # here: it imports the driver
+
+        async def read(raw: Any) -> Any:
+            return await (await prepare_unnamed(raw, statement)).fetchrow()
+
+        return await self._do(statement, read)
+
+    async def copy(self, table: Table, names: Sequence[str], encoder: Any, seen: Callable[[int, int], None]) -> str:
+        """Copy rows, and return the status."""
+        columns = ", ".join(map(quoted, names))
+        return await self._do(
+            f"COPY {table.sql} ({columns}) FROM STDIN (FORMAT binary)",
+            lambda raw: copy_rows(raw, table.schema, table.name, names, encoder.stream(), seen),
+        )
+
+    @contextmanager
+    def telling(self, part: Any, first: int = 0) -> Iterator[None]:
+        """Name the row, if it is one of a part, that the server refuses in this block."""
+        self._part, self._first = part, first
+        yield
+        self._part = None
+
+    async def _do(self, statement: str, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+        try:
+            async with execution.exclusively(self._adapter) as raw:
+                return await work(raw)
+        except WriteError:
+            raise
+        except Exception as error:
+            await greenlet_spawn(self._raise, error, statement)
+            raise
+
+    def _raise(self, error: Exception, statement: str) -> None:
+        try:
+            execution.raise_translated(self._adapter, error)
+        except Exception as translated:
+            try:
+                execution.raise_wrapped(self._connection.sync_connection, translated, statement)
+            except Exception as wrapped:
+                if self._part is not None:
+                    add_row(wrapped, error, self._part, self._first)
+                raise
+
+
+@asynccontextmanager
+async def savepoint(session: AsyncSession | AsyncConnection) -> AsyncIterator[AsyncConnection]:
+    """Open a savepoint, which is rolled back to on an error; give the connection."""
+    nested: Any = await session.begin_nested()
+    try:
+        yield session if isinstance(session, AsyncConnection) else await session.connection()
+    except BaseException as error:
+        try:
+            await wait_to_the_end(start(_rolled_back(nested), "rollback to a savepoint"))
+        except Exception as failure:
+            error.add_note(f"Rolling back failed too: {type(failure).__name__}: {failure}")
+        raise
+    ending = start(nested.commit(), "release of a savepoint")
+    try:
+        await wait_to_the_end(ending)
+    except asyncio.CancelledError:
+        ending.result()
+        _cancel_again()
+    ending.result()
+
+
+async def _rolled_back(nested: Any) -> None:
+    if nested.is_active:
+        await nested.rollback()
+
+
+def _cancel_again() -> None:
+    """Have the running task cancelled when it next waits: what came now came after the last row."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
+        task.cancel()
+
+
+def _check_connection(adapter: Any) -> None:
+    if not execution.is_asyncpgs(adapter):
+        raise WriteError("write() needs PostgreSQL through asyncpg: `postgresql+asyncpg://...`.")
+    encoding = reported(adapter.driver_connection, "client_encoding")
+    if encoding.lower().replace("-", "") != "utf8":
+        raise WriteError(f"write() sends text as UTF-8, and client_encoding is {encoding!r}.")
