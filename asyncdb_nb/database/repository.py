@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeGuard, TypeVar, cast, get_args, get_origin
 
 from sqlalchemy import ColumnElement, delete, func, inspect, select
 from sqlalchemy.exc import NoInspectionAvailable
@@ -24,8 +24,11 @@ from sqlalchemy.sql.base import Executable
 
 if TYPE_CHECKING:
     import pandas as pd
+    from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.sql import Select
+
+    from asyncdb_nb.dataframes.writing.writing import Written
 
 Model = TypeVar("Model")
 
@@ -189,6 +192,34 @@ class Repository(Generic[Model]):
         if others or order_by is not None or limit is not None:
             raise TypeError("frame() takes one statement alone, or criteria with order_by and limit, not both.")
         return frame(self.session, self._directed(statements[0]), params, **options)
+
+    def write(
+        self,
+        data: Any,
+        *,
+        if_exists: Literal["append", "truncate", "upsert"] = "append",
+        key: str | Sequence[str] | None = None,
+    ) -> Coroutine[Any, Any, Written]:
+        """
+        Write data into the table of the mapped class, by COPY, inside the session's transaction.
+
+        Entities that the session has loaded already keep what they were loaded with, until they are refreshed.
+
+        Args:
+            data: As for `asyncdb_nb.write`: a DataFrame, a `pyarrow.Table`, …; columns are named as in the database.
+            if_exists: As there; the table is there.
+            key: As there; for an upsert the primary key when not given.
+
+        Returns:
+            A coroutine of a `Written`.
+        """
+        from asyncdb_nb.dataframes import write
+
+        table = cast("Table", _mapper(self.model).local_table)
+        name = ".".join('"' + part.replace('"', '""') + '"' for part in (table.schema, table.name) if part)
+        if key is None and if_exists == "upsert":
+            key = [column.name for column in table.primary_key]
+        return write(self.session, data, name, if_exists=if_exists, key=key)
 
     def _select(
         self, model: type[Model], criteria: tuple[ColumnElement[bool], ...], order_by: Any, limit: int | None

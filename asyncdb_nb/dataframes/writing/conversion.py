@@ -166,8 +166,8 @@ def _has_map(given: pa.DataType) -> bool:
 def _shown(value: pa.Scalar) -> Any:
     try:
         return value.as_py()
-    except _UNFIT:
-        return str(value)
+    except _UNFIT:  # a date that Python does not have
+        return value.value
 
 
 def _why(error: BaseException, value: Any) -> str:

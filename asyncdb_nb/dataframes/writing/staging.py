@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from asyncdb_nb.dataframes.writing.target import Table, Target, quoted
-from asyncdb_nb.engine.search_path import EQ, GT
+from asyncdb_nb.engine.search_path import GT
 from asyncdb_nb.errors import WriteError
 
 # ruff: noqa: S608  names are quoted
@@ -58,11 +58,14 @@ class Staging:
             f"HAVING pg_catalog.count(*) {GT} 1 LIMIT 1"
         )
 
-    def upsert(self) -> str:
-        """Write what inserts its rows, or changes those of their key that differ.
+    def upsert(self, *, has_old: bool) -> str:
+        """Write what inserts its rows, or changes those of their key that differ, and gives how many it did so with.
 
-        It gives how many were inserted, and how many were changed. In the order of the key, so that two at once wait
-        for each other rather than in a circle.
+        In the order of the key, so that two at once wait for each other rather than in a circle.
+
+        Args:
+            has_old: Whether RETURNING knows what a row was before, as from PostgreSQL 18 on, and says which are new.
+                Otherwise `COUNT_OF_UPDATED` has how many were changed.
         """
         others = [each.name for each in self._targets if each.name not in self._key]
         key = ", ".join(map(quoted, self._key))
@@ -70,14 +73,13 @@ class Staging:
         if others:
             changes = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in others)
             now, then = (", ".join(f"{of}.{quoted(name)}" for name in others) for of in ("t", "excluded"))
-            record = "::pg_catalog.record"
-            action = f"UPDATE SET {changes} WHERE ROW({now}){record} {_DIFFERS} ROW({then}){record}"
-        order = ", ".join(self._values(self._key))
+            differs = f"ROW({now})::pg_catalog.record {_DIFFERS} ROW({then})::pg_catalog.record"
+            action = f"UPDATE SET {changes} WHERE {differs if has_old else _counted(differs)}"
+        is_new = f"old.{quoted(self._key[0])} IS NULL" if has_old else "true"
         return (
-            f"WITH written AS ({self._insert()} ORDER BY {order} ON CONFLICT ({key}) DO {action} "
-            f"RETURNING t.xmax {EQ} 0 AS is_new) "
-            "SELECT pg_catalog.count(*) FILTER (WHERE is_new), pg_catalog.count(*) FILTER (WHERE NOT is_new) "
-            "FROM written"
+            f"WITH written AS ({self._insert()} ORDER BY {', '.join(self._values(self._key))} "
+            f"ON CONFLICT ({key}) DO {action} RETURNING {is_new} AS is_new) "
+            "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE NOT is_new) FROM written"
         )
 
     def _insert(self) -> str:
@@ -91,6 +93,21 @@ class Staging:
         return [
             f"s.{quoted(name)}::{by_name[name].sql}" if by_name[name].is_text else f"s.{quoted(name)}" for name in names
         ]
+
+
+def _counted(condition: str) -> str:
+    """Write a condition that counts, in a setting of the transaction, how often it is true.
+
+    Before PostgreSQL 18 only `xmax` tells an updated row from a new one, which partitioned tables and views have not.
+    """
+    one_more = f"({_UPDATED}::pg_catalog.int8 OPERATOR(pg_catalog.+) 1)::pg_catalog.text"
+    count = f"pg_catalog.set_config('asyncdb_nb.updated', {one_more}, true) IS NOT NULL"
+    return f"CASE WHEN {condition} THEN {count} ELSE false END"
+
+
+_UPDATED = "pg_catalog.current_setting('asyncdb_nb.updated')"
+COUNT_FROM_ZERO = "SELECT pg_catalog.set_config('asyncdb_nb.updated', '0', true)"
+COUNT_OF_UPDATED = f"SELECT {_UPDATED}"
 
 
 def duplicate(key: Sequence[str], found: Any) -> WriteError:

@@ -22,8 +22,9 @@ from sqlalchemy.util import greenlet_spawn
 from asyncdb_nb.aio.shielded import start, wait_to_the_end
 from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes.query.progress import Progress
+from asyncdb_nb.dataframes.query.schema_changes import schema_may_have_changed
 from asyncdb_nb.dataframes.writing.refusals import add_row
-from asyncdb_nb.dataframes.writing.staging import Staging, duplicate
+from asyncdb_nb.dataframes.writing.staging import COUNT_FROM_ZERO, COUNT_OF_UPDATED, Staging, duplicate
 from asyncdb_nb.dataframes.writing.target import (
     Table,
     Target,
@@ -40,6 +41,7 @@ from asyncdb_nb.errors import WriteError
 
 T = TypeVar("T")
 IfExists = Literal["append", "fail", "replace", "truncate", "upsert"]
+_HAS_OLD = 18  # the first PostgreSQL whose RETURNING knows the old row
 _CHOICES = ("append", "fail", "replace", "truncate", "upsert")
 
 
@@ -136,6 +138,7 @@ class Write:
             )
         if table is not None and self._if_exists == "replace":
             await connection.exec_driver_sql(f"DROP TABLE {table.sql}")
+            _note_schema_change(connection)
             table = None
         unknown = [name for name in (*self._key, *self._types) if name not in first.names]
         if unknown:
@@ -203,12 +206,21 @@ class Write:
             if upsert:
                 if found := await server.row(staging.duplicates()):
                     raise duplicate(self._key, found)
-                inserted, updated = await server.row(staging.upsert())
+                inserted, updated = await self._upsert(server, staging)
             else:
                 status = await server.execute(staging.insert())
                 inserted, updated = int(status.rpartition(" ")[2]), 0
         await server.execute(staging.drop())
         return inserted, updated
+
+    async def _upsert(self, server: Server, staging: Staging) -> tuple[int, int]:
+        if server.has_old:
+            written, updated = await server.row(staging.upsert(has_old=True))
+        else:
+            await server.execute(COUNT_FROM_ZERO)
+            written, _ = await server.row(staging.upsert(has_old=False))
+            updated = int((await server.row(COUNT_OF_UPDATED))[0])
+        return written - updated, updated
 
     async def _copy_all(
         self, server: Server, table: Table, targets: Sequence[Target], part: Any, parts: AsyncIterator[Any]
@@ -256,6 +268,7 @@ class Server:
         self._adapter = adapter
         self._part: Any = None
         self._first = 0
+        self.has_old = (connection.dialect.server_version_info or ())[:1] >= (_HAS_OLD,)
         given = execution.json_dumps(connection.dialect)
         self.dumps: Callable[[Any], str] = given or partial(json.dumps, allow_nan=False)
 
@@ -341,6 +354,13 @@ def _cancel_again() -> None:
     if task is not None:
         task.uncancel()
         task.cancel()
+
+
+def _note_schema_change(connection: AsyncConnection) -> None:
+    """Have statements prepared anew that were prepared for a table that is replaced."""
+    assert connection.sync_connection is not None, "it has begun"  # noqa: S101
+    execution.forget_prepared(connection.dialect)
+    schema_may_have_changed(connection.sync_connection)
 
 
 def _check_connection(adapter: Any) -> None:
