@@ -16,11 +16,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from asyncdb_nb.aio.shielded import SECONDS, in_time, start, wait_to_the_end
 from asyncdb_nb.engine.copy_protocol import CopyProtocol, Find, Messages
 
+T = TypeVar("T")
 Sink = Callable[[Any], Awaitable[Any]]
 Copy = Callable[[Sink], Coroutine[Any, Any, str]]
 CopyRows = Callable[[AsyncIterator[Any]], Coroutine[Any, Any, str]]
@@ -100,6 +101,19 @@ class Transfer:
                 await asyncio.wait([self._working, sent])
         except TimeoutError:
             getattr(self._connection, "close_later", self._connection.terminate)()
+
+
+class Statement(Transfer):
+    """Any statement, or several.
+
+    Args:
+        connection: The asyncpg connection.
+    """
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what `work`, asyncpg's part, returns."""
+        await self._finish(work)
+        return self._working.result()  # type: ignore[no-any-return]
 
 
 class CopyOut(Transfer):

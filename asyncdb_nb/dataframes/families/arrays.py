@@ -172,7 +172,8 @@ _NULL = prefixed(None)
 
 
 def _encode(column: ColumnType, array: Any) -> Any:
-    return array if column.inside.name in _OF_PGPQ and not column.inside.domain else None
+    is_of_pgpq = column.inside.name in _OF_PGPQ and not column.inside.domain and column.name not in _VECTORS
+    return array if is_of_pgpq else None
 
 
 _OF_PGPQ = ("bool", "int2", "int4", "int8", "float4", "float8", "text", "bytea", "date", "time", "timestamp")

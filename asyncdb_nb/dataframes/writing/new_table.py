@@ -12,22 +12,21 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.types as kinds
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncdb_nb.dataframes.families.kind import ColumnType
 from asyncdb_nb.dataframes.types.python_types import of_values, without_missing
 from asyncdb_nb.dataframes.writing.arrow_casts import plain
 from asyncdb_nb.dataframes.writing.parts import Part, is_objects
-from asyncdb_nb.dataframes.writing.target import known_types, parts_of_name, quoted
+from asyncdb_nb.dataframes.writing.server import Server
+from asyncdb_nb.dataframes.writing.target import parts_of_name, quoted
 from asyncdb_nb.engine.search_path import EQ
 from asyncdb_nb.errors import WriteError
 
 _NAME_OF_TYPE = f"""
-SELECT pg_catalog.format_type(t.oid, cast(:typmod AS pg_catalog.int4)) AS sql, t.oid
+SELECT pg_catalog.format_type(t.oid, $2::pg_catalog.int4) AS sql, t.oid
 FROM pg_catalog.pg_type AS t
-WHERE t.typname {EQ} cast(:name AS pg_catalog.name) AND (t.oid {EQ} cast(:oid AS pg_catalog.oid)
-      OR NOT EXISTS (SELECT FROM pg_catalog.pg_type AS o WHERE o.oid {EQ} cast(:oid AS pg_catalog.oid)
+WHERE t.typname {EQ} $3::pg_catalog.text::pg_catalog.name AND (t.oid {EQ} $1::pg_catalog.oid
+      OR NOT EXISTS (SELECT FROM pg_catalog.pg_type AS o WHERE o.oid {EQ} $1::pg_catalog.oid
                      AND o.typname {EQ} t.typname) AND pg_catalog.pg_type_is_visible(t.oid))
 """  # noqa: S608  put together from constants
 _BY_KIND = (
@@ -51,13 +50,11 @@ _BY_KIND = (
 )
 
 
-async def create_table(
-    connection: AsyncConnection, name: str, part: Part, types: Mapping[str, str], key: Sequence[str]
-) -> None:
+async def create_table(server: Server, name: str, part: Part, types: Mapping[str, str], key: Sequence[str]) -> None:
     """Make a table for the columns of a part.
 
     Args:
-        connection: In a transaction.
+        server: In a transaction.
         name: `table`, or `schema.table`.
         part: The first rows.
         types: SQL types of columns, where the data do not say what is wanted.
@@ -66,7 +63,7 @@ async def create_table(
     Raises:
         WriteError: A column's type cannot be told.
     """
-    known = {**await _known(connection, part), **types}
+    known = {**await _known(server, part), **types}
     columns = [
         f"{quoted(column)} {known.get(column) or _of_data(column, values)}"
         for column, values in zip(part.names, part.columns, strict=True)
@@ -74,21 +71,20 @@ async def create_table(
     if key:
         columns.append(f"PRIMARY KEY ({', '.join(map(quoted, key))})")
     table = ".".join(map(quoted, parts_of_name(name)))
-    await connection.exec_driver_sql(f"CREATE TABLE {table} ({', '.join(columns)})")
+    await server.execute(f"CREATE TABLE {table} ({', '.join(columns)})")
 
 
-async def _known(connection: AsyncConnection, part: Part) -> dict[str, str]:
+async def _known(server: Server, part: Part) -> dict[str, str]:
     """Name the types of columns that still are as they were read."""
     found = {}
     for column, values in zip(part.names, part.columns, strict=True):
         if column not in part.types:
             continue
         oid, typmod, name = part.types[column]
-        row = (await connection.execute(text(_NAME_OF_TYPE), {"oid": oid, "typmod": typmod, "name": name})).first()
-        if row is not None:
-            [type_] = await known_types(connection, [(row.oid, typmod)])
+        for row in await server.rows(_NAME_OF_TYPE, oid, typmod, name):
+            [type_] = await server.types([(row["oid"], typmod)])
             if _is_still(type_, values):
-                found[column] = row.sql
+                found[column] = row["sql"]
     return found
 
 

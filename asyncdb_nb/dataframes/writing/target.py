@@ -8,40 +8,35 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from asyncdb_nb.dataframes.families.kind import ColumnType
-from asyncdb_nb.dataframes.types.catalog import column_types
-from asyncdb_nb.engine._sqlalchemy import execution
+from asyncdb_nb.dataframes.writing.server import Server
 from asyncdb_nb.engine.search_path import EQ, GT, NE
 from asyncdb_nb.errors import WriteError
 
 # ruff: noqa: S608  the statements are put together from constants
 
 _FIND = f"""
-SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind::pg_catalog.text AS kind,
+SELECT c.oid, n.nspname::pg_catalog.text AS schema, c.relname::pg_catalog.text AS name,
+       c.relkind::pg_catalog.text AS kind,
        pg_catalog.row_security_active(c.oid) AS has_policies,
        c.relhasrules AS has_rules
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid {EQ} c.relnamespace
-WHERE c.relname {EQ} cast(:name AS pg_catalog.name) AND c.relkind {EQ} ANY ('{{r,p,v,f,m}}')
-  AND CASE WHEN cast(:schema AS pg_catalog.text) IS NULL THEN pg_catalog.pg_table_is_visible(c.oid)
-           WHEN cast(:schema AS pg_catalog.text) {EQ} 'pg_temp' THEN n.oid {EQ} pg_catalog.pg_my_temp_schema()
-           ELSE n.nspname {EQ} cast(:schema AS pg_catalog.name) END
+WHERE c.relname {EQ} $2::pg_catalog.text::pg_catalog.name AND c.relkind {EQ} ANY ('{{r,p,v,f,m}}')
+  AND CASE WHEN $1::pg_catalog.text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid)
+           WHEN $1 {EQ} 'pg_temp' THEN n.oid {EQ} pg_catalog.pg_my_temp_schema()
+           ELSE n.nspname {EQ} $1::pg_catalog.name END
 """
 _COLUMNS = f"""
-SELECT a.attname AS name, a.atttypid AS oid, a.atttypmod AS typmod,
+SELECT a.attname::pg_catalog.text AS name, a.atttypid AS oid, a.atttypmod AS typmod,
        pg_catalog.format_type(a.atttypid, a.atttypmod) AS sql,
        a.attnotnull OR t.typnotnull AS not_null,
        a.attidentity {EQ} 'a' AS is_identity, a.attgenerated {NE} '' AS is_generated,
        (a.attnotnull OR t.typnotnull) AND NOT a.atthasdef AND a.attidentity {EQ} ''
          AND t.typdefault IS NULL AS needs_value
 FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid {EQ} a.atttypid
-WHERE a.attrelid {EQ} cast(:oid AS pg_catalog.oid) AND a.attnum {GT} 0 AND NOT a.attisdropped
+WHERE a.attrelid {EQ} $1::pg_catalog.oid AND a.attnum {GT} 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 """
 _KEYS = f"""
@@ -49,7 +44,7 @@ SELECT (SELECT pg_catalog.json_agg(a.attname ORDER BY a.attnum)::pg_catalog.text
         FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid {EQ} i.indrelid AND a.attnum {EQ} ANY (i.indkey[0:i.indnkeyatts - 1])) AS columns
 FROM pg_catalog.pg_index AS i
-WHERE i.indrelid {EQ} cast(:oid AS pg_catalog.oid) AND i.indisunique AND i.indimmediate AND i.indisvalid
+WHERE i.indrelid {EQ} $1::pg_catalog.oid AND i.indisunique AND i.indimmediate AND i.indisvalid
   AND i.indpred IS NULL AND i.indexprs IS NULL
 ORDER BY i.indisprimary DESC
 """
@@ -135,36 +130,29 @@ def parts_of_name(name: str) -> list[str]:
     return [part["plain"] or part["quoted"].replace('""', '"') for part in found]
 
 
-async def find_table(connection: AsyncConnection, name: str) -> Table | None:
+async def find_table(server: Server, name: str) -> Table | None:
     """Find a table by the name as the catalog has it, else by what SQL makes of it; None where there is none."""
     given = parts_of_name(name)
     folded = given if '"' in name else [part.lower() for part in given]
     for *schema, table in (given, folded):
-        found = await connection.execute(text(_FIND), {"schema": schema[0] if schema else None, "name": table})
-        if (row := found.first()) is not None:
-            copy = row.kind in "rpf" and not row.has_policies and not row.has_rules
-            return Table(row.oid, row.schema, row.name, row.kind == "v", copy, row.kind in "rp")
+        for row in await server.rows(_FIND, schema[0] if schema else None, table):
+            kind = row["kind"]
+            copy = kind in "rpf" and not row["has_policies"] and not row["has_rules"]
+            return Table(row["oid"], row["schema"], row["name"], kind == "v", copy, kind in "rp")
     return None
 
 
-async def columns_of(connection: AsyncConnection, table: Table) -> list[Target]:
+async def columns_of(server: Server, table: Table) -> list[Target]:
     """Read the columns of a table."""
-    rows = (await connection.execute(text(_COLUMNS), {"oid": table.oid})).all()
-    types = await known_types(connection, [(row.oid, row.typmod) for row in rows])
+    rows = await server.rows(_COLUMNS, table.oid)
+    types = await server.types([(row["oid"], row["typmod"]) for row in rows])
+    facts = ("sql", "not_null", "is_identity", "is_generated", "needs_value")
     return [
-        Target(row.name, type_, row.sql, row.not_null, row.is_identity, row.is_generated, row.needs_value)
+        Target(row["name"], type_, **{fact: row[fact] for fact in facts})
         for row, type_ in zip(rows, types, strict=True)
     ]
 
 
-async def known_types(connection: AsyncConnection, described: Sequence[tuple[int, int]]) -> list[ColumnType]:
-    """Describe types by oid and typmod, whatever codecs are registered."""
-    adapter: Any = (await connection.get_raw_connection()).dbapi_connection
-    async with execution.exclusively(adapter) as raw:
-        return await column_types(raw, described, registered=False)
-
-
-async def unique_keys(connection: AsyncConnection, table: Table) -> list[list[str]]:
+async def unique_keys(server: Server, table: Table) -> list[list[str]]:
     """List the keys that an upsert can go by, the names of the columns of each, the primary key first."""
-    found = await connection.execute(text(_KEYS), {"oid": table.oid})
-    return [json.loads(columns) for columns in found.scalars()]
+    return [json.loads(row["columns"]) for row in await server.rows(_KEYS, table.oid)]

@@ -8,22 +8,18 @@ cancellation that comes when all rows are written already, while the savepoint i
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
-from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb.aio.shielded import start, wait_to_the_end
 from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes.query.progress import Progress
-from asyncdb_nb.dataframes.query.schema_changes import schema_may_have_changed
-from asyncdb_nb.dataframes.writing.refusals import add_row
+from asyncdb_nb.dataframes.writing.server import Server
 from asyncdb_nb.dataframes.writing.staging import COUNT_FROM_ZERO, COUNT_OF_UPDATED, Staging, duplicate
 from asyncdb_nb.dataframes.writing.target import (
     Table,
@@ -34,14 +30,10 @@ from asyncdb_nb.dataframes.writing.target import (
     quoted,
     unique_keys,
 )
-from asyncdb_nb.engine._sqlalchemy import execution
-from asyncdb_nb.engine.cancellable_transfers import copy_rows
-from asyncdb_nb.engine.pooler import reported
 from asyncdb_nb.errors import WriteError
 
 T = TypeVar("T")
 IfExists = Literal["append", "fail", "replace", "truncate", "upsert"]
-_HAS_OLD = 18  # the first PostgreSQL whose RETURNING knows the old row
 _CHOICES = ("append", "fail", "replace", "truncate", "upsert")
 
 
@@ -115,47 +107,47 @@ class Write:
         try:
             async with savepoint(self._session) as connection, aclosing(parts_of(data, index=self._index)) as parts:
                 adapter: Any = (await connection.get_raw_connection()).dbapi_connection
-                _check_connection(adapter)
+                server = Server(connection, adapter)
                 first = await anext(parts, None)
                 if first is None:
                     raise WriteError("There are no parts, not even an empty one, so there are no columns.")
-                table, targets = await self._table(connection, first)
-                inserted, updated = await self._write(Server(connection, adapter), table, targets, first, parts)
+                table, targets = await self._table(server, first)
+                inserted, updated = await self._write(server, table, targets, first, parts)
         finally:
             self._progress.close()
         rest = self._rows - inserted - updated
         seconds = time.perf_counter() - started
         return Written(f"{table.schema}.{table.name}", self._rows, inserted, updated, rest, seconds, self._created)
 
-    async def _table(self, connection: AsyncConnection, first: Any) -> tuple[Table, list[Target]]:
+    async def _table(self, server: Server, first: Any) -> tuple[Table, list[Target]]:
         """Find the table, or make it, and the columns that are written."""
         from asyncdb_nb.dataframes.writing.new_table import create_table
 
-        table = await find_table(connection, self._name)
+        table = await find_table(server, self._name)
         if table is not None and self._if_exists == "fail":
             raise WriteError(
                 f"There is a table {table.sql} already. Type if_exists='append', 'replace', 'truncate' or 'upsert'."
             )
         if table is not None and self._if_exists == "replace":
-            await connection.exec_driver_sql(f"DROP TABLE {table.sql}")
-            _note_schema_change(connection)
+            await server.execute(f"DROP TABLE {table.sql}")
+            server.note_schema_change()
             table = None
         unknown = [name for name in (*self._key, *self._types) if name not in first.names]
         if unknown:
             raise WriteError(f"The data have no column {unknown[0]!r}; they have {', '.join(map(repr, first.names))}.")
         if table is None:
-            await create_table(connection, self._name, first, self._types, self._key)
-            table = await find_table(connection, self._name)
+            await create_table(server, self._name, first, self._types, self._key)
+            table = await find_table(server, self._name)
             self._created = True
         if table is None:
             raise WriteError(f"The table {self._name!r} was made, and is hidden by the search path. Name its schema.")
         if table.can_lock:
-            await connection.exec_driver_sql(f"LOCK TABLE {table.sql} IN ROW EXCLUSIVE MODE")
+            await server.execute(f"LOCK TABLE {table.sql} IN ROW EXCLUSIVE MODE")
         if self._if_exists == "truncate" and not self._created:
-            await connection.exec_driver_sql(f"TRUNCATE TABLE {table.sql}")
-        targets = self._targets(await columns_of(connection, table), table, first)
+            await server.execute(f"TRUNCATE TABLE {table.sql}")
+        targets = self._targets(await columns_of(server, table), table, first)
         if self._if_exists == "upsert" and not table.is_view:
-            self._check_key(await unique_keys(connection, table), table)
+            self._check_key(await unique_keys(server, table), table)
         return table, targets
 
     def _targets(self, columns: Sequence[Target], table: Table, first: Any) -> list[Target]:
@@ -204,8 +196,8 @@ class Write:
         await self._copy_all(server, temporary, targets, first, parts)
         with server.telling(first if self._rows == first.rows else None):
             if upsert:
-                if found := await server.row(staging.duplicates()):
-                    raise duplicate(self._key, found)
+                if found := await server.rows(staging.duplicates()):
+                    raise duplicate(self._key, found[0])
                 inserted, updated = await self._upsert(server, staging)
             else:
                 status = await server.execute(staging.insert())
@@ -215,11 +207,12 @@ class Write:
 
     async def _upsert(self, server: Server, staging: Staging) -> tuple[int, int]:
         if server.has_old:
-            written, updated = await server.row(staging.upsert(has_old=True))
+            [(written, updated)] = await server.rows(staging.upsert(has_old=True))
         else:
             await server.execute(COUNT_FROM_ZERO)
-            written, _ = await server.row(staging.upsert(has_old=False))
-            updated = int((await server.row(COUNT_OF_UPDATED))[0])
+            [(written, _)] = await server.rows(staging.upsert(has_old=False))
+            [[counted]] = await server.rows(COUNT_OF_UPDATED)
+            updated = int(counted)
         return written - updated, updated
 
     async def _copy_all(
@@ -248,92 +241,30 @@ class Write:
         encoder = PartEncoder(part, conversions)
         await asyncio.to_thread(encoder.check)
         with server.telling(part, self._rows):
-            status = await server.copy(table, part.names, encoder, lambda rows, size: self._seen(rows, size))
+            status = await server.copy(table.schema, table.name, part.names, encoder.stream(), self._seen)
         return int(status.rpartition(" ")[2])
 
     def _seen(self, rows: int, size: int) -> None:
         self._progress.seen(self._rows + rows, size)
 
 
-class Server:
-    """The session's connection, with SQLAlchemy's errors.
-
-    Args:
-        connection: SQLAlchemy's.
-        adapter: What it takes for a DBAPI connection.
-    """
-
-    def __init__(self, connection: AsyncConnection, adapter: Any) -> None:
-        self._connection = connection
-        self._adapter = adapter
-        self._part: Any = None
-        self._first = 0
-        self.has_old = (connection.dialect.server_version_info or ())[:1] >= (_HAS_OLD,)
-        given = execution.json_dumps(connection.dialect)
-        self.dumps: Callable[[Any], str] = given or partial(json.dumps, allow_nan=False)
-
-    async def execute(self, statement: str) -> str:
-        """Execute a statement that leaves nothing prepared, and return its status."""
-        return await self._do(statement, lambda raw: raw.execute(statement))
-
-    async def row(self, statement: str) -> Any:
-        """Return the first row of a query; None where there is none."""
-        from asyncdb_nb.engine._asyncpg import prepare_unnamed  # here: it imports the driver
-
-        async def read(raw: Any) -> Any:
-            return await (await prepare_unnamed(raw, statement)).fetchrow()
-
-        return await self._do(statement, read)
-
-    async def copy(self, table: Table, names: Sequence[str], encoder: Any, seen: Callable[[int, int], None]) -> str:
-        """Copy rows, and return the status."""
-        columns = ", ".join(map(quoted, names))
-        return await self._do(
-            f"COPY {table.sql} ({columns}) FROM STDIN (FORMAT binary)",
-            lambda raw: copy_rows(raw, table.schema, table.name, names, encoder.stream(), seen),
-        )
-
-    @contextmanager
-    def telling(self, part: Any, first: int = 0) -> Iterator[None]:
-        """Name the row, if it is one of a part, that the server refuses in this block."""
-        self._part, self._first = part, first
-        yield
-        self._part = None
-
-    async def _do(self, statement: str, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
-        try:
-            async with execution.exclusively(self._adapter) as raw:
-                return await work(raw)
-        except WriteError:
-            raise
-        except Exception as error:
-            await greenlet_spawn(self._raise, error, statement)
-            raise
-
-    def _raise(self, error: Exception, statement: str) -> None:
-        try:
-            execution.raise_translated(self._adapter, error)
-        except Exception as translated:
-            try:
-                execution.raise_wrapped(self._connection.sync_connection, translated, statement)
-            except Exception as wrapped:
-                if self._part is not None:
-                    add_row(wrapped, error, self._part, self._first)
-                raise
-
-
 @asynccontextmanager
 async def savepoint(session: AsyncSession | AsyncConnection) -> AsyncIterator[AsyncConnection]:
     """Open a savepoint, which is rolled back to on an error; give the connection."""
-    nested: Any = await session.begin_nested()
+    if not isinstance(session, AsyncConnection):
+        await session.flush()
+    connection = session if isinstance(session, AsyncConnection) else await session.connection()
+    opening = start(_begun(session), "savepoint")
     try:
-        yield session if isinstance(session, AsyncConnection) else await session.connection()
+        await wait_to_the_end(opening)
+        yield connection
     except BaseException as error:
         try:
-            await wait_to_the_end(start(_rolled_back(nested), "rollback to a savepoint"))
+            await wait_to_the_end(start(_rolled_back(opening.result()), "rollback to a savepoint"))
         except Exception as failure:
             error.add_note(f"Rolling back failed too: {type(failure).__name__}: {failure}")
         raise
+    nested = opening.result()
     ending = start(nested.commit(), "release of a savepoint")
     try:
         await wait_to_the_end(ending)
@@ -341,6 +272,13 @@ async def savepoint(session: AsyncSession | AsyncConnection) -> AsyncIterator[As
         ending.result()
         _cancel_again()
     ending.result()
+
+
+async def _begun(session: Any) -> Any:
+    nested = await session.begin_nested()
+    if not isinstance(session, AsyncConnection):
+        await session.connection()  # which only now is in the savepoint
+    return nested
 
 
 async def _rolled_back(nested: Any) -> None:
@@ -354,18 +292,3 @@ def _cancel_again() -> None:
     if task is not None:
         task.uncancel()
         task.cancel()
-
-
-def _note_schema_change(connection: AsyncConnection) -> None:
-    """Have statements prepared anew that were prepared for a table that is replaced."""
-    assert connection.sync_connection is not None, "it has begun"  # noqa: S101
-    execution.forget_prepared(connection.dialect)
-    schema_may_have_changed(connection.sync_connection)
-
-
-def _check_connection(adapter: Any) -> None:
-    if not execution.is_asyncpgs(adapter):
-        raise WriteError("write() needs PostgreSQL through asyncpg: `postgresql+asyncpg://...`.")
-    encoding = reported(adapter.driver_connection, "client_encoding")
-    if encoding.lower().replace("-", "") != "utf8":
-        raise WriteError(f"write() sends text as UTF-8, and client_encoding is {encoding!r}.")
