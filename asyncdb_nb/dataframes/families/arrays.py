@@ -113,7 +113,7 @@ def _read(element: Reader, data: bytes) -> list[Any]:
 
 
 def _writer(column: ColumnType, dumps: Dumps) -> Writer:
-    element, own_depth, first = column.inside.writer(dumps), _own_depth(column.inside), int(column.name not in _VECTORS)
+    element, own_depth, first = column.inside.writer(dumps), _own_depth(column.inside), int(column.name not in VECTORS)
 
     def write(value: Any) -> bytes:
         value = value.tolist() if hasattr(value, "tolist") else value  # numpy's
@@ -167,12 +167,12 @@ def _elements(value: list[Any], lengths: Sequence[int]) -> list[Any]:
     return rows
 
 
-_VECTORS = ("int2vector", "oidvector")  # which count from 0
+VECTORS = ("int2vector", "oidvector")  # which count from 0; PostgreSQL does not receive an empty one
 _NULL = prefixed(None)
 
 
 def _encode(column: ColumnType, array: Any) -> Any:
-    is_of_pgpq = column.inside.name in _OF_PGPQ and not column.inside.domain and column.name not in _VECTORS
+    is_of_pgpq = column.inside.name in _OF_PGPQ and not column.inside.domain and column.name not in VECTORS
     return array if is_of_pgpq else None
 
 

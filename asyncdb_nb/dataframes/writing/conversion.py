@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from asyncdb_nb.dataframes.families.array_text import array_text
+from asyncdb_nb.dataframes.families.arrays import VECTORS
 from asyncdb_nb.dataframes.families.kind import Dumps, Function
 from asyncdb_nb.dataframes.families.text import encoded
 from asyncdb_nb.dataframes.types.exact import CHANGES
@@ -155,6 +156,8 @@ def _first_unfit(convert: Callable[[pa.Array], Any], array: pa.Array) -> int:
 
 def _as_text(target: Target) -> Callable[[Any], bytes]:
     """Give what writes a value as text, which the server casts to the type."""
+    if target.type.name in VECTORS:
+        return lambda value: encoded(" ".join(map(str, value)))
     is_array = target.type.kind == "array"
     return lambda value: encoded(array_text(value) if is_array and isinstance(value, list) else value)
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import greenlet_spawn
 
+from asyncdb_nb.aio.shielded import start, wait_to_the_end
 from asyncdb_nb.dataframes.families.kind import ColumnType
 from asyncdb_nb.dataframes.query.schema_changes import schema_may_have_changed
 from asyncdb_nb.dataframes.types.catalog import column_types
@@ -58,6 +59,28 @@ class Server:
         given = execution.json_dumps(connection.dialect)
         self.dumps: Callable[[Any], str] = given or partial(json.dumps, allow_nan=False)
 
+    async def begin(self) -> None:
+        """Begin the transaction, where nothing has been executed yet.
+
+        Raises:
+            WriteError: There is none, in AUTOCOMMIT.
+        """
+        async with execution.exclusively(self._adapter) as raw:
+            if not raw.is_in_transaction():
+                await wait_to_the_end(start(execution.begin(self._adapter), "begin"))
+            if not raw.is_in_transaction():
+                raise WriteError(
+                    "write() needs a transaction, and this engine is in AUTOCOMMIT. Take "
+                    '`engine.execution_options(isolation_level="READ COMMITTED")`.'
+                )
+
+    async def to_the_end(self, statement: str) -> None:
+        """Execute a statement that does not wait for anything; a cancellation is raised when it is done."""
+        work = self._run(statement, lambda raw: raw.execute(statement), stoppable=False)
+        executing = start(work, "savepoint")
+        await wait_to_the_end(executing)
+        executing.result()
+
     async def execute(self, statement: str) -> str:
         """Execute a statement, and return its status."""
         return await self._run(statement, lambda raw: raw.execute(statement))
@@ -83,7 +106,7 @@ class Server:
         async def copy(raw: Any) -> str:
             return await copy_rows(raw, schema, table, names, rows, seen)
 
-        return await self._run(f'COPY "{schema}"."{table}" FROM STDIN (FORMAT binary)', copy, is_copy=True)
+        return await self._run(f'COPY "{schema}"."{table}" FROM STDIN (FORMAT binary)', copy, stoppable=False)
 
     def note_schema_change(self) -> None:
         """Have statements prepared anew that were prepared for a table that is replaced."""
@@ -98,10 +121,10 @@ class Server:
         yield
         self._part = None
 
-    async def _run(self, statement: str, work: Callable[[Any], Coroutine[Any, Any, T]], *, is_copy: bool = False) -> T:
+    async def _run(self, statement: str, work: Callable[[Any], Coroutine[Any, Any, T]], *, stoppable: bool = True) -> T:
         try:
             async with execution.exclusively(self._adapter) as raw:
-                return await (work(raw) if is_copy else Statement(raw).run(work(raw)))
+                return await (Statement(raw).run(work(raw)) if stoppable else work(raw))
         except WriteError:
             raise
         except Exception as error:

@@ -10,6 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 
+from asyncdb_nb.dataframes.families.arrays import VECTORS
 from asyncdb_nb.dataframes.families.kind import ColumnType
 from asyncdb_nb.dataframes.writing.server import Server
 from asyncdb_nb.engine.search_path import EQ, GT, NE
@@ -76,7 +77,7 @@ class Target:
     @property
     def is_text(self) -> bool:
         """Whether its values go as text, which the server casts."""
-        return not self.type.is_writable
+        return not self.type.is_writable or self.type.name in VECTORS
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
 """
 Write all rows, or none: inside a savepoint of the session's own transaction.
 
-A write that fails or is cancelled is rolled back to where it began, and the transaction is usable as it was. A
-cancellation that comes when all rows are written already, while the savepoint is given up, takes effect right after.
+A write that fails or is cancelled is rolled back to where it began, and the transaction is usable as it was.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
+from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from asyncdb_nb.aio.shielded import start, wait_to_the_end
 from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes.query.progress import Progress
 from asyncdb_nb.dataframes.writing.server import Server
@@ -32,7 +31,6 @@ from asyncdb_nb.dataframes.writing.target import (
 )
 from asyncdb_nb.errors import WriteError
 
-T = TypeVar("T")
 IfExists = Literal["append", "fail", "replace", "truncate", "upsert"]
 _CHOICES = ("append", "fail", "replace", "truncate", "upsert")
 
@@ -105,9 +103,9 @@ class Write:
         from asyncdb_nb.dataframes.writing.parts import parts_of
 
         try:
-            async with savepoint(self._session) as connection, aclosing(parts_of(data, index=self._index)) as parts:
-                adapter: Any = (await connection.get_raw_connection()).dbapi_connection
-                server = Server(connection, adapter)
+            connection = await _connection(self._session)
+            server = Server(connection, (await connection.get_raw_connection()).dbapi_connection)
+            async with savepoint(server), aclosing(parts_of(data, index=self._index)) as parts:
                 first = await anext(parts, None)
                 if first is None:
                     raise WriteError("There are no parts, not even an empty one, so there are no columns.")
@@ -248,47 +246,29 @@ class Write:
         self._progress.seen(self._rows + rows, size)
 
 
+async def _connection(session: AsyncSession | AsyncConnection) -> AsyncConnection:
+    """Flush what is pending, and give the connection."""
+    if isinstance(session, AsyncConnection):
+        return session
+    await session.flush()
+    return await session.connection()
+
+
 @asynccontextmanager
-async def savepoint(session: AsyncSession | AsyncConnection) -> AsyncIterator[AsyncConnection]:
-    """Open a savepoint, which is rolled back to on an error; give the connection."""
-    if not isinstance(session, AsyncConnection):
-        await session.flush()
-    connection = session if isinstance(session, AsyncConnection) else await session.connection()
-    opening = start(_begun(session), "savepoint")
+async def savepoint(server: Server) -> AsyncIterator[None]:
+    """Roll back to where the block began when it fails.
+
+    The savepoint of a block that succeeds is never released: nothing is waited for after the last row, so that a
+    cancellation comes either before that or after the call. It ends with the transaction.
+    """
+    name = f"asyncdb_nb_{uuid4().hex}"
+    await server.begin()
     try:
-        await wait_to_the_end(opening)
-        yield connection
+        await server.to_the_end(f"SAVEPOINT {name}")
+        yield
     except BaseException as error:
         try:
-            await wait_to_the_end(start(_rolled_back(opening.result()), "rollback to a savepoint"))
+            await server.to_the_end(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
         except Exception as failure:
             error.add_note(f"Rolling back failed too: {type(failure).__name__}: {failure}")
         raise
-    nested = opening.result()
-    ending = start(nested.commit(), "release of a savepoint")
-    try:
-        await wait_to_the_end(ending)
-    except asyncio.CancelledError:
-        ending.result()
-        _cancel_again()
-    ending.result()
-
-
-async def _begun(session: Any) -> Any:
-    nested = await session.begin_nested()
-    if not isinstance(session, AsyncConnection):
-        await session.connection()  # which only now is in the savepoint
-    return nested
-
-
-async def _rolled_back(nested: Any) -> None:
-    if nested.is_active:
-        await nested.rollback()
-
-
-def _cancel_again() -> None:
-    """Have the running task cancelled when it next waits: what came now came after the last row."""
-    task = asyncio.current_task()
-    if task is not None:
-        task.uncancel()
-        task.cancel()
