@@ -216,11 +216,12 @@ class UnfitValueError(WriteError):
         self.column, self.row, self.value = column, row, value
         shown = repr(value)
         shown = shown if len(shown) <= 100 else f"{shown[:100]}…"
-        what = "is missing" if value is None else f"is {shown} ({type(value).__name__})"
-        rule = "it takes no NULL" if value is None and not why else f"it is {type_}"
-        super().__init__(
-            f"Column {column!r}, row {row:,} {what}, and {rule}{': ' if why else ''}{why}. Nothing was written."
-        )
+        if value is None:
+            problem = f"Column {column!r} takes no NULL, and in row {row:,} it is missing"
+        else:
+            reason = f": {why}" if why else ", which does not fit"
+            problem = f"Column {column!r} is {type_}, and in row {row:,} it is {shown} ({type(value).__name__}){reason}"
+        super().__init__(f"{problem}. Nothing was written.")
 
 
 class SchemaTakenError(AsyncDBError):

@@ -188,7 +188,7 @@ async def test_a_part_that_fails_late_leaves_nothing(db: Database) -> None:
     async with db.session() as session:
         with pytest.raises(OSError, match="the source is gone"):
             await write(session, broken(), "stopped")
-        with pytest.raises(UnfitValueError, match="Column 'w', row 30,000"):
+        with pytest.raises(UnfitValueError, match="Column 'w' is double precision, and in row 30,000 it is 'x'"):
             await write(session, unfit(), "stopped")
 
         assert await session.scalar(text("select count(*) from stopped")) == 0

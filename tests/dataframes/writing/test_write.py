@@ -40,7 +40,7 @@ async def run(session: AsyncSession, *statements: str) -> None:
 
 # What does not fit: the column's type, data, the row that is named, and what is said
 UNFIT = [
-    ("int4", [1.0, 1.5], 1, r"1\.5 .*integer: Float value 1\.5"),
+    ("int4", [1.0, 1.5], 1, r"is integer, and in row 1 it is 1\.5 \(float\): Float value 1\.5"),
     ("int4", [2**31], 0, "2147483648"),
     ("int2", pd.Series([1, None, 40_000], dtype="Int64"), 2, "40000"),
     ("int8", pa.array([2**63], pa.uint64()), 0, "9223372036854775808"),
@@ -108,7 +108,8 @@ async def test_a_value_that_does_not_fit_is_named_before_anything_is_sent(
         await write(session, given, "T:")
 
     assert (caught.value.column, caught.value.row) == (name, row)
-    assert f"{name!r}, row {row} " in str(caught.value)
+    assert f"Column {name!r} " in str(caught.value)
+    assert f" in row {row} it is " in str(caught.value)
     assert await rows(session, 'select count(*), (select is_called from sent) from "T:"') == [(0, False)]
 
 
