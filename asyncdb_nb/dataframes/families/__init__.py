@@ -2,9 +2,9 @@
 One file for each family of types: all that is known of uuid is in `uuid`.
 
 A family's `KINDS` say what a column of PostgreSQL becomes: its Arrow type and pandas dtypes, how its bytes are read
-and written, one value at a time and many, what a value of the driver's becomes, which Python values a column takes, which classes of
-SQLAlchemy and Python mean it, how a value is written as a literal, and what the documentation says. The order is that
-of the documentation; a range stands after what its bounds are.
+and written, one value at a time and many, what a value of the driver's becomes, which Python values a column takes,
+which classes of SQLAlchemy and Python mean it, how a value is written as a literal, and what the documentation says.
+The order is that of the documentation; a range stands after what its bounds are.
 """
 
 from __future__ import annotations
