@@ -35,6 +35,7 @@ GROUPS = {
         "asyncdb_nb.database.snapshot.Snapshot asyncdb_nb.distributed.read_sql_table "
         "asyncdb_nb.distributed.read_sql_query asyncdb_nb.distributed.release"
     ),
+    "Writing": "asyncdb_nb.write asyncdb_nb.dataframes.writing.writing.Written",
     "Repositories": "asyncdb_nb.Repository",
     "Synchronous code": "asyncdb_nb.run",
     "Explore": ("asyncdb_nb.explore.profile.Profile asyncdb_nb.explore.plan.Plan asyncdb_nb.explore.diagram.Diagram"),
