@@ -572,3 +572,22 @@ async def test_what_is_not_a_session_on_asyncpg_is_refused(database_url: str) ->
     async with session_scope(Database(database_url)) as session:
         connection = await session.connection()
         assert (await write(connection, pd.DataFrame({"a": [1]}), "pg_temp.target")).rows == 1  # type: ignore[arg-type]
+
+
+async def test_to_sql_that_fails_says_what_to_type_instead(db: Database) -> None:
+    """pandas sends a decimal as text, which asyncpg refuses."""
+    data = pd.DataFrame({"a": [Decimal("1.5")], "b": [[1, 2]]})
+
+    async with db.session() as session:
+        connection = await session.connection()
+        with pytest.raises(Exception, match=r"expected str, got Decimal") as caught:
+            await connection.run_sync(lambda sync: data.to_sql("target", sync, index=False))
+        await session.rollback()
+    error: Any = caught.value if isinstance(caught.value, DBAPIError) else caught.value.__cause__  # pandas 3 wraps it
+    assert any("await db.write(frame" in note for note in error.__notes__)
+    async with db.session() as session:
+        with pytest.raises(DBAPIError) as other:
+            await session.execute(text("select nothing"))
+        assert not any("db.write" in note for note in getattr(other.value, "__notes__", []))
+        await session.rollback()
+    assert (await db.write(data, "target")).rows == 1
