@@ -138,6 +138,7 @@ class AnalyzeWritesError(AsyncDBError, ValueError):
             "without times: `await db.explain(statement)`."
         )
 
+
 class SnapshotGoneError(AsyncDBError):
     """A snapshot was not there to be read from.
 

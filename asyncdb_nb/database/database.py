@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from asyncdb_nb.database.parallel import ParallelRead
+    from asyncdb_nb.database.snapshot import snapshot_scope
     from asyncdb_nb.dataframes.types.table import DatesAs, NumericAs
+    from asyncdb_nb.dataframes.writing.writing import Written
     from asyncdb_nb.explore.diagram import Diagram
     from asyncdb_nb.explore.export import Export
     from asyncdb_nb.explore.plan import Plan
     from asyncdb_nb.explore.profile import Profile
-    from asyncdb_nb.database.parallel import ParallelRead
-    from asyncdb_nb.database.snapshot import snapshot_scope
-    from asyncdb_nb.dataframes.writing.writing import Written
 
 T = TypeVar("T")
 

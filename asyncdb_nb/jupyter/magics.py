@@ -150,7 +150,7 @@ class Magics:
             raise MagicError(f"Several variables hold a Database: {', '.join(once)}", f"`%asyncdb doctor {first}`")
         return next(iter(once.values()), None)
 
-    async def _run(self, statement: str, options: dict[str, str], name: str | None) -> pd.DataFrame | Plan | None:
+    async def _run(self, statement: str, options: dict[str, Any], name: str | None) -> pd.DataFrame | Plan | None:
         db = await self._database(options.pop("db", None))
         values = _values(statement, self._shell.user_ns)
         found: pd.DataFrame | Plan | None
