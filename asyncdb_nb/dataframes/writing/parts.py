@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +61,7 @@ async def parts_of(data: Any, *, index: bool = False) -> AsyncGenerator[Part, No
 
     Args:
         data: A DataFrame; a `pyarrow.Table`, record batch or reader; anything with `__arrow_c_stream__`; an iterator of
-            these, asynchronous or not.
+            these, asynchronous or not; one that can be closed is closed at the end.
         index: Whether the index of a DataFrame is written, too.
 
     Raises:
@@ -69,8 +70,9 @@ async def parts_of(data: Any, *, index: bool = False) -> AsyncGenerator[Part, No
     if isinstance(data, Pending):
         raise WriteError(f"There are no data yet. {data!r}")
     if hasattr(data, "__aiter__"):
-        async for part in data:
-            yield part_of(part, index=index)
+        async with aclosing(data) if hasattr(data, "aclose") else nullcontext():
+            async for part in data:
+                yield part_of(part, index=index)
         return
     batches = _batches(data)
     if batches is None:

@@ -22,7 +22,7 @@ _FIND = f"""
 SELECT c.oid, n.nspname::pg_catalog.text AS schema, c.relname::pg_catalog.text AS name,
        c.relkind::pg_catalog.text AS kind,
        pg_catalog.row_security_active(c.oid) AS has_policies,
-       c.relhasrules AS has_rules
+       c.relhasrules AS has_rules, pg_catalog.has_table_privilege(c.oid, 'INSERT') AS may_insert
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid {EQ} c.relnamespace
 WHERE c.relname {EQ} $2::pg_catalog.text::pg_catalog.name AND c.relkind {EQ} ANY ('{{r,p,v,f,m}}')
   AND CASE WHEN $1::pg_catalog.text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid)
@@ -89,7 +89,7 @@ class Table:
         schema: Its schema.
         name: Its name.
         is_view: Whether it is a view.
-        can_lock: Whether LOCK TABLE takes it.
+        can_lock: Whether LOCK TABLE takes it: not with the privilege for some columns alone.
         takes_copy: Whether COPY does what INSERT would: not with row security or rules, nor into a view.
     """
 
@@ -139,7 +139,7 @@ async def find_table(server: Server, name: str) -> Table | None:
         for row in await server.rows(_FIND, schema[0] if schema else None, table):
             kind = row["kind"]
             copy = kind in "rpf" and not row["has_policies"] and not row["has_rules"]
-            return Table(row["oid"], row["schema"], row["name"], kind == "v", copy, kind in "rp")
+            return Table(row["oid"], row["schema"], row["name"], kind == "v", copy, kind in "rp" and row["may_insert"])
     return None
 
 

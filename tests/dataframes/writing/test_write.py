@@ -476,6 +476,38 @@ async def test_what_copy_does_not_do_insert_does(session: AsyncSession, kind: st
         await run(session, "reset role")
 
 
+async def test_a_stream_that_is_not_written_to_its_end_is_closed(session: AsyncSession) -> None:
+    closed = False
+
+    async def given() -> AsyncIterator[Any]:
+        nonlocal closed
+        try:
+            yield pd.DataFrame({"a": [1]})
+            yield pd.DataFrame({"b": [1]})
+        finally:
+            closed = True
+
+    with pytest.raises(WriteError, match="other columns"):
+        await write(session, given(), "pg_temp.target")
+
+    assert closed
+
+
+async def test_a_privilege_for_some_columns_is_enough_for_them(session: AsyncSession) -> None:
+    await run(
+        session,
+        "create table target (a int, b text)",
+        "create role column_clerk",
+        "grant insert (a) on target to column_clerk",
+        "set local role column_clerk",
+    )
+
+    assert (await write(session, pd.DataFrame({"a": [1]}), "target")).inserted == 1
+    with pytest.raises(DBAPIError, match="permission denied"):
+        await write(session, pd.DataFrame({"a": [1], "b": ["x"]}), "target")
+    await run(session, "reset role")
+
+
 async def test_hostile_names_change_nothing_but_what_they_name(session: AsyncSession) -> None:
     """Quotes, colons, percent signs, 63 bytes, capitals; a name with a dot is quoted; a schema of the caller's."""
     names = ['Q"u', "a:b", "%s", "%(x)s", "$1", "x" * 63, "é😀", "select", " ", "A", "a", "t", "s", "excluded"]
