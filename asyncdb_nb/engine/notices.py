@@ -21,9 +21,7 @@ logger = logging.getLogger("asyncdb_nb.notices")
 _LEVELS = {"WARNING": logging.WARNING, "NOTICE": logging.INFO, "INFO": logging.INFO, "LOG": logging.DEBUG}
 
 
-_SKIPPING = frozenset(  # undefined and duplicate objects of each kind
-    {"42P01", "42P07", "42703", "42701", "42704", "42710", "42883", "42723", "3F000", "42P06", "3D000", "42P04"}
-)
+_DUPLICATE = frozenset({"42P07", "42701", "42710", "42723", "42P06", "42P04"})  # of `drop … if exists` only words tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class Notice:
     @property
     def says_skipping(self) -> bool:
         """Whether it is what `if exists` or `if not exists` found: at a second run it is the other way round."""
-        return self.severity == "NOTICE" and self.state in _SKIPPING
+        return self.severity == "NOTICE" and (self.state in _DUPLICATE or self.message.endswith(", skipping"))
 
     def __str__(self) -> str:
         """Say it as psql does."""
