@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from kernels import Kernel, KernelMaker
+from kernels import Kernel, KernelMaker, needs_matchers
 from waiting import HANG, wait_until
 
 from asyncdb_nb.jupyter.completions import sql_at
 
-pytestmark = pytest.mark.keeps_connections
+pytestmark = [pytest.mark.keeps_connections, needs_matchers]
 
 
 @pytest.fixture(scope="module")
