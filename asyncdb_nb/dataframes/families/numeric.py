@@ -83,9 +83,9 @@ def _written(value: Decimal) -> bytes:
     sign, digits, exponent = value.as_tuple()
     if isinstance(exponent, str):
         return _HEAD.pack(0, 0, {"F": 0xF000 if sign else 0xD000}.get(exponent, 0xC000), 0)
-    scale, text = max(-exponent, 0), "".join(map(str, digits)) + "0" * max(exponent, 0)
-    left = text[: len(text) - scale].lstrip("0")
-    right = text[len(text) - scale :].rjust(scale, "0") if scale else ""
+    scale = max(-exponent, 0)
+    text = ("".join(map(str, digits)) + "0" * max(exponent, 0)).rjust(scale, "0")
+    left, right = text[: len(text) - scale].lstrip("0"), text[len(text) - scale :]
     left, right = "0" * (-len(left) % 4) + left, right + "0" * (-len(right) % 4)
     groups = [int((left + right)[n : n + 4]) for n in range(0, len(left + right), 4)]
     return _HEAD.pack(len(groups), len(left) // 4 - 1, 0x4000 if sign else 0, scale) + pack(f"!{len(groups)}h", *groups)

@@ -43,9 +43,14 @@ class Case:
         return f"select {shown} from (values {values}) v({', '.join(inner)}) offset 1"
 
 
+def _is_written(sql: str) -> bool:
+    """Leave out rows of no type, of which there are no columns, and vectors in arrays: an empty one is not received."""
+    return "record" not in sql and not sql.endswith("vector[]")
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    filled = draw(st.lists(columns().filter(lambda drawn: "record" not in drawn[0].sql), min_size=1, max_size=6))
+    filled = draw(st.lists(columns().filter(lambda drawn: _is_written(drawn[0].sql)), min_size=1, max_size=6))
     names = draw(st.lists(st.sampled_from(NAMES), min_size=len(filled), max_size=len(filled), unique=True))
     pools = [pool for _, pool in filled]
     count = draw(st.sampled_from([0, 1, 2, 3, 5, 40]))

@@ -147,6 +147,7 @@ FIT = [
     ("numeric", pa.array([Decimal("1.10")], pa.decimal256(60, 2)), ["1.10"]),
     ("numeric", pa.array([2**64 - 1], pa.uint64()), ["18446744073709551615"]),
     ("numeric", ["1.10", "NaN"], ["1.10", "NaN"]),
+    ("numeric", [Decimal("0.004786"), Decimal("-0.470786"), Decimal("1E+5")], ["0.004786", "-0.470786", "100000"]),
     ("numeric(60,1)", [Decimal("9" * 59 + ".5")], ["9" * 59 + ".5"]),
     ("money", [Decimal("-1234.5")], ["-1,234.50"]),
     ("text", pd.Series(["a", None, "a"], dtype="category"), ["a", None, "a"]),
