@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import pgpq
 import pyarrow as pa
 
 from asyncdb_nb.dataframes.writing.conversion import Conversion
 from asyncdb_nb.dataframes.writing.parts import Part
+from asyncdb_nb.errors import MissingExtraError
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
@@ -21,6 +21,9 @@ Rows = tuple[int, memoryview]  # how many, and their bytes
 def encoded(arrays: Sequence[pa.Array]) -> memoryview:
     """Encode rows, whose values pgpq takes: all of a batch, without the head and the end of a stream."""
     batch = pa.RecordBatch.from_arrays(list(arrays), names=[str(position) for position in range(len(arrays))])
+    with MissingExtraError.instead("writing", "write"):  # on Linux with another processor than x86-64
+        import pgpq
+
     encoder = pgpq.ArrowToPostgresBinaryEncoder(batch.schema)
     parts = [encoder.write_header(), encoder.write_batch(batch), encoder.finish()]
     if not parts[1]:  # few rows come with the end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
@@ -18,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from asyncdb_nb import Database, Repository, WriteError, frame, session_scope, table, to_frame, write
-from asyncdb_nb.errors import UnfitValueError, UnknownOptionError
+from asyncdb_nb.errors import MissingExtraError, UnfitValueError, UnknownOptionError
 
 NAN = float("nan")
 
@@ -624,3 +625,12 @@ async def test_to_sql_that_fails_says_what_to_type_instead(db: Database) -> None
         assert not any("db.write" in note for note in getattr(other.value, "__notes__", []))
         await session.rollback()
     assert (await db.write(data, "target")).rows == 1
+
+
+async def test_without_pgpq_it_says_what_to_install(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no wheel for Linux on other processors than x86-64; everything else works there."""
+    monkeypatch.setitem(sys.modules, "pgpq", None)
+
+    with pytest.raises(MissingExtraError, match=r"asyncdb_nb\[write\]"):
+        await db.write(pd.DataFrame({"a": [1]}), "made")
+    assert "made" not in (await db.tables())["table"].tolist()
