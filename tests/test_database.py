@@ -29,7 +29,6 @@ from asyncdb_nb.engine.connector import CHECK_INTERVAL, Connector, explain
 from asyncdb_nb.engine.conninfo.resolve import resolve
 from asyncdb_nb.errors import (
     ConnectError,
-    CorruptStreamError,
     DatabaseClosedError,
     DatabaseURLError,
     UnknownOptionError,
@@ -184,7 +183,7 @@ async def test_frames_of_an_engine_in_autocommit_are_read_only_and_whole(
 
 
 async def test_a_function_that_raises_notices_costs_no_row(shop: Database) -> None:
-    """asyncpg loses what COPY sent just before a NOTICE; that is noticed, and the statement read without COPY."""
+    """asyncpg's own COPY loses what was sent just before a NOTICE."""
     async with shop.session() as session:
         await session.execute(
             text(
@@ -197,8 +196,6 @@ async def test_a_function_that_raises_notices_costs_no_row(shop: Database) -> No
     assert (await shop.frame(statement))["n"].tolist() == [1, 2, 3]
     assert [part["n"].tolist() async for part in shop.frames(f"{statement} -- in parts", rows=2)] == [[1, 2], [3]]
     async with shop.session() as session:
-        with pytest.raises(CorruptStreamError, match="Run the statement again"):
-            await frame(session, f"{statement} -- in a session")
         assert (await frame(session, f"{statement} -- in a session"))["n"].tolist() == [1, 2, 3]
 
 

@@ -32,7 +32,7 @@ UNTOLD = {"asyncdb_nb_untold": True}
 """Execution options of a statement that is the package's own, and in no history."""
 
 _CAPTURE = "asyncdb_nb_capture"  # the option of a frame's statement
-_ENTRY = "asyncdb_nb_history"  # where a connection has the entry of its running statement
+_ENTRY = "asyncdb_nb_history"  # where SQLAlchemy's context of an execution has the entry
 
 
 class Entry:
@@ -91,10 +91,9 @@ class History:
         self, connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
     ) -> tuple[str, Any]:
         options = context.execution_options if context is not None else {}
-        connection.info.pop(_ENTRY, None)
-        if not UNTOLD.keys() <= options.keys():
+        if context is not None and not UNTOLD.keys() <= options.keys():
             capture = options.get(_CAPTURE)
-            connection.info[_ENTRY] = self.add(Entry(statement, [] if capture is None else capture.counted))
+            setattr(context, _ENTRY, self.add(Entry(statement, [] if capture is None else capture.counted)))
         return statement, parameters
 
     def add(self, entry: Entry) -> Entry:
@@ -120,8 +119,8 @@ def told(engine: Engine, statement: str) -> Iterator[Entry]:
     entry.end("ok")
 
 
-def _end(connection: Connection, cursor: Any, *more: Any) -> None:
-    entry = connection.info.pop(_ENTRY, None)
+def _end(connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+    entry = getattr(context, _ENTRY, None)
     if entry is not None:
         count = getattr(cursor, "rowcount", -1)
         entry.rows = count if count is not None and count >= 0 else None
@@ -129,8 +128,7 @@ def _end(connection: Connection, cursor: Any, *more: Any) -> None:
 
 
 def _fail(context: ExceptionContext) -> None:
-    connection = context.connection
-    entry = None if connection is None or connection.invalidated else connection.info.pop(_ENTRY, None)
+    entry = getattr(context.execution_context, _ENTRY, None)
     if entry is not None:
         entry.end(_outcome(context.original_exception))
 

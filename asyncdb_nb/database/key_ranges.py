@@ -101,11 +101,11 @@ def range_of(statement: Any, condition: str, key: str) -> Any:
 
 
 def ends_of(statement: str, key: str, conditions: Sequence[str]) -> str:
-    """Ask for the least key of each range but that of NULLs, the greatest of all, and the number of NULLs."""
+    """Ask for the least key of each range but that of NULLs, the greatest of all, and how many rows each range has."""
     name = _quoted(key)
     lows = [f"pg_catalog.min({name}) filter (where {condition})" for condition in conditions[:-1]]
-    nulls = f"pg_catalog.count(*) filter (where {name} is null)"
-    return f"select {', '.join([*lows, f'pg_catalog.max({name})', nulls])} from ({_body(statement)}\n) as s"
+    counts = [f"pg_catalog.count(*) filter (where {condition})" for condition in conditions]
+    return f"select {', '.join([*lows, f'pg_catalog.max({name})', *counts])} from ({_body(statement)}\n) as s"
 
 
 def empty(statement: str) -> str:

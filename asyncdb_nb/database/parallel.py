@@ -124,12 +124,11 @@ class ParallelRead:
     async def _whole(self, *, max_rows: int | None = None, truncate: bool = False, **options: Any) -> tuple[Rows, bool]:
         """Read all rows, or up to `max_rows`, of which each part may be all."""
         progress, found = ProgressOfParts(max_rows if truncate else None), 0
+        most = None if max_rows is None else max_rows + truncate  # one more of a part tells that it was cut
 
         async def read(place: int, statement: Any) -> Rows:
             nonlocal found
-            rows = await self._part(
-                snap, statement, progress.of(place), max_rows=max_rows, truncate=truncate, **options
-            )
+            rows = await self._part(snap, statement, progress.of(place), max_rows=most, truncate=truncate, **options)
             found += rows.number
             if max_rows is not None and found > max_rows and not truncate:
                 raise TooManyRowsError(max_rows)

@@ -213,13 +213,16 @@ class Repository(Generic[Model]):
         Returns:
             A coroutine of a `Written`.
         """
-        from asyncdb_nb.dataframes import write
+        from asyncdb_nb.aio.awaitables import Pending
+        from asyncdb_nb.dataframes.writing.target import quoted
+        from asyncdb_nb.dataframes.writing.writing import Write
 
-        table = cast("Table", _mapper(self.model).local_table)
-        name = ".".join('"' + part.replace('"', '""') + '"' for part in (table.schema, table.name) if part)
+        mapper = _mapper(self.model)
+        table = cast("Table", mapper.local_table)
         if key is None and if_exists == "upsert":
             key = [column.name for column in table.primary_key]
-        return write(self.session, data, name, if_exists=if_exists, key=key)
+        writing = Write(self.session, quoted(table.name), if_exists, key, None, index=False, mapper=mapper)
+        return Pending(lambda: writing.run(data), "write(...)")
 
     def _select(
         self, model: type[Model], criteria: tuple[ColumnElement[bool], ...], order_by: Any, limit: int | None

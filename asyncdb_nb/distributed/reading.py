@@ -96,14 +96,21 @@ def read_sql_query(
             ends = await frame(session, key_ranges.ends_of(statement, index_col, conditions))
             meta = await frame(session, key_ranges.empty(statement), **options)
         found: list[Any] = [ends.iloc[0, position] for position in range(ends.shape[1])]
-        *lows, high, nulls = found
+        lows, high = found[: len(conditions) - 1], found[len(conditions) - 1]
+        *counts, nulls = found[len(conditions) :]
         if nulls:
             raise UnsplittableError(
                 f"{nulls:,} rows have no {index_col}, and so no place in an index. "
                 f'Leave them out: `where "{index_col}" is not null`.'
             )
-        taken = [place for place, low in enumerate(lows) if not pd.isna(low)]
-        divisions.extend([*(_plain(lows[place]) for place in taken), _plain(high)] if taken else [])
+        taken = [place for place, count in enumerate(counts) if count]
+        ends_taken = [*(lows[place] for place in taken), high] if taken else []
+        if any(map(pd.isna, ends_taken)):
+            raise UnsplittableError(
+                f"{index_col} has a NaN, an infinity or a date that pandas has not, and so no place in an index. "
+                "Leave them out, or take `read_sql_table`."
+            )
+        divisions.extend(map(_plain, ends_taken))
         parts = [key_ranges.range_of(statement, conditions[place], index_col) for place in taken or [0]]
         return parts, meta
 

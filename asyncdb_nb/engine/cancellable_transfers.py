@@ -127,7 +127,7 @@ class CopyOut(Transfer):
     def __init__(self, connection: Any, sink: Sink) -> None:
         super().__init__(connection)
         self._sink = sink
-        self._in_sink = False
+        self._in_sink: asyncio.Task[Any] | None = None  # asyncpg's, where it has the data; else ours
         self._error: BaseException | None = None  # the sink's
         self._protocol: CopyProtocol | None = None
 
@@ -170,7 +170,7 @@ class CopyOut(Transfer):
     async def _take(self, data: bytes | Messages) -> None:
         if self._ending is not None:
             return
-        self._in_sink = True
+        self._in_sink = asyncio.current_task()
         try:
             await self._sink(data)
         except BaseException as error:
@@ -178,13 +178,13 @@ class CopyOut(Transfer):
                 self._error = error
                 self._begin_to_end()
         finally:
-            self._in_sink = False
+            self._in_sink = None
 
     def _interrupt(self) -> None:
         if self._protocol is not None:
             self._protocol.discard()
-        if self._in_sink:
-            self._working.cancel()  # which `_take` keeps from asyncpg
+        if self._in_sink is not None:
+            self._in_sink.cancel()  # which `_take` keeps from asyncpg
 
 
 class CopyIn(Transfer):

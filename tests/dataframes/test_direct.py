@@ -462,7 +462,7 @@ async def test_other_engines_give_the_same(
         for _ in range(4):
             assert (await db.frame("select :a::int as a", {"a": 5}))["a"].tolist() == [5]
         async with db.session() as session:
-            left = await session.scalar(text("select count(*) from pg_prepared_statements where name like '%db%'"))
+            left = await session.scalar(text("select count(*) from pg_prepared_statements where name ~ '^__asyncdb_'"))
 
     assert without_session == [False, True, True, True]
     assert left == (0 if "connect_args" in options else 1)

@@ -66,7 +66,7 @@ def test_without_the_option_nothing_is_written_and_the_error_says_both_ways(kern
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("%asql --wriet select 1", "There is no option --wriet. Type one of --db, --write, --numeric"),
+        ("%asql --wriet select 1", "There is no option --wriet. Type one of --db, --write, --explain"),
         ("%asql --numeric exact select 1", "`--numeric exact` says nothing. Type `--numeric decimal` or"),
         ("%asql --db", "`--db` says nothing. Type `--db NAME`."),
     ],

@@ -83,13 +83,15 @@ async def test_the_frame_is_that_of_transitions_and_the_users_own(db: Database, 
         transitions = await WorkflowRepository(session, schema="log").transitions()
 
     assert flow.frame().equals(transitions)
-    flow.frame()["times"] = 0
+    changed = flow.frame()
+    changed["times"] = 0
     assert flow.frame().equals(transitions)
 
 
 async def test_the_picture_names_its_steps_and_says_what_it_hides(flow: Flow):
     """A step's name is written as it is, whatever matplotlib would make of it."""
     plt = pytest.importorskip("matplotlib.pyplot")
+    plt.close("all")  # of other tests
     most, everything = flow.plot(coverage=0.9), flow.plot(coverage=1, title="All of $it", dark=True)
 
     assert {"begin\n100", "a\n103", "b\n84", "c\n100", "end\n100"} <= set(texts(most))

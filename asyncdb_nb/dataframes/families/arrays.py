@@ -172,7 +172,8 @@ _NULL = prefixed(None)
 
 
 def _encode(column: ColumnType, array: Any) -> Any:
-    is_of_pgpq = column.inside.name in _OF_PGPQ and not column.inside.domain and column.name not in VECTORS
+    element = column.inside
+    is_of_pgpq = element.name in _OF_PGPQ and not (element.domain or element.scale) and column.name not in VECTORS
     return array if is_of_pgpq else None
 
 

@@ -75,7 +75,7 @@ def timetz_of(text: str) -> tuple[int, int]:
     return _clock(found["clock"]), -east if found["sign"] == "-" else east
 
 
-_CLOCK = r"(?P<clock>\d\d:\d\d:\d\d(?:\.\d{1,6})?)"
+_CLOCK = r"(?P<clock>(?:24:00:00|(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.\d{1,6})?)"
 _MOMENT = re.compile(rf"(?P<year>\d{{4,}})-(?P<month>\d\d)-(?P<day>\d\d)(?:[ T]{_CLOCK}(?:\+00)?)?(?P<bc> BC)?")
 _TIMETZ = re.compile(rf"{_CLOCK}(?P<sign>[+-])(?P<offset>\d\d(?::\d\d){{0,2}})")
 

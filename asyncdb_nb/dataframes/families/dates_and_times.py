@@ -255,7 +255,9 @@ def _write_date(value: Any) -> bytes:
 
 def _write_moment(count: Callable[[Any], int], value: Any) -> bytes:
     if isinstance(value, str):
+        has_zone = count is _utc_count
         limit = {"infinity": POSITIVE_INFINITY, "-infinity": NEGATIVE_INFINITY}
+        need(value in limit or has_zone == ("+00" in value), value)  # else its zone would be a guess, or be lost
         return _INT8.pack(limit[value] if value in limit else microseconds_of(value))
     return _INT8.pack(count(value))
 
@@ -277,6 +279,31 @@ def _write_time(value: Any) -> bytes:
 def _write_timetz(value: Any) -> bytes:
     clock, east = timetz_of(_timetz_from_driver(_take_timetz(value)))
     return _TIMETZ.pack(clock, -east)
+
+
+def rounding(column: ColumnType, typmod: int, money_scale: int) -> ColumnType:
+    """Keep as `scale` how many of the six digits of a second the server would round away."""
+    return replace(column, scale=6 - (typmod & 0xFFFF)) if typmod >= 0 and typmod & 0xFFFF < 6 else column
+
+
+def unrounded(write: Callable[[Any], bytes]) -> Callable[[ColumnType, Any], Callable[[Any], bytes]]:
+    """Have what writes microseconds first refuse those that the server would round away."""
+
+    def make(column: ColumnType, dumps: Any) -> Callable[[Any], bytes]:
+        def write_unrounded(value: Any) -> bytes:
+            data = write(value)
+            count = _INT8.unpack_from(data)[0]
+            if count % 10**column.scale and count not in (POSITIVE_INFINITY, NEGATIVE_INFINITY):
+                raise ValueError(f"it would be rounded to {6 - column.scale} digits of a second")
+            return data
+
+        return write_unrounded if column.scale else write
+
+    return make
+
+
+def _encode(column: ColumnType, array: pa.Array) -> pa.Array | None:
+    return None if column.scale else array
 
 
 def has_nanoseconds(value: Any) -> bool:
@@ -335,8 +362,9 @@ KINDS = (
         types={"time": BuiltIn(1083, 1183, width=8, literal=_literal)},
         reader=each(_time),
         vectorized=_times,
-        writer=written(_write_time),
-        encode=as_it_is,
+        modified=rounding,
+        writer=unrounded(_write_time),
+        encode=_encode,
         taker=always(_take_time),
         to_arrow=always(_to_arrow),
         sqlalchemy={sql.Time: lambda type_: ("timetz" if type_.timezone else "time", -1)},
@@ -347,7 +375,8 @@ KINDS = (
         note="As text with its offset, to the second: 12:00:00+02.",
         types={"timetz": BuiltIn(1266, 1270, width=12)},
         reader=each(_timetz),
-        writer=written(_write_timetz),
+        modified=rounding,
+        writer=unrounded(_write_timetz),
         from_driver=always(_timetz_from_driver),
         taker=always(_take_timetz),
     ),
@@ -361,8 +390,9 @@ KINDS = (
         reader=each(partial(_timestamp, _EPOCH)),
         arrow_reader=always(_since_1970(8, _EPOCH_MICROSECONDS)),
         vectorized=partial(_all_since_1970, ">i8", _EPOCH_MICROSECONDS),
-        writer=written(partial(_write_moment, microseconds)),
-        encode=as_it_is,
+        modified=rounding,
+        writer=unrounded(partial(_write_moment, microseconds)),
+        encode=_encode,
         from_driver=always(_from_driver),
         taker=always(_take_timestamp),
         to_arrow=always(_to_arrow),
@@ -379,8 +409,9 @@ KINDS = (
         reader=each(partial(_timestamp, _EPOCH_UTC)),
         arrow_reader=always(_since_1970(8, _EPOCH_MICROSECONDS)),
         vectorized=partial(_all_since_1970, ">i8", _EPOCH_MICROSECONDS),
-        writer=written(partial(_write_moment, _utc_count)),
-        encode=as_it_is,
+        modified=rounding,
+        writer=unrounded(partial(_write_moment, _utc_count)),
+        encode=_encode,
         from_driver=always(_from_driver),
         taker=always(_take_timestamptz),
         to_arrow=always(_to_arrow),

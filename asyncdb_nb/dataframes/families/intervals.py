@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql as pg
 
-from asyncdb_nb.dataframes.families.dates_and_times import has_nanoseconds
+from asyncdb_nb.dataframes.families.dates_and_times import has_nanoseconds, rounding, unrounded
 from asyncdb_nb.dataframes.families.interval_parts import interval_parts
 from asyncdb_nb.dataframes.families.kind import (
     OBJECTS,
@@ -26,7 +26,6 @@ from asyncdb_nb.dataframes.families.kind import (
     UnfitError,
     always,
     need,
-    written,
 )
 from asyncdb_nb.engine.exact_dates import (
     DATE_INFINITY,
@@ -102,6 +101,9 @@ def _encode(column: ColumnType, array: Any) -> Any:
 
     from asyncdb_nb.dataframes.copy_binary.values import validity
 
+    if column.scale:
+        return None
+
     if pa.types.is_duration(array.type):
         days, rest = np.divmod(array.cast(pa.int64()).fill_null(0).to_numpy(), _DAY)
         made = np.zeros(len(array), [("microseconds", ">i8"), ("days", ">i4"), ("months", ">i4")])
@@ -135,7 +137,8 @@ KINDS = (
         types={"interval": BuiltIn(1186, 1187, width=16)},
         arrow_type=_arrow_type,
         reader=_reader,
-        writer=written(_write),
+        modified=rounding,
+        writer=unrounded(_write),
         encode=_encode,
         from_driver=_from_driver,
         lost_by_driver=(dt.timedelta, "a month counted as 30 days, if there was one"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.util import greenlet_spawn
 
+from asyncdb_nb.aio.shielded import retrieve
 from asyncdb_nb.dataframes.query.capture import Capture, can_capture
 from asyncdb_nb.dataframes.query.row_counts import gave_few
 from asyncdb_nb.dataframes.sql.statement import Params, numbered
@@ -52,7 +53,9 @@ class Direct:
         await self._commit()
 
     def _commit(self) -> asyncio.Task[None]:
-        self.committing = self.committing or asyncio.ensure_future(greenlet_spawn(self.connection.commit))
+        if self.committing is None:
+            self.committing = asyncio.ensure_future(greenlet_spawn(self.connection.commit))
+            self.committing.add_done_callback(retrieve)  # where the frame cannot be built, nobody does
         return self.committing
 
 

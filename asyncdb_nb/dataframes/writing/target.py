@@ -77,7 +77,8 @@ class Target:
     @property
     def is_text(self) -> bool:
         """Whether its values go as text, which the server casts."""
-        return not self.type.is_writable or self.type.name in VECTORS
+        as_text = self.type.name in VECTORS or any(part.name == "xml" for part in self.type.parts())
+        return as_text or not self.type.is_writable  # received in binary form, xml is decoded as its declaration says
 
 
 @dataclass(frozen=True, slots=True)

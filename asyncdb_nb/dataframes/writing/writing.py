@@ -68,13 +68,22 @@ class Write:
         key: The columns of the key.
         types: SQL types of columns of a new table.
         index: Whether the index of a DataFrame is written.
+        mapper: Of the class whose table it is: it says which bind, and which schema by `schema_translate_map`.
 
     Raises:
         WriteError: An argument is not what it should be.
     """
 
     def __init__(
-        self, session: Any, name: str, if_exists: str, key: Any, types: Mapping[str, str] | None, *, index: bool
+        self,
+        session: Any,
+        name: str,
+        if_exists: str,
+        key: Any,
+        types: Mapping[str, str] | None,
+        *,
+        index: bool,
+        mapper: Any = None,
     ) -> None:
         if if_exists not in _CHOICES:
             raise WriteError(f"if_exists={if_exists!r}: it is one of {', '.join(map(repr, _CHOICES))}.")
@@ -92,6 +101,7 @@ class Write:
         self._if_exists = if_exists
         self._types = types or {}
         self._index = index
+        self._mapper = mapper
         self._progress = Progress()
         self._created = False
         self._rows = 0
@@ -103,7 +113,9 @@ class Write:
         from asyncdb_nb.dataframes.writing.parts import parts_of
 
         try:
-            connection = await _connection(self._session)
+            connection = await _connection(self._session, self._mapper)
+            if self._mapper is not None:
+                self._name = _name_in(connection, self._mapper.local_table)
             server = Server(connection, (await connection.get_raw_connection()).dbapi_connection)
             async with savepoint(server), aclosing(parts_of(data, index=self._index)) as parts:
                 first = await anext(parts, None)
@@ -121,7 +133,8 @@ class Write:
         """Find the table, or make it, and the columns that are written."""
         from asyncdb_nb.dataframes.writing.new_table import create_table
 
-        table = await find_table(server, self._name)
+        name = self._name
+        table = await find_table(server, name)
         if table is not None and self._if_exists == "fail":
             raise WriteError(
                 f"There is a table {table.sql} already. Type if_exists='append', 'replace', 'truncate' or 'upsert'."
@@ -129,13 +142,13 @@ class Write:
         if table is not None and self._if_exists == "replace":
             await server.execute(f"DROP TABLE {table.sql}")
             server.note_schema_change()
-            table = None
+            name, table = table.sql, None  # in the same schema, by the same name
         unknown = [name for name in (*self._key, *self._types) if name not in first.names]
         if unknown:
             raise WriteError(f"The data have no column {unknown[0]!r}; they have {', '.join(map(repr, first.names))}.")
         if table is None:
-            await create_table(server, self._name, first, self._types, self._key)
-            table = await find_table(server, self._name)
+            await create_table(server, name, first, self._types, self._key)
+            table = await find_table(server, name)
             self._created = True
         if table is None:
             raise WriteError(f"The table {self._name!r} was made, and is hidden by the search path. Name its schema.")
@@ -246,12 +259,22 @@ class Write:
         self._progress.seen(self._rows + rows, size)
 
 
-async def _connection(session: AsyncSession | AsyncConnection) -> AsyncConnection:
+def _name_in(connection: AsyncConnection, table: Any) -> str:
+    """Name a table of SQLAlchemy's as its statements on this connection do."""
+    assert connection.sync_connection is not None, "it has begun"  # noqa: S101
+    schemas = connection.sync_connection.get_execution_options().get("schema_translate_map") or {}
+    schema = schemas.get(table.schema, table.schema)
+    return ".".join(quoted(part) for part in (schema, table.name) if part)
+
+
+async def _connection(session: AsyncSession | AsyncConnection, mapper: Any = None) -> AsyncConnection:
     """Flush what is pending, and give the connection."""
     if isinstance(session, AsyncConnection):
+        if not session.in_transaction():  # else SQLAlchemy knows of none, and its commit() commits nothing
+            await session.begin()
         return session
     await session.flush()
-    return await session.connection()
+    return await session.connection(bind_arguments={} if mapper is None else {"mapper": mapper})
 
 
 @asynccontextmanager

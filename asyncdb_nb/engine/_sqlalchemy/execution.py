@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, Connection
+from sqlalchemy import JSON, Connection, Engine
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 from sqlalchemy.util import greenlet_spawn
 
@@ -234,12 +234,15 @@ def closing_by_force_at_last(kind: Any) -> dict[str, Any]:
 
 
 def is_class_heard() -> bool:
-    """Say whether anybody listens to all connections; so where it does not say. Stands on `_has_events`."""
-    return bool(getattr(Connection, "_has_events", True))
+    """Say whether anybody listens to all connections; so where SQLAlchemy does not say. Relies on `_has_events`.
+
+    Before 2.1 the class has it only when somebody has listened, while that of engines always has it.
+    """
+    return bool(getattr(Connection, "_has_events", not hasattr(Engine, "_has_events")))
 
 
 def marks_of_listeners(kind: type) -> Callable[[], None]:
-    """Return what takes back that `Engine` or `Dialect` has had listeners. Stands on `_has_events`."""
+    """Return what takes back that `Engine` or `Dialect` has had listeners. Relies on `_has_events`."""
     if "_has_events" not in kind.__dict__:
         return lambda: None
     before = kind.__dict__["_has_events"]
