@@ -10,3 +10,4 @@ requirements = [*project["dependencies"], *extras["server"], *extras["lab"], *ex
 bounds = [re.match(r"([\w.-]+)(?:\[[\w,]+\])?>=([\d.]+)", requirement) for requirement in requirements]
 for name, version in sorted({found.groups() for found in bounds if found}):
     print(f"{name}=={version}")
+print("pyparsing<3.3")  # of which the lowest matplotlib uses names that are deprecated since

@@ -23,6 +23,7 @@ from asyncdb_nb.dataframes.families.text import encoded
 from asyncdb_nb.dataframes.types.exact import CHANGES
 from asyncdb_nb.dataframes.writing.arrow_casts import Cast, arrow_cast, limits, plain
 from asyncdb_nb.dataframes.writing.parts import is_objects
+from asyncdb_nb.dataframes.writing.python_values import python_values
 from asyncdb_nb.dataframes.writing.target import Target
 from asyncdb_nb.errors import UnfitValueError
 
@@ -91,11 +92,10 @@ class Conversion:
             raise self._unfit(start + row, array[row], error) from error
 
     def _values(self, array: pa.Array, start: int) -> Sequence[Any]:
-        options = {"maps_as_pydicts": "strict"} if _has_map(array.type) else {}
         try:
-            values: Sequence[Any] = array.to_pylist(**options)
+            values = python_values(array)
         except _UNFIT as error:  # a year that Python does not have
-            row = _first_unfit(lambda part: part.to_pylist(**options), array)
+            row = _first_unfit(python_values, array)
             raise self._unfit(start + row, array[row], error) from error
         return values
 
@@ -160,10 +160,6 @@ def _as_text(target: Target) -> Callable[[Any], bytes]:
         return lambda value: encoded(" ".join(map(str, value)))
     is_array = target.type.kind == "array"
     return lambda value: encoded(array_text(value) if is_array and isinstance(value, list) else value)
-
-
-def _has_map(given: pa.DataType) -> bool:
-    return "map<" in str(given)
 
 
 def _shown(value: pa.Scalar) -> Any:

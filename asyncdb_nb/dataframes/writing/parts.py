@@ -50,7 +50,8 @@ class Part:
 
     def _step(self) -> int:
         sizes = [
-            column.memory_usage(index=False) if hasattr(column, "iloc") else column.nbytes for column in self.columns
+            column.memory_usage(index=False) if hasattr(column, "iloc") else column.get_total_buffer_size()
+            for column in self.columns
         ]
         most = _OBJECTS if any(is_objects(column) for column in self.columns) else _ROWS
         return int(max(1, min(most, _BYTES * self.rows // max(sum(sizes), 1))))

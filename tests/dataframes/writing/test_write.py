@@ -60,7 +60,7 @@ UNFIT = [
     ("numeric(5,2)", pa.array([Decimal("1.234")]), 0, "data loss"),
     ("money", [Decimal("1.234")], 0, "it would become"),
     ("text", [5], 0, "5"),
-    ("text", ["a", "b\0"], 1, "zero byte"),
+    ("text", ["a", "b\0"], 1, "zero byte|b.x00"),  # pandas 3 has texts, pandas 2 objects
     ("text", pd.Series(["a", "b\0"], dtype=object), 1, "b.x00"),
     ("text", pd.Series(["\ud800"], dtype=object), 0, "surrogate"),
     ("bytea", ["a"], 0, "'a'"),
