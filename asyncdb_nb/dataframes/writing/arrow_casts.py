@@ -41,10 +41,17 @@ def plain(array: pa.Array) -> pa.Array:
     if kinds.is_run_end_encoded(given):
         return plain(pc.run_end_decode(array))
     if kinds.is_string_view(given):
-        return array.cast(pa.large_string())
+        return _without_view(array, pa.large_string())
     if kinds.is_binary_view(given):
-        return array.cast(pa.large_binary())
+        return _without_view(array, pa.large_binary())
     return array
+
+
+def _without_view(array: pa.Array, wanted: pa.DataType) -> pa.Array:
+    try:
+        return array.cast(wanted)
+    except pa.ArrowNotImplementedError:  # before pyarrow 18
+        return pa.array(array.to_pylist(), wanted)
 
 
 def arrow_cast(type_: ColumnType, given: pa.DataType) -> Cast | None:
