@@ -185,6 +185,8 @@ async def test_max_rows_holds_for_the_whole(many: Database) -> None:
 
     assert first["id"].tolist() == list(range(1, 12_001))
     assert first.attrs["asyncdb"]["truncated"]
+    alone = await many.frame("many", parallel=1, max_rows=10, truncate=True)
+    assert (len(alone), alone.attrs["asyncdb"]["truncated"]) == (10, True)
     assert in_use(many) == 0
 
 

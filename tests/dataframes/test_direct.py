@@ -396,6 +396,24 @@ async def test_a_listener_of_all_sessions_is_told(db: Database, without_session:
     assert (len(told), without_session) == (1, [False, False, True])
 
 
+@pytest.mark.parametrize("name", ["begin", "engine_connect"])
+async def test_a_listener_that_executes_when_a_transaction_begins_is_called_as_ever(
+    db: Database, without_session: list[bool], name: str
+) -> None:
+    """As where a tenant is set for each transaction."""
+    told: list[Any] = []
+
+    def listener(connection: Any) -> None:
+        told.append(connection.exec_driver_sql("select 1").scalar())
+
+    event.listen(db.engine.sync_engine, name, listener)
+    await known(db, "select 1 as told")
+    await db.frame("select 1 as told")
+
+    assert set(told) == {1}
+    assert without_session == [False] * len(without_session)
+
+
 async def test_a_listener_to_checkouts_gets_a_connection_that_was_pinged(
     db: Database, without_session: list[bool], server_watch: ServerWatch
 ) -> None:

@@ -55,6 +55,14 @@ def plain(frame: Any) -> Any:
     return frame
 
 
+def test_a_key_that_pandas_takes_for_missing_is_refused(db: Database) -> None:
+    """NaN comes last in PostgreSQL's order: a range that begins with it is not empty."""
+    statement = "select g, case when g > 50 then 'NaN' else g::float8 end as key from generate_series(1, 100) g"
+
+    with pytest.raises(UnsplittableError, match="key has a NaN"):
+        read_sql_query(db, statement, index_col="key", npartitions=2)
+
+
 @pytest.mark.parametrize("backend", [None, "pyarrow"])
 def test_a_table_is_the_frame_in_partitions(db: Database, backend: Any) -> None:
     one = plain(run(db.frame("select * from runs order by id", dtype_backend=backend)))

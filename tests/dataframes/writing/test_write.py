@@ -87,6 +87,13 @@ UNFIT = [
     ("text not null", ["a", None], 1, "missing"),
     ("given", pd.Series([1, None], dtype="Int64"), 1, "missing"),
     ("text", pd.Series(pd.period_range("2020", periods=1, freq="M")), 0, "period"),
+    ("timestamp(0)", [dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 1, 0, 0, 0, 600_000)], 1, "600000"),
+    ("timestamptz(3)", pd.to_datetime(["2024-01-01 00:00:00.123456"], utc=True), 0, "123456"),
+    ("time(0)", [dt.time(1, 2, 3, 4)], 0, "rounded to 0 digits"),
+    ("timestamp(0)[]", [[dt.datetime(2024, 1, 1, 0, 0, 0, 600_000)]], 0, "600000"),
+    ("timestamptz", ["2024-01-01 00:00:00"], 0, "2024-01-01"),
+    ("timestamp", ["2024-01-01 00:00:00+00"], 0, "2024-01-01"),
+    ("timestamp", ["2024-01-01 25:61:00"], 0, "25:61"),
 ]
 
 
@@ -634,3 +641,40 @@ async def test_without_pgpq_it_says_what_to_install(db: Database, monkeypatch: p
     with pytest.raises(MissingExtraError, match=r"asyncdb_nb\[write\]"):
         await db.write(pd.DataFrame({"a": [1]}), "made")
     assert "made" not in (await db.tables())["table"].tolist()
+
+
+async def test_on_a_connection_it_is_of_the_transaction_that_is_committed(db: Database) -> None:
+    async with db.engine.connect() as connection:
+        await write(connection, pd.DataFrame({"a": [1, 2]}), "made")
+        await connection.commit()
+
+    assert (await db.frame("select a from made order by a"))["a"].tolist() == [1, 2]
+
+
+async def test_a_repository_writes_into_the_schema_that_its_session_reads(db: Database) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Item(Base):
+        __tablename__ = "item"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    await db.execute("create schema tenant; create table tenant.item (id int primary key); create table item (id int)")
+    async with AsyncSession(db.engine.execution_options(schema_translate_map={None: "tenant"})) as session:
+        await Repository[Item](session).write(pd.DataFrame({"id": [7]}))
+        await session.commit()
+
+    assert (await db.frame("select id from tenant.item"))["id"].tolist() == [7]
+    assert (await db.frame("select id from public.item")).empty
+
+
+async def test_a_replaced_table_is_where_and_what_it_was_called(db: Database) -> None:
+    await db.execute("create table orders (a int); create schema app; create table app.found (a int)")
+    async with db.session() as session:
+        await session.execute(text("set local search_path = app, public"))
+        await write(session, pd.DataFrame({"b": [1]}), "found", if_exists="replace")
+        await write(session, pd.DataFrame({"b": [1]}), "Orders", if_exists="replace")
+
+    tables = (await db.tables())[["schema", "table"]].to_numpy().tolist()
+    assert tables == [["app", "found"], ["public", "orders"]]
+    assert (await db.frame("select * from orders")).columns.tolist() == ["b"]
