@@ -405,6 +405,8 @@ async def test_a_listener_that_executes_when_a_transaction_begins_is_called_as_e
 
     def listener(connection: Any) -> None:
         told.append(connection.exec_driver_sql("select 1").scalar())
+        if name == "engine_connect":
+            connection.rollback()
 
     event.listen(db.engine.sync_engine, name, listener)
     await known(db, "select 1 as told")
