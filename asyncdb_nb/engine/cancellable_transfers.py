@@ -40,9 +40,9 @@ class MessageSink:
     take: Callable[[bytes | Messages], Awaitable[Any]]
     find: Find
 
-    def __call__(self, data: bytes | Messages) -> Awaitable[Any]:
+    async def __call__(self, data: bytes | Messages) -> None:
         """Take data; asyncpg calls it so."""
-        return self.take(data)
+        await self.take(data)
 
 
 class Transfer:

@@ -33,7 +33,7 @@ def client(guest_url: str) -> Iterator[Any]:
     options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     os.environ["PGPASSWORD"] = SECRET  # which the workers inherit
     with LocalCluster(**options) as cluster:
-        del os.environ["PGPASSWORD"]
+        os.environ.pop("PGPASSWORD", None)
         with Client(cluster) as client:
             yield client
 
@@ -123,7 +123,7 @@ def test_a_keeper_that_was_ended_is_one_clear_error(db: Database, server_watch: 
 
 def test_a_worker_without_a_password_says_so(db: Database, client: Any) -> None:
     def without() -> None:
-        del os.environ["PGPASSWORD"]
+        os.environ.pop("PGPASSWORD", None)
 
     collection = read_sql_table(db, "runs", npartitions=2)
     client.run(without)

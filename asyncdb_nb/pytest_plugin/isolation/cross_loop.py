@@ -100,7 +100,7 @@ async def run_on(loop: asyncio.AbstractEventLoop, work: Callable[[], Awaitable[T
 
 def _carried_back(value: Any, loop: asyncio.AbstractEventLoop) -> Any:
     """Have what a call awaits of its caller awaited on the caller's loop."""
-    if inspect.iscoroutinefunction(value):
+    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(getattr(type(value), "__call__", None)):  # noqa: B004  whether it awaits
         return lambda *args: run_on(loop, lambda: value(*args))
     if isinstance(value, AsyncIterable):
         return _iterated_on(loop, value)
