@@ -313,7 +313,7 @@ class MalformedRowError(EventLogError):
         yield from super()._advice()
         yield "Nothing of this file was loaded."
         if self.bad_rows:
-            yield f"To leave such rows out and write them to a file: bad_rows={self.bad_rows!r}."
+            yield f"To set such rows aside: bad_rows={self.bad_rows!r}."
 
 
 class NoSuchLessonError(AsyncDBError, LookupError):
