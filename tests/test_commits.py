@@ -531,7 +531,8 @@ async def test_scenario_48_with_several_binds_nothing_is_kept_when_one_had_faile
     assert (await kept(engine), await others(second)) == ([], [])
 
 
-@pytest.mark.filterwarnings("ignore:transaction already deassociated")  # SQLAlchemy rolls back what it has committed
+# One of two commits fails on purpose; SQLAlchemy then rolls both back, and warns of the one that it had committed.
+@pytest.mark.filterwarnings("ignore:transaction already deassociated")
 async def test_scenario_48_an_error_says_which_bind_was_committed_and_which_was_not(
     engine: AsyncEngine, second: AsyncEngine
 ) -> None:

@@ -185,7 +185,7 @@ def tls_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     programs = installed_server()
     if programs is None:
-        pytest.skip("a PostgreSQL with TLS is not installed here")
+        pytest.skip("the embedded server is built without TLS, and this machine has no other PostgreSQL")
     folder = tmp_path_factory.mktemp("tls")
     authority = Certificate(folder, "authority", "authority", authority=True)
     with tempfile.TemporaryDirectory(prefix="adb-tls-") as place, tls_server(programs, Path(place)) as server:

@@ -5,11 +5,11 @@ One snapshot of the database for many sessions: on any connection, loop, thread 
         async with snap.session() as session:                # and others at once, here and elsewhere
             orders = await frame(session, "select * from shop.orders")
 
-A transaction exports its snapshot and stays open: the *keeper*. As long as it is, other transactions can begin with
-that snapshot. TRUNCATE, VACUUM FULL, CLUSTER and those ALTER TABLE that rewrite a table do not respect older snapshots,
-so the keeper locks the tables (ACCESS SHARE, as every SELECT does) before it takes its own. A session locks them once
-more before it takes over the snapshot, which succeeds only while the keeper lives: so there was no moment without a
-lock.
+A transaction exports its snapshot and stays open: the *exporting transaction*. As long as it is, other transactions can
+begin with that snapshot. TRUNCATE, VACUUM FULL, CLUSTER and those ALTER TABLE that rewrite a table do not respect older
+snapshots, so the exporting transaction locks the tables (ACCESS SHARE, as every SELECT does) before it takes its own. A
+session locks them once more before it takes over the snapshot, which succeeds only while the exporting transaction is
+open: so there was no moment without a lock.
 
 Sources: PostgreSQL manual, "SET TRANSACTION", "Snapshot Synchronization Functions" and "Caveats" of "Concurrency
 Control".
@@ -172,8 +172,8 @@ class snapshot_session(session_scope):  # noqa: N801  as its base
             raise SnapshotGoneError(self._snapshot.identifier)
 
 
-class keeping_scope(session_scope):  # noqa: N801  as its base
-    """The scope of a keeper: it locks, and nobody shall end it for being idle."""
+class exporting_scope(session_scope):  # noqa: N801  as its base
+    """The scope of the exporting transaction: it locks, and nobody shall end it for being idle."""
 
     def __init__(self, bind: Any, *, tables: tuple[str, ...], **options: Any) -> None:
         super().__init__(bind, readonly=True, **options)
@@ -195,31 +195,31 @@ class snapshot_scope:  # noqa: N801  used like the function that it replaces
                 raise TypeError(f'db.snapshot() takes names of tables, such as "schema.table"; got {table!r}.')
         self._database = database
         self._names = tables
-        self._keeper: session_scope | None = None
+        self._exporting: session_scope | None = None
         self._identifier = ""
 
     async def __aenter__(self) -> Snapshot:
-        if self._keeper is not None:
+        if self._exporting is not None:
             raise AsyncDBError("This snapshot is open already. Take a second one: `async with db.snapshot(...):`.")
         tables = await self._resolved()
-        keeper = self._database._scope(keeping_scope, tables=tables)
-        session = await keeper.__aenter__()
+        exporting = self._database._scope(exporting_scope, tables=tables)
+        session = await exporting.__aenter__()
         try:
             found = (await session.execute(text(_EXPORT))).one()
             locked = await _locked(session, tables)
         except BaseException as error:
-            await keeper.__aexit__(type(error), error, error.__traceback__)
+            await exporting.__aexit__(type(error), error, error.__traceback__)
             raise
-        self._keeper, self._identifier = keeper, found.snapshot
+        self._exporting, self._identifier = exporting, found.snapshot
         return Snapshot(self._database, found.snapshot, tables, found.server, locked)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        keeper, self._keeper = self._keeper, None
-        assert keeper is not None, "async with calls these two in turn"  # noqa: S101
+        exporting, self._exporting = self._exporting, None
+        assert exporting is not None, "async with calls these two in turn"  # noqa: S101
         try:
-            await keeper.__aexit__(kind, error, traceback)
+            await exporting.__aexit__(kind, error, traceback)
         except DBAPIError as lost:  # only the connection can be lost here: nothing was written
             raise SnapshotGoneError(self._identifier) from lost
 

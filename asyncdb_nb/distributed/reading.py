@@ -13,14 +13,14 @@ from asyncdb_nb.database import block_ranges, key_ranges, retry
 from asyncdb_nb.database.database import Database
 from asyncdb_nb.database.snapshot import Snapshot
 from asyncdb_nb.dataframes import frame
-from asyncdb_nb.distributed.keeper import Keeper
+from asyncdb_nb.distributed.held_snapshot import HeldSnapshot
 from asyncdb_nb.distributed.partitions import PartitionReader
 from asyncdb_nb.errors import UnsplittableError
 
 PARTITION = 128 * 2**20  # bytes of a table
 
-_KEEPER = "asyncdb_nb_keeper"
-"""The attribute of dask's expression that has the keeper: collections that are made of one refer to its expression."""
+_HELD = "asyncdb_nb_held_snapshot"
+"""The attribute of dask's expression that has the snapshot: collections made of one refer to its expression."""
 
 
 def read_sql_table(db: Database, table: str, npartitions: int | None = None, **options: Any) -> dd.DataFrame:
@@ -51,7 +51,7 @@ def read_sql_table(db: Database, table: str, npartitions: int | None = None, **o
         >>> orders.groupby("status")["price"].sum().compute()
     """
     retry.check_options(frame, options)
-    keeper = Keeper(db, table)
+    held = HeldSnapshot(db, table)
 
     async def asked(snapshot: Snapshot) -> tuple[list[str], pd.DataFrame]:
         async with snapshot.session() as session:
@@ -60,7 +60,7 @@ def read_sql_table(db: Database, table: str, npartitions: int | None = None, **o
             meta = await frame(session, f"select * from {snapshot.tables[0]} limit 0", **options)  # noqa: S608  quoted
         return await snapshot.blocks(table, npartitions or max(-(-size // PARTITION), 1)), meta
 
-    return _made(keeper, asked, None, options)
+    return _made(held, asked, None, options)
 
 
 def read_sql_query(
@@ -87,7 +87,7 @@ def read_sql_query(
         SnapshotGoneError: From `compute()`: the snapshot has ended.
     """
     retry.check_options(frame, options)
-    keeper = Keeper(db)
+    held = HeldSnapshot(db)
     divisions: list[Any] = []
 
     async def asked(snapshot: Snapshot) -> tuple[list[str], pd.DataFrame]:
@@ -114,24 +114,26 @@ def read_sql_query(
         parts = [key_ranges.range_of(statement, conditions[place], index_col) for place in taken or [0]]
         return parts, meta
 
-    return _made(keeper, asked, index_col, options, divisions)
+    return _made(held, asked, index_col, options, divisions)
 
 
 def release(collection: dd.DataFrame) -> None:
     """End the snapshot that a collection is read from; what was computed or persisted stays. Twice is once."""
     for expression in collection.expr.walk():
-        keeper = vars(expression).get(_KEEPER)
-        if keeper is not None:
-            keeper.close()
+        held = vars(expression).get(_HELD)
+        if held is not None:
+            held.close()
 
 
-def _made(keeper: Keeper, asked: Any, index: str | None, options: dict[str, Any], divisions: Any = ()) -> dd.DataFrame:
+def _made(
+    held: HeldSnapshot, asked: Any, index: str | None, options: dict[str, Any], divisions: Any = ()
+) -> dd.DataFrame:
     try:
-        parts, meta = run(asked(keeper.snapshot))
+        parts, meta = run(asked(held.snapshot))
     except BaseException:
-        keeper.close()
+        held.close()
         raise
-    read = PartitionReader(keeper.snapshot, index, options)
+    read = PartitionReader(held.snapshot, index, options)
     with dask.config.set({"dataframe.convert-string": False}):  # else what is an object in pandas becomes text
         made: dd.DataFrame = dd.from_map(  # type: ignore[no-untyped-call]
             read,
@@ -141,7 +143,7 @@ def _made(keeper: Keeper, asked: Any, index: str | None, options: dict[str, Any]
             label="postgresql",
             enforce_metadata=False,
         )
-    vars(made.expr)[_KEEPER] = keeper  # dask refuses `setattr`
+    vars(made.expr)[_HELD] = held  # dask refuses `setattr`
     return made
 
 

@@ -360,11 +360,11 @@ async def test_one_bar_shows_the_rows_of_all_parts(
     assert shown.endswith("\r")
 
 
-async def test_a_keeper_that_is_ended_meanwhile_is_one_clear_error(many: Database, clean_server: ServerWatch) -> None:
+async def test_an_exporter_that_is_ended_is_one_clear_error(many: Database, clean_server: ServerWatch) -> None:
     reading = asyncio.create_task(many.frame("select id, nap(0.0002) from many", parallel=2, key="id"))
     await until(lambda: sum("nap" in one.query for one in clean_server.backends() if one.state == "active") == 2)
-    [keeper] = [one for one in clean_server.backends() if one.state == "idle in transaction"]
-    clean_server.query("select pg_terminate_backend(%s, 5000)", keeper.pid)
+    [exporter] = [one for one in clean_server.backends() if one.state == "idle in transaction"]
+    clean_server.query("select pg_terminate_backend(%s, 5000)", exporter.pid)
     with pytest.raises(Exception, match="is gone: the transaction that keeps it has ended"):
         await reading
 

@@ -41,7 +41,7 @@ async def count(snap: Snapshot) -> int:
         return int((await frame(session, COUNT))["n"].iloc[0])
 
 
-def keepers(watch: ServerWatch) -> list[Any]:
+def exporters(watch: ServerWatch) -> list[Any]:
     return [one for one in watch.backends() if one.state == "idle in transaction"]
 
 
@@ -128,9 +128,9 @@ asyncio.run(main())
 
 async def test_it_ends_with_the_block(things: Database, clean_server: ServerWatch) -> None:
     async with things.snapshot("things") as snap:
-        assert len(keepers(clean_server)) == 1
+        assert len(exporters(clean_server)) == 1
 
-    assert not keepers(clean_server)
+    assert not exporters(clean_server)
     with pytest.raises(SnapshotGoneError, match=snap.identifier):
         await count(snap)
     assert things.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
@@ -153,18 +153,20 @@ async def test_it_ends_with_the_block_that_fails_or_is_cancelled(things: Databas
         async with things.snapshot("things"):
             1 / 0  # noqa: B018
 
-    assert not keepers(clean_server)
+    assert not exporters(clean_server)
     assert things.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
-async def test_a_keeper_that_was_ended_is_told_to_readers_and_at_the_end(
+async def test_an_exporter_that_was_ended_is_told_to_readers_and_at_the_end(
     things: Database, clean_server: ServerWatch
 ) -> None:
     """A session that is open already goes on: it has the snapshot itself."""
     with pytest.raises(SnapshotGoneError) as at_the_end:
         async with things.snapshot("things") as snap, snap.session() as session:
-            [keeper] = [one for one in keepers(clean_server) if "pg_locks" in one.query or "pg_inherits" in one.query]
-            clean_server.query("select pg_terminate_backend(%s, 5000)", keeper.pid)
+            [exporter] = [
+                one for one in exporters(clean_server) if "pg_locks" in one.query or "pg_inherits" in one.query
+            ]
+            clean_server.query("select pg_terminate_backend(%s, 5000)", exporter.pid)
             with pytest.raises(SnapshotGoneError, match=r"Take another one: `async with db\.snapshot"):
                 await count(snap)
             assert await session.scalar(text("select count(*) from things")) == 100
@@ -211,14 +213,14 @@ async def test_without_the_lock_a_truncated_table_is_empty_in_an_older_snapshot(
             await snap.blocks("things", 2)
 
 
-async def test_a_lock_is_never_missing_between_keeper_and_reader(
+async def test_a_lock_is_never_missing_between_exporter_and_reader(
     things: Database, fresh_database_url: str, clean_server: ServerWatch
 ) -> None:
-    """A table that was truncated after its keeper died is not read as empty: the reader locks it first."""
+    """A table that was truncated after its exporter died is not read as empty: the reader locks it first."""
     with pytest.raises(SnapshotGoneError):
         async with things.snapshot("things") as snap:
-            [keeper] = keepers(clean_server)
-            clean_server.query("select pg_terminate_backend(%s, 5000)", keeper.pid)
+            [exporter] = exporters(clean_server)
+            clean_server.query("select pg_terminate_backend(%s, 5000)", exporter.pid)
             await make(things, "truncate things")
             with pytest.raises(SnapshotGoneError):
                 await count(snap)

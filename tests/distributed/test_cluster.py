@@ -22,7 +22,6 @@ pytestmark = [
     pytest.mark.second_tier,
     pytest.mark.keeps_connections,  # dask ends its workers' processes without a word
     pytest.mark.timeout(900),
-    pytest.mark.filterwarnings("ignore"),  # dask's and tornado's own, of ports and loops
 ]
 
 
@@ -111,10 +110,10 @@ def _slowly(part: pd.DataFrame) -> int:
     return len(part)
 
 
-def test_a_keeper_that_was_ended_is_one_clear_error(db: Database, server_watch: ServerWatch, client: Any) -> None:
+def test_an_exporter_that_was_ended_is_one_clear_error(db: Database, server_watch: ServerWatch, client: Any) -> None:
     collection = read_sql_table(db, "runs", npartitions=4)
-    [keeper] = [one for one in server_watch.backends() if one.state == "idle in transaction"]
-    server_watch.query("select pg_terminate_backend(%s, 5000)", keeper.pid)
+    [exporter] = [one for one in server_watch.backends() if one.state == "idle in transaction"]
+    server_watch.query("select pg_terminate_backend(%s, 5000)", exporter.pid)
 
     with pytest.raises(SnapshotGoneError, match="is gone"):
         collection.compute()

@@ -46,7 +46,7 @@ def whole(db: Database) -> pd.DataFrame:
     return run(db.frame("select * from runs order by id"))
 
 
-def keepers(watch: ServerWatch) -> list[Any]:
+def exporters(watch: ServerWatch) -> list[Any]:
     return [one for one in watch.backends() if one.state == "idle in transaction"]
 
 
@@ -142,11 +142,11 @@ def test_every_partition_is_of_the_moment_in_which_the_collection_was_made(db: D
 def test_the_snapshot_ends_when_it_is_released(db: Database, clean_server: ServerWatch) -> None:
     collection = read_sql_table(db, "runs", npartitions=3)
     made_of_it = collection[collection["ok"]]["id"].sum()
-    assert len(keepers(clean_server)) == 1
+    assert len(exporters(clean_server)) == 1
     release(made_of_it)
     release(collection)
 
-    assert not keepers(clean_server)
+    assert not exporters(clean_server)
     with pytest.raises(SnapshotGoneError, match="Take another one"):
         made_of_it.compute()
 
@@ -155,16 +155,16 @@ def test_the_snapshot_lasts_as_long_as_a_collection_that_is_made_of_it(db: Datab
     made_of_it = read_sql_table(db, "runs", npartitions=3).groupby("name")["id"].count()
     gc.collect()
     assert made_of_it.compute().sum() == 9_000
-    assert len(keepers(clean_server)) == 1
+    assert len(exporters(clean_server)) == 1
     del made_of_it
     gc.collect()
 
-    wait_until(lambda: not keepers(clean_server))
+    wait_until(lambda: not exporters(clean_server))
 
 
-def test_a_keeper_that_was_ended_is_one_clear_error(db: Database, clean_server: ServerWatch) -> None:
+def test_an_exporter_that_was_ended_is_one_clear_error(db: Database, clean_server: ServerWatch) -> None:
     collection = read_sql_table(db, "runs", npartitions=3)
-    clean_server.query("select pg_terminate_backend(%s, 5000)", keepers(clean_server)[0].pid)
+    clean_server.query("select pg_terminate_backend(%s, 5000)", exporters(clean_server)[0].pid)
 
     with pytest.raises(SnapshotGoneError, match="is gone"):
         collection.compute()
@@ -193,7 +193,7 @@ def test_what_cannot_be_read_is_refused_with_the_reason_and_nothing_is_kept(
     with pytest.raises(error, match=reason):
         make_collection(db)
 
-    assert not keepers(clean_server)
+    assert not exporters(clean_server)
 
 
 def test_no_password_is_in_the_graph(fresh_database_url: str, db: Database) -> None:

@@ -240,7 +240,7 @@ async def test_doctor_finds_caches_in_order_where_they_work(bouncer: Bouncer, co
 
 
 async def test_a_snapshot_is_kept_and_read_in_parallel(bouncer: Bouncer) -> None:
-    """A transaction keeps its server connection in every mode that has transactions, and so does the keeper."""
+    """A transaction keeps its server connection in every mode that has transactions, and so does the exporting one."""
     async with Database(bouncer.url) as db:
         async with db.session() as session:
             await session.execute(text("create table kept as select g as id from generate_series(1, 5000) g"))

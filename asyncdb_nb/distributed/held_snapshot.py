@@ -1,7 +1,7 @@
 """
-Keep a snapshot from synchronous code, for as long as somebody refers to its keeper.
+Hold a snapshot from synchronous code, for as long as somebody refers to it.
 
-The snapshot is kept on the portal, the loop in a thread of its own that `run()` uses: a collection outlives the cell,
+The snapshot is held on the portal, the loop in a thread of its own that `run()` uses: a collection outlives the cell,
 and the loop, that made it.
 """
 
@@ -21,15 +21,15 @@ from asyncdb_nb.database.snapshot import Snapshot
 _SECONDS = 30.0  # how long `close` waits for the server
 
 
-class Keeper:
-    """A snapshot that is kept until `close()`, or until nobody refers to this any more.
+class HeldSnapshot:
+    """A snapshot that is held until `close()`, or until nobody refers to this any more.
 
     Args:
         database: Where to take it.
         *tables: What to lock, as for `Database.snapshot`.
 
     Attributes:
-        snapshot: What is kept.
+        snapshot: What is held.
     """
 
     def __init__(self, database: Database, *tables: str) -> None:
