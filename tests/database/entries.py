@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-import enum
-
-from sqlalchemy import Dialect, Enum, String, TypeDecorator
+from column_types import Level, Reversed
+from sqlalchemy import Enum
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Base(DeclarativeBase):
     pass
-
-
-class Level(enum.Enum):
-    LOW = 1
-    HIGH = 2
-
-
-class Reversed(TypeDecorator[str]):
-    """Text that is stored backwards."""
-
-    impl = String
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else value[::-1]
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else value[::-1]
 
 
 class Entry(Base):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import enum
 from decimal import Decimal
 from typing import Any
 
+from column_types import Level, Reversed
 from sqlalchemy import BigInteger, DateTime, Dialect, Enum, ForeignKey, Interval, Numeric, String, TypeDecorator
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -14,24 +14,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 class Base(DeclarativeBase):
     pass
-
-
-class Level(enum.Enum):
-    LOW = 1
-    HIGH = 2
-
-
-class Reversed(TypeDecorator[str]):
-    """Text that is stored backwards."""
-
-    impl = String
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else value[::-1]
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else value[::-1]
 
 
 class Hours(TypeDecorator[float]):
