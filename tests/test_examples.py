@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -110,11 +111,17 @@ def test_a_project_passes_with_our_pool(name: str, workers: tuple[str, ...], run
 @each_project
 @pytest.mark.keeps_connections
 def test_a_project_fails_with_the_usual_pool(name: str, run_suite: Run) -> None:
-    """With the line changed, and for the reason that the pool is about."""
+    """With the line changed, and for the reason that the pool is about.
+
+    Once, on a busy machine, it was a segmentation fault of the interpreter instead.
+    """
     done = run_suite(name, stock=True)
 
-    assert done.returncode == 1, done.stdout[-5000:]
-    assert SYMPTOMS.search(done.stdout), done.stdout[-5000:]
+    if done.returncode == -signal.SIGSEGV:
+        assert "Segmentation fault" in done.stderr, done.stderr[-5000:]
+    else:
+        assert done.returncode == 1, done.stdout[-5000:] + done.stderr[-2000:]
+        assert SYMPTOMS.search(done.stdout), done.stdout[-5000:]
 
 
 @pytest.fixture
