@@ -23,8 +23,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from asyncdb_nb.aio.async_for import AsyncFor
 from asyncdb_nb.aio.awaitables import Pending
-from asyncdb_nb.database import catalog, retry
+from asyncdb_nb.database import catalog, reads
 from asyncdb_nb.database.history import History
+from asyncdb_nb.database.options import check_options
 from asyncdb_nb.database.session import SessionFactory, reading_scope, session_scope
 from asyncdb_nb.database.summary import summary
 from asyncdb_nb.engine.connector import make_engine, without_frames
@@ -220,7 +221,7 @@ class Database:
         """
         from asyncdb_nb.dataframes import frame
 
-        retry.check_options(frame, options)
+        check_options(frame, options)
         options = self._reads_as | options
         if parallel is not None or key is not None:
             reading = self._parallel(statement, params, parallel, key)
@@ -233,7 +234,7 @@ class Database:
         """Read a statement into a `pyarrow.Table`, as `frame` does into a DataFrame; see `asyncdb_nb.table`."""
         from asyncdb_nb.dataframes import table
 
-        retry.check_options(table, options)
+        check_options(table, options)
         options = self._reads_as | options
         if parallel is not None or key is not None:
             reading = self._parallel(statement, params, parallel, key)
@@ -264,11 +265,11 @@ class Database:
         """
         from asyncdb_nb.dataframes import frames
 
-        retry.check_options(frames, options)
+        check_options(frames, options)
         options = self._reads_as | options
         if parallel is not None or key is not None:
             return AsyncFor(self._parallel(statement, params, parallel, key).frames(**options), "db.frames(...)")
-        return AsyncFor(retry.parts(self._reading, frames, statement, params, options), "db.frames(...)")
+        return AsyncFor(reads.parts(self._reading, frames, statement, params, options), "db.frames(...)")
 
     def batches(self, statement: Any, params: Any = None, **options: Any) -> AsyncFor[pa.RecordBatch]:
         """Read a statement as Arrow record batches; otherwise as `frames` does.
@@ -279,9 +280,9 @@ class Database:
         """
         from asyncdb_nb.dataframes import batches
 
-        retry.check_options(batches, options)
+        check_options(batches, options)
         options = self._reads_as | options
-        return AsyncFor(retry.parts(self._reading, batches, statement, params, options), "db.batches(...)")
+        return AsyncFor(reads.parts(self._reading, batches, statement, params, options), "db.batches(...)")
 
     def execute(
         self, statement: Any, params: Any = None, *, timeout: float | None = None, **options: Any
@@ -314,7 +315,7 @@ class Database:
         from asyncdb_nb.database import script
         from asyncdb_nb.dataframes import execute
 
-        retry.check_options(execute, options)
+        check_options(execute, options)
         options = self._reads_as | options
         statements = script.check(statement, params) if isinstance(statement, str) else [statement]
 
@@ -357,7 +358,7 @@ class Database:
         reader, options = (frames, {"rows": 5_000, "dtype_backend": "pyarrow"}) if excel else (batches, {})
 
         async def write() -> Export:
-            parts = retry.parts(self._reading, reader, statement, params, options)
+            parts = reads.parts(self._reading, reader, statement, params, options)
             return await export.write(AsyncFor(parts, "db.batches(...)"), file)
 
         return Pending(write, "db.export(...)", "Nothing was written yet.")
@@ -395,7 +396,7 @@ class Database:
         """
         from asyncdb_nb.dataframes import write
 
-        retry.check_options(write, options)
+        check_options(write, options)
 
         async def write_all() -> Written:
             async with self.session() as session:
@@ -548,7 +549,7 @@ class Database:
     def _read(self, reader: Any, statement: Any, params: Any, options: dict[str, Any]) -> Callable[[], Any]:
         def read() -> Coroutine[Any, Any, Any]:
             engine = self.engine if self._sessionmaker is None else None
-            return retry.whole(self._reading, reader, statement, params, options, engine)
+            return reads.whole(self._reading, reader, statement, params, options, engine)
 
         return read
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb.aio.shielded import wait_to_the_end
-from asyncdb_nb.database import block_ranges, retry
+from asyncdb_nb.database import block_ranges, reads
 from asyncdb_nb.database.snapshot import Snapshot
 from asyncdb_nb.dataframes.columns import column as assembly
 from asyncdb_nb.dataframes.columns.column import Column
@@ -182,7 +182,7 @@ class ParallelRead:
 
     async def _part(self, snap: Snapshot, statement: Any, progress: Any, **options: Any) -> Rows:
         options["progress"] = progress
-        return await retry.whole(snap.session, _read, statement, self.params, options)  # type: ignore[no-any-return]
+        return await reads.whole(snap.session, _read, statement, self.params, options)  # type: ignore[no-any-return]
 
     async def _frame(self, rows: Rows, backend: Any, started: float, truncated: bool = False) -> pd.DataFrame:
         made = await asyncio.to_thread(assembly.to_frame, rows.columns, rows.number, backend)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from asyncdb_nb.dataframes.query.schema_changes import schema_may_have_changed
+from asyncdb_nb.dataframes.query.stale_statements import schema_may_have_changed
 from asyncdb_nb.dataframes.sql.splitting import ScriptStatement, first_words, statements_of
 from asyncdb_nb.dataframes.sql.statement import Params, executable
 from asyncdb_nb.dataframes.sql.tokenizer import bind_names, tokens_of

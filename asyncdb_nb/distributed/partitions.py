@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.aio.portal import run
-from asyncdb_nb.database import retry
+from asyncdb_nb.database import reads
 from asyncdb_nb.database.snapshot import Snapshot
 from asyncdb_nb.dataframes import frame
 
@@ -46,7 +46,7 @@ class PartitionReader:
         if columns is not None:
             wanted = dict.fromkeys([*columns, *([] if self._index is None else [self._index])])
             statement = f"select {', '.join(map(_quoted, wanted)) or 'null as none'} from ({statement}\n) as part"  # noqa: S608  SQL, and names that are quoted
-        made = run(retry.whole(self._snapshot.session, frame, statement, None, self._options))
+        made = run(reads.whole(self._snapshot.session, frame, statement, None, self._options))
         return self.shaped(made, columns)
 
     def shaped(self, made: pd.DataFrame, columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -9,8 +9,9 @@ import dask.dataframe as dd
 import pandas as pd
 
 from asyncdb_nb.aio.portal import run
-from asyncdb_nb.database import block_ranges, key_ranges, retry
+from asyncdb_nb.database import block_ranges, key_ranges
 from asyncdb_nb.database.database import Database
+from asyncdb_nb.database.options import check_options
 from asyncdb_nb.database.snapshot import Snapshot
 from asyncdb_nb.dataframes import frame
 from asyncdb_nb.distributed.held_snapshot import HeldSnapshot
@@ -50,7 +51,7 @@ def read_sql_table(db: Database, table: str, npartitions: int | None = None, **o
         >>> orders = read_sql_table(db, "shop.orders")
         >>> orders.groupby("status")["price"].sum().compute()
     """
-    retry.check_options(frame, options)
+    check_options(frame, options)
     held = HeldSnapshot(db, table)
 
     async def asked(snapshot: Snapshot) -> tuple[list[str], pd.DataFrame]:
@@ -86,7 +87,7 @@ def read_sql_query(
         UnsplittableError: The statement or the column cannot be cut; the message has the reason.
         SnapshotGoneError: From `compute()`: the snapshot has ended.
     """
-    retry.check_options(frame, options)
+    check_options(frame, options)
     held = HeldSnapshot(db)
     divisions: list[Any] = []
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from asyncdb_nb.database.database import Database
-    from asyncdb_nb.pytest_plugin.isolation.isolation import Isolations
+    from asyncdb_nb.pytest_plugin.isolation.modes import Isolations
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def asyncdb_schema() -> Any:
 
 @pytest.fixture(scope="session")
 def _asyncdb_isolations(request: pytest.FixtureRequest) -> Iterator[Isolations]:
-    from asyncdb_nb.pytest_plugin.isolation.isolation import Isolations
+    from asyncdb_nb.pytest_plugin.isolation.modes import Isolations
     from asyncdb_nb.pytest_plugin.leaks.hooks import begin
 
     isolations = Isolations(begin(request.config), request.config.rootpath)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from asyncdb_nb import Database, LoopBoundPool, frame, frames, table
-from asyncdb_nb.database import retry
+from asyncdb_nb.database import reads
 
 LARGE = "select g, g::text as t from generate_series(1, 700) g"
 SIZE = 10
@@ -292,7 +292,7 @@ async def test_a_frame_that_is_read_again_uses_nothing_that_was_prepared_meanwhi
     async with Database(database_url, pool_size=1, max_overflow=0) as db:
         attempts: list[AsyncSession] = []
 
-        got = await retry.whole(scope, frame, statement, None, {})
+        got = await reads.whole(scope, frame, statement, None, {})
 
     assert got["one"].tolist() == [1]
     assert len(attempts) == 2

@@ -135,7 +135,7 @@ def test_sigterm_ends_a_kernel_that_is_in_synchronous_code(busy: Kernel, clean_s
 def test_the_end_of_a_kernel_whose_subshell_is_in_a_query(
     busy: Kernel, clean_server: ServerWatch, end: str, code: str
 ) -> None:
-    """In synchronous code, it holds the kernel up until Jupyter sends SIGTERM: then it ends by itself, or by the signal."""
+    """In synchronous code, it holds the kernel up until Jupyter sends SIGTERM; then it ends by itself, or by that."""
     busy.start_in(busy.ask("create_subshell_request")["subshell_id"], code)
     wait_until(lambda: asleep(clean_server, "ending", 2))
 

@@ -33,8 +33,8 @@ from asyncdb_nb.dataframes.query.copy import Part, Receiver, command
 from asyncdb_nb.dataframes.query.copy_stream import CopyStream
 from asyncdb_nb.dataframes.query.describe import Columns, none
 from asyncdb_nb.dataframes.query.row_counts import FEW, gave_few, remember
-from asyncdb_nb.dataframes.query.schema_changes import note_schema_change, schema_may_change, schema_may_have_changed
 from asyncdb_nb.dataframes.query.shape import Options, Shape
+from asyncdb_nb.dataframes.query.stale_statements import note_schema_change, schema_may_change, schema_may_have_changed
 from asyncdb_nb.dataframes.sql.bind_values import Parameter, fitted
 from asyncdb_nb.dataframes.sql.statement import as_sent
 from asyncdb_nb.dataframes.sql.tokenizer import query_tokens

@@ -1,5 +1,5 @@
 """
-Read a statement in a read-only transaction of its own.
+Read a statement in a read-only transaction of its own, and once more where what was prepared for it is stale.
 
 PostgreSQL refuses a prepared statement whose table was altered so that its result has other columns, and with that ends
 the transaction. Where the transaction held nothing but this one read, nothing is lost: SQLAlchemy has meanwhile dropped
@@ -16,11 +16,9 @@ An error that no attempt can mend gets a note with the tables that may have been
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from functools import cache
 from typing import Any
 
 from sqlalchemy import text
@@ -31,31 +29,14 @@ from asyncdb_nb.database import catalog, direct
 from asyncdb_nb.database.history import UNTOLD
 from asyncdb_nb.database.session import session_scope
 from asyncdb_nb.dataframes import libraries
-from asyncdb_nb.dataframes.query.schema_changes import schema_may_have_changed
+from asyncdb_nb.dataframes.query.stale_statements import schema_may_have_changed
 from asyncdb_nb.engine.pooler import UNKNOWN_STATEMENT
-from asyncdb_nb.errors import AsyncDBError, CorruptStreamError, UnknownOptionError
+from asyncdb_nb.errors import AsyncDBError, CorruptStreamError
 
 Scope = Callable[[], session_scope]
 
 _NO_NOTICES = text("SET LOCAL client_min_messages = error")
 _UNKNOWN = re.compile(r'relation "(.+)" does not exist')  # as asyncpg passes it on from the server
-
-
-def check_options(reader: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Refuse, at the call, an option that a reader does not have; most often it is a value for a bind.
-
-    Raises:
-        UnknownOptionError: There is no such option.
-    """
-    known = _options_of(reader) if options else ()
-    for name in options:
-        if name not in known or name == "exclusive":
-            raise UnknownOptionError(reader.__name__, name, [each for each in known if each != "exclusive"])
-
-
-@cache
-def _options_of(reader: Callable[..., Any]) -> list[str]:
-    return [name for name, each in inspect.signature(reader).parameters.items() if each.kind is each.KEYWORD_ONLY]
 
 
 async def whole(
