@@ -81,12 +81,12 @@ async def test_a_frame_that_is_read_again_tells_them_once(db: Database, caplog: 
     assert said(caplog) == [(logging.INFO, f"NOTICE:  it is {n}") for n in (1, 2, 3)] * 2
 
 
-async def test_a_stream_by_copy_has_the_server_say_nothing(db: Database, caplog: pytest.LogCaptureFixture) -> None:
+async def test_they_come_beside_the_parts_of_a_stream(db: Database, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, LOG)
 
     parts = [len(part) async for part in db.frames("select told(n) as n from generate_series(1, 3) as n", rows=2)]
 
-    assert (parts, said(caplog)) == ([2, 1], [])
+    assert (parts, said(caplog)) == ([2, 1], [(logging.INFO, f"NOTICE:  it is {n}") for n in (1, 2, 3)])
 
 
 async def test_a_frame_in_a_session_tells_them_and_so_does_what_follows(

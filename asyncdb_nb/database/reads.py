@@ -7,9 +7,9 @@ everything that it had prepared, on all connections, and a second attempt prepar
 So it is with one that the server does not know any more: after `deallocate all`, or where a pooler went to another
 server connection.
 
-The same holds where the server raised a NOTICE in the middle of COPY: asyncpg (0.32) then drops what came just before.
-The decoder notices, and the second attempt goes the plain way. A stream cannot be begun again, so the server is asked
-for no notices there.
+The same holds where the rows of a COPY are received by asyncpg (0.32) and the server raises a NOTICE amid them: asyncpg
+drops what came just before. The decoder finds that, and the second attempt goes the plain way. A stream cannot be begun
+again.
 
 An error that no attempt can mend gets a note with the tables that may have been meant.
 """
@@ -21,7 +21,6 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
@@ -35,7 +34,6 @@ from asyncdb_nb.errors import AsyncDBError, CorruptStreamError
 
 Scope = Callable[[], session_scope]
 
-_NO_NOTICES = text("SET LOCAL client_min_messages = error")
 _UNKNOWN = re.compile(r'relation "(.+)" does not exist')  # as asyncpg passes it on from the server
 
 
@@ -95,7 +93,6 @@ async def parts(
             ):
                 if attempt == 2:
                     await _keep_nothing_prepared(session)
-                await session.execute(_NO_NOTICES, execution_options=UNTOLD)
                 async for part in found:
                     begun = True
                     yield part
