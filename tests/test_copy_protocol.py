@@ -174,6 +174,7 @@ def test_a_connection_is_afterwards_as_asyncpg_would_have_it(database_url: str, 
     run(promises(database_url))
 
 
+@pytest.mark.second_tier
 def test_over_a_slow_link_too(far_database_url: str, run: Any) -> None:
     run(promises(far_database_url))
 
@@ -227,7 +228,7 @@ async def test_frames_come_this_way_and_are_the_same_by_asyncpgs_own(
 
 async def test_the_end_of_the_connection_is_told_as_asyncpg_tells_it(database_url: str) -> None:
     query = """select (case when g = 90000 then pg_terminate_backend(pg_backend_pid()) end)::int, 'x'
-      from generate_series(1, 100000000) g"""
+      from generate_series(1, 200000) g"""
     told = []
     for reading in (read, lambda connection, query: connection.copy_from_query(query, output=nowhere)):
         connection = await asyncpg_connection.connect(database_url)

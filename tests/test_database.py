@@ -547,6 +547,7 @@ def test_without_a_url_the_sample_workflows_are_there(run_script, embedded_home:
     assert int(done.stdout.rpartition("workflows: ")[2]) > 0
 
 
+@pytest.mark.second_tier
 def test_after_a_stop_of_the_embedded_server_the_message_says_what_to_run(  # type: ignore[no-untyped-def]
     run_script, embedded_home: str
 ) -> None:

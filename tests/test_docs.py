@@ -20,6 +20,7 @@ PAGES = sorted(DOCS.glob("*.md"))
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
+@pytest.mark.second_tier
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=lambda page: page.stem)
 def test_the_code_of_a_page_shows_what_the_page_says(page: Path, learner: dict[str, str]) -> None:
     """Each page in a process of its own, as a person without any set-up; a warning is an error, stderr stays empty."""

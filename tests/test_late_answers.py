@@ -64,8 +64,15 @@ async def nowhere(data: bytes) -> None:
     await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("cancels", [1, 2])
-@pytest.mark.parametrize("work", [fetch, copy_out, copy_in, execute_many, cursor, sleep])
+LATE = [fetch, copy_in, execute_many, cursor, sleep]
+
+
+@pytest.mark.parametrize("cancels", [1, pytest.param(2, marks=pytest.mark.second_tier)])
+@pytest.mark.parametrize(
+    "work",
+    [copy_out, *(pytest.param(work, marks=pytest.mark.second_tier) for work in LATE)],
+    ids=lambda work: work.__name__,
+)
 @pytest.mark.usefixtures("nobody_waits")
 async def test_a_connection_to_a_server_that_answers_late_ends_with_terminate(
     far_database_url: str, clean_server: ServerWatch, work: Work, cancels: int

@@ -22,6 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.second_tier
 def test_the_example_of_the_readme_runs(run_script: Callable[..., CompletedProcess[str]]) -> None:
     example = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
     seeded = """

@@ -99,6 +99,7 @@ def test_processes_share_one_server_and_the_last_one_stops_it(shared: EmbeddedSe
     assert wait_until(lambda: not shared.status().running)
 
 
+@pytest.mark.second_tier
 def test_four_first_starts_at_once_make_one_server(shared: EmbeddedServer) -> None:
     """Processes that race for the first start, with no data directory yet, end up on one server."""
     processes = [UserProcess() for _ in range(4)]
@@ -108,6 +109,7 @@ def test_four_first_starts_at_once_make_one_server(shared: EmbeddedServer) -> No
         process.end()
 
 
+@pytest.mark.second_tier
 def test_a_killed_user_does_not_keep_the_server(shared: EmbeddedServer) -> None:
     """The server stops when its only user is killed, and the next start finds what was committed."""
     user = UserProcess()
@@ -120,6 +122,7 @@ def test_a_killed_user_does_not_keep_the_server(shared: EmbeddedServer) -> None:
     assert query(embedded_server(), "select answer from kept") == "42"
 
 
+@pytest.mark.second_tier
 def test_a_killed_server_is_started_again(shared: EmbeddedServer) -> None:
     """After a SIGKILL of the server, stale pid files that name a living process of its user are no obstacle."""
     embedded_server()
@@ -135,6 +138,7 @@ def test_a_killed_server_is_started_again(shared: EmbeddedServer) -> None:
         innocent.kill()
 
 
+@pytest.mark.second_tier
 def test_a_killed_reaper_is_replaced(shared: EmbeddedServer) -> None:
     """The next process that joins brings a new reaper, so the server still stops with its last user."""
     first = UserProcess()
@@ -150,6 +154,7 @@ def test_a_killed_reaper_is_replaced(shared: EmbeddedServer) -> None:
     assert wait_until(lambda: not shared.status().running)
 
 
+@pytest.mark.second_tier
 def test_a_half_made_data_directory_is_made_anew(shared: EmbeddedServer) -> None:
     """What a killed initdb left behind is not taken for data."""
     unfinished = shared.directory / "data.new"
@@ -185,6 +190,7 @@ def test_nobody_else_can_connect(server: EmbeddedServer) -> None:
         assert subprocess.run(["/usr/bin/test", "-e", socket_path], user="nobody", extra_groups=[]).returncode == 1
 
 
+@pytest.mark.second_tier
 def test_an_ordinary_user_gets_a_server(tmp_path: Path) -> None:
     """A user who is not root starts and stops a server in their own home, cleanly under `-X dev -W error`."""
     python = interpreter_for_nobody() if os.geteuid() == 0 else sys.executable
@@ -213,6 +219,7 @@ print("stopped" if not server.status().running else "running")
 """
 
 
+@pytest.mark.second_tier
 def test_a_long_path_gets_a_short_socket(home: Path) -> None:
     """A directory too deep for a socket's path (107 bytes) still has a server that answers, in private."""
     directory = home / ("d" * 60) / ("e" * 60)
@@ -247,6 +254,7 @@ def test_a_throwaway_server_that_does_not_start_leaves_no_directory(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.second_tier
 def test_a_server_that_does_not_start_shows_its_log(home: Path) -> None:
     """A setting that PostgreSQL refuses is named, in its own words, and the process is no user afterwards."""
     with pytest.raises(ServerError, match='invalid value for parameter "shared_buffers": "a lot"'):
@@ -255,6 +263,7 @@ def test_a_server_that_does_not_start_shows_its_log(home: Path) -> None:
     assert EmbeddedServer(home / "broken").status().users == ()
 
 
+@pytest.mark.second_tier
 def test_data_of_another_postgresql_are_refused(shared: EmbeddedServer) -> None:
     """Data that another major version made are left alone, and the error says which version that was."""
     embedded_server().stop()

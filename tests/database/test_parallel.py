@@ -247,6 +247,7 @@ async def test_a_stream_that_is_left_early_gives_all_back(
     assert not [one for one in clean_server.backends() if one.state != "idle"]
 
 
+@pytest.mark.second_tier
 async def test_cancels_at_any_moment_leave_nothing(many: Database, clean_server: ServerWatch) -> None:
     await cancel_at_many_moments(many, clean_server, 30)
 
@@ -360,6 +361,7 @@ async def test_one_bar_shows_the_rows_of_all_parts(
     assert shown.endswith("\r")
 
 
+@pytest.mark.second_tier
 async def test_an_exporter_that_is_ended_is_one_clear_error(many: Database, clean_server: ServerWatch) -> None:
     reading = asyncio.create_task(many.frame("select id, nap(0.0002) from many", parallel=2, key="id"))
     await until(lambda: sum("nap" in one.query for one in clean_server.backends() if one.state == "active") == 2)

@@ -165,6 +165,7 @@ async def test_async(asyncdb):
     strict.stdout.fnmatch_lines(["asyncdb_nb: PostgreSQL * at *, isolation rollback, leaks error"])
 
 
+@pytest.mark.second_tier
 def test_what_rollback_cannot_do_is_said_and_does_no_harm(run_suite: RunSuite) -> None:
     """Two tasks that wait for each other, another isolation level, a killed backend, a COMMIT typed as text."""
     suite = """
@@ -336,6 +337,7 @@ def upgrade():
 @pytest.mark.parametrize(
     "env", [PLAIN_ENV, pytest.param(ASYNC_ENV, marks=pytest.mark.second_tier)], ids=["plain", "async"]
 )
+@pytest.mark.second_tier
 def test_alembic_migrates_the_template_once(run_suite: RunSuite, pytester: pytest.Pytester, env: str) -> None:
     """By an `env.py` of either template of Alembic's; the URL in alembic.ini is not used."""
     pytest.importorskip("alembic")

@@ -68,6 +68,7 @@ def test_scenario_08_and_09_what_a_test_leaves_is_its_own_fault(run_suite: RunSu
     )
 
 
+@pytest.mark.second_tier
 def test_scenario_10_a_test_that_raises_or_times_out_in_mid_query(run_suite: RunSuite) -> None:
     """What it did is undone, and no backend is left of it; where it hung, that is named."""
     suite = """

@@ -39,6 +39,7 @@ def test_scenario_01_two_hundred_tests_on_two_hundred_loops(run_suite: RunSuite)
     run_suite(files=files, passed=200)
 
 
+@pytest.mark.second_tier
 def test_scenario_02_five_connections_in_parallel_in_each_test(run_suite: RunSuite) -> None:
     """The same two hundred loops, with the pool as it is by default: a thousand connections, and none is left."""
     suite = """
@@ -193,6 +194,7 @@ async def test_async_again():
     run_suite("--asyncdb-cure", "--asyncdb-leaks=error", files={"shared": ENGINE, "test_it": suite}, passed=4)
 
 
+@pytest.mark.second_tier
 @pytest.mark.keeps_connections  # the child ends by `os._exit`, and its transaction's connection with it
 def test_scenario_15_a_test_that_forks(run_suite: RunSuite) -> None:
     """Child and parent both go on: the child with connections of its own, the parent with its transaction.

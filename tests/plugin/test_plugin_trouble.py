@@ -131,6 +131,7 @@ def test_trouble_is_told_in_a_line_and_without_the_password(
     assert sum(line.startswith("E  ") for line in result.outlines) == 1, "a driver's traceback is shown"
 
 
+@pytest.mark.second_tier
 def test_no_option_of_pytest_prints_the_password(
     run_suite: RunSuite, server: EmbeddedServer, guest_url: str, pytester: pytest.Pytester
 ) -> None:
@@ -155,6 +156,7 @@ def test_no_option_of_pytest_prints_the_password(
         assert "hush" not in printed
 
 
+@pytest.mark.second_tier
 def test_ctrl_c_leaves_no_database_and_no_connection(run_suite: RunSuite, clean_server: ServerWatch) -> None:
     """In the middle of a test with a clone, while the next ones are being made."""
     suite = """
