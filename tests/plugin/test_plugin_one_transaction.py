@@ -198,6 +198,29 @@ def test_scenario_65_requests_of_a_test_share_its_transaction(run_suite: RunSuit
     run_suite(mode=mode, files=files, seconds=1000, passed=12)
 
 
+def test_threads_that_are_taken_for_blocked_do_not_come_between(run_suite: RunSuite) -> None:
+    """A busy machine may leave a thread where it is for as long as one that waits; another has its turn meanwhile."""
+    suite = """
+import asyncio, threading
+import pytest
+from asyncdb_nb import run
+from asyncdb_nb.pytest_plugin.isolation import turns
+from things import add, count
+
+@pytest.mark.parametrize("repeated", range(3))
+def test_threads(asyncdb, repeated, monkeypatch):
+    monkeypatch.setattr(turns, "TURN_SECONDS", 100)
+    monkeypatch.setattr(turns, "BLOCKED_SECONDS", 0.002)
+    monkeypatch.setattr(turns, "STUCK_SECONDS", 0.002)
+    work = [lambda number=number: asyncio.run(add(asyncdb, str(number))) for number in range(10)]
+    threads = [threading.Thread(target=each) for each in work]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert run(count(asyncdb)) == 10
+"""
+    run_suite(files={"conftest": CONFTEST, "test_it": suite}, passed=3)
+
+
 def test_the_outer_turn_goes_on_after_the_inner_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loop that is blocked by code that waits for the connection lends it, and waits before it uses it again."""
     monkeypatch.setattr(turns, "TURN_SECONDS", 60)
@@ -213,6 +236,7 @@ def test_the_outer_turn_goes_on_after_the_inner_one(monkeypatch: pytest.MonkeyPa
 
     async def outer() -> None:
         turn = await shared.enter()
+        turn.connected = True
         thread = threading.Thread(target=lambda: asyncio.run(inner()))
         thread.start()
         assert entered.wait(60)

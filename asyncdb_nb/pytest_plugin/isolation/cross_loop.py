@@ -3,7 +3,8 @@ Use a connection from any event loop, on the one that it lives on.
 
 A connection of asyncpg's works on one loop. Where several loops need the same connection, each call is carried to the
 connection's own loop, which another thread runs: the caller awaits it as if it ran here, and cancels it as if it did.
-What asyncpg calls in turn (the reader of a COPY, a source of rows) is carried back to the caller.
+Calls run one after the other there. What asyncpg calls in turn (the reader of a COPY, a source of rows) is carried back
+to the caller.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ import threading
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+from asyncdb_nb.pytest_plugin.isolation.turns import Turns
 
-Before = Callable[[], Awaitable[None]]
+T = TypeVar("T")
 
 
 class Carrier:
     """Carries calls to a loop.
 
     Args:
-        before: Awaited on the caller's loop before each call from there.
+        turns: Who may call: a call from a loop waits for the turns within that loop's.
 
     Attributes:
         home: The loop, which another thread runs.
@@ -31,18 +32,34 @@ class Carrier:
 
     home: asyncio.AbstractEventLoop
 
-    def __init__(self, before: Before) -> None:
-        self._before = before
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._one_at_a_time = asyncio.Lock()
 
     async def call(self, method: Callable[..., Awaitable[T]], *args: Any, **options: Any) -> T:
-        """Await `method(*args, **options)` on the home loop."""
+        """Await `method(*args, **options)` on the home loop.
+
+        Raises:
+            OneConnectionError: Another call, or a turn within this loop's, has lasted for five seconds.
+        """
         here = asyncio.get_running_loop()
         if here is self.home:
             return await method(*args, **options)
-        await self._before()
         args = tuple(_carried_back(value, here) for value in args)
         options = {name: _carried_back(value, here) for name, value in options.items()}
-        return await run_on(self.home, lambda: method(*args, **options))
+
+        async def in_turn() -> list[T]:
+            async with self._turns.in_time():
+                await self._one_at_a_time.acquire()
+            try:
+                return [await method(*args, **options)] if self._turns.may_go_on(here) else []
+            finally:
+                self._one_at_a_time.release()
+
+        while True:
+            await self._turns.resume()
+            for result in await run_on(self.home, in_turn):
+                return result
 
     def method(self, method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
         """Return a method that is carried."""

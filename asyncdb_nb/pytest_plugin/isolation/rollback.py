@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 import weakref
 from typing import Any
 
@@ -44,8 +45,9 @@ class OneTransaction:
 
     def _begin_anew(self) -> None:
         self.turns = Turns()
-        self._carrier = Carrier(self.turns.resume)
+        self._carrier = Carrier(self.turns)
         self._portal: Portal | None = None
+        self._opening_portal = threading.Lock()
         self._raw: Any = None
         self._begun = False
         self._intact = True  # no test ended the transaction behind our back
@@ -95,9 +97,10 @@ class OneTransaction:
         self._begin_anew()
 
     async def _connect(self, **arguments: Any) -> SharedConnection:
-        if self._portal is None:  # no other thread is here: it is this task's turn
-            self._portal = Portal(0)
-            self._carrier.home = self._portal.loop
+        with self._opening_portal:
+            if self._portal is None:
+                self._portal = Portal(0)
+                self._carrier.home = self._portal.loop
         await self._carrier.call(self._open, arguments)
         return SharedConnection(self._raw, self._carrier, self._abandoned.append)
 
@@ -157,6 +160,7 @@ class OneConnectionPool(LoopBoundPool):
         except BaseException:
             leave()
             raise
+        turn.connected = True
         proxy.record_info[_LEAVE] = leave  # type: ignore[index]  # None for a detached one alone
         return proxy
 
