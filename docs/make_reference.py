@@ -38,7 +38,10 @@ GROUPS = {
     "Writing": "asyncdb_nb.write asyncdb_nb.dataframes.writing.writing.Written",
     "Repositories": "asyncdb_nb.Repository",
     "Synchronous code": "asyncdb_nb.run",
-    "Explore": ("asyncdb_nb.explore.profile.Profile asyncdb_nb.explore.plan.Plan asyncdb_nb.explore.diagram.Diagram"),
+    "Explore": (
+        "asyncdb_nb.explore.profile.Profile asyncdb_nb.explore.plan.Plan asyncdb_nb.explore.diagram.Diagram "
+        "asyncdb_nb.explore.view.View asyncdb_nb.explore.view.Page"
+    ),
     "Watch": "asyncdb_nb.trace asyncdb_nb.diagnostics.Trace",
     "Doctor": "asyncdb_nb.diagnostics.examine asyncdb_nb.diagnostics.Diagnosis asyncdb_nb.diagnostics.Finding",
     "Embedded server": "asyncdb_nb.server.embedded_server asyncdb_nb.server.EmbeddedServer",

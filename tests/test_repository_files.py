@@ -87,7 +87,9 @@ def test_the_wheel_has_the_package_and_the_lessons_and_shows_them_anywhere(tmp_p
         check=True,
     )
 
-    package = {path.relative_to(ROOT) for path in (ROOT / "asyncdb_nb").rglob("*") if path.suffix in {".py", ".typed"}}
+    package = {
+        path.relative_to(ROOT) for path in (ROOT / "asyncdb_nb").rglob("*") if path.suffix in {".py", ".typed", ".js"}
+    }
     lessons = {Path("asyncdb_nb") / path.relative_to(ROOT) for path in (ROOT / "notebooks").rglob("*.ipynb")}
     checkpoints = {path for path in lessons if ".ipynb_checkpoints" in path.parts}
     assert {path for path in files if path.parts[0] == "asyncdb_nb"} == package | lessons - checkpoints

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from asyncdb_nb.explore.export import Export
     from asyncdb_nb.explore.plan import Plan
     from asyncdb_nb.explore.profile import Profile
+    from asyncdb_nb.explore.view import View
 
 T = TypeVar("T")
 
@@ -539,6 +540,45 @@ class Database:
                 return await read_diagram(session, schema)
 
         return self._pending("diagram(...)", diagram)
+
+    def view(self, source: Any, params: Any = None, *, timeout: float = 30) -> Coroutine[Any, Any, View]:
+        """Look through a table or a result in a notebook: pages of 100 rows, sorted and filtered by the server.
+
+        The source is asked anew for each page, read-only; between two pages nothing is open. The next question cancels
+        one that is still at work. Values are the server's own text of them, exact, in the session's time zone; of long
+        ones the first 1,000 characters.
+
+        The controls need the extra `widgets`, in JupyterLab 4 or Notebook 7. What a notebook stores, and what is shown
+        where nobody could use them, are the first ten rows.
+
+        Args:
+            source: `table` or `schema.table`, SQL text, or a select of Core or the ORM.
+            params: Values for the `:name` binds of a text.
+            timeout: Seconds that each question may take on the server.
+
+        Returns:
+            A coroutine of a `View`, which shows itself, and has `await page(...)` and `await count(...)`.
+
+        Raises:
+            UnknownTableError: There is no such table; the message has the nearest names.
+            FrameError: The text is neither a name nor a query.
+            sqlalchemy.exc.SQLAlchemyError: The server refused the statement, or it took longer than `timeout`.
+
+        Example:
+            >>> await db.view("shop.orders")
+            >>> await db.view("select * from orders where day >= :day", {"day": date(2026, 1, 1)})
+        """
+
+        async def view() -> View:
+            from asyncdb_nb.explore.view import find, read_view
+
+            def opened() -> session_scope:
+                return self.session(readonly=True, timeout=timeout)
+
+            async with opened() as session:
+                return await read_view(session, opened, await find(session, source, params, catalog.name_in_sql))
+
+        return self._pending("view(...)", view)
 
     def _scope(self, kind: type[session_scope], **options: Any) -> session_scope:
         return kind(self, sessionmaker=self._sessionmaker, **options)

@@ -132,8 +132,8 @@ async def find_source(session: AsyncSession, source: str | Executable, params: P
     if isinstance(source, str) and query_tokens(source) is None:
         if params is not None or len(source.split()) > 3:
             raise FrameError(
-                "profile() takes the name of a table, or one SELECT, VALUES or TABLE. To profile what a statement "
-                "with RETURNING gives, profile the table."
+                "profile() and view() take the name of a table, or one SELECT, VALUES or TABLE. For what a statement "
+                "with RETURNING gives, take the table."
             )
         return await _of_table(session, source, timeout)
     return await _of_statement(session, source, params, timeout)

@@ -25,7 +25,7 @@ from asyncdb_nb.errors import FrameError
 _MOST = 500  # rows; so few are read as rows, not by COPY, which would send the statement twice
 _MARK = "asyncdb_nb_rewritten"
 
-Rewrite = Callable[[str], str]
+Rewrite = Callable[..., str]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Result:
 
 
 async def read_rewritten(
-    session: AsyncSession, statement: str | Executable, params: Params, rewrite: Rewrite
+    session: AsyncSession, statement: str | Executable, params: Params, rewrite: Rewrite, values: Sequence[str] = ()
 ) -> Result:
     """Execute a statement in another form.
 
@@ -56,35 +56,49 @@ async def read_rewritten(
         params: Values for the `:name` binds of a text.
         rewrite: Makes the SQL to be sent of the SQL that SQLAlchemy hands over, whose parameters are `$1`, `$2`, …
             It keeps each of them, and has at most 500 rows.
+        values: Texts for parameters that it adds; it is called with the name of each, such as `$3`, after the SQL.
 
     Raises:
         FrameError: It is no statement, or it did not reach asyncpg.
     """
     if isinstance(statement, str) or text_of(statement) is not None:
-        return await _of_text(session, statement, params, rewrite)
+        return await _of_text(session, statement, params, rewrite, values)
     sql, parameters = await _compiled(session, executable(statement, params), params)
-    result = await (await session.connection()).exec_driver_sql(rewrite(sql), parameters)
+    sql, parameters = _with_values(rewrite, sql, parameters, values)
+    result = await (await session.connection()).exec_driver_sql(sql, parameters)
     described: Any = [] if result.cursor is None else result.cursor.description
     names, oids = [column[0] for column in described], [column[1] for column in described]
     return Result(names, oids, [""] * len(names), result.all())
 
 
-async def _of_text(session: AsyncSession, statement: Any, params: Params, rewrite: Rewrite) -> Result:
+def _with_values(rewrite: Rewrite, sql: str, parameters: Any, values: Sequence[str]) -> tuple[str, Any]:
+    """Rewrite SQL, and put values behind its parameters."""
+    if not values:
+        return rewrite(sql), parameters
+    given = tuple(parameters or ())
+    names = (f"${number}" for number, _ in enumerate(values, len(given) + 1))
+    return rewrite(sql, *names), (*given, *values)
+
+
+async def _of_text(
+    session: AsyncSession, statement: Any, params: Params, rewrite: Rewrite, values: Sequence[str]
+) -> Result:
     sent: list[str] = []
 
     def rewritten(sql: str, parameters: Any) -> tuple[str, Any]:
-        sent.append(rewrite(sql))
-        return sent[-1], parameters
+        sql, parameters = _with_values(rewrite, sql, parameters, values)
+        sent.append(sql)
+        return sql, parameters
 
     with _handed_over(await _connection(session), OPTION, rewritten):
         columns, _ = await Reading(session, statement, params, max_rows=_MOST).columns()
     if not sent:
         raise FrameError(_NOT_SENT)
-    values = [column.objects() for column in columns]
+    by_column = [column.objects() for column in columns]
     types = [column.type for column in columns]
     kinds = ["enum" if type_.is_enum else "array" if type_.kind == "array" else "" for type_ in types]
     names = [column.name for column in columns]
-    return Result(names, [type_.oid for type_ in types], kinds, list(zip(*values, strict=True)))
+    return Result(names, [type_.oid for type_ in types], kinds, list(zip(*by_column, strict=True)))
 
 
 class _HandedOver(Exception):  # noqa: N818  it is no error

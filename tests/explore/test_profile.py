@@ -340,7 +340,7 @@ async def test_what_is_not_there_is_named(db: Database) -> None:
         UnknownTableError, match=r"There is no table or view 'profiles\.manny'\. Did you mean profiles\.many"
     ):
         await db.profile("profiles.manny")
-    with pytest.raises(FrameError, match="takes the name of a table, or one SELECT"):
+    with pytest.raises(FrameError, match="take the name of a table, or one SELECT"):
         await db.profile("delete from profiles.many where false")
     with pytest.raises(DBAPIError, match='column "nothing" does not exist'):
         await db.profile("select nothing from profiles.many")
