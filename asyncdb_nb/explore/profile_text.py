@@ -9,7 +9,7 @@ from typing import Any
 from asyncdb_nb.explore.profile_figures import ColumnProfile, Figures
 
 HEADS = ("column", "type", "missing", "distinct", "min", "median", "max", "mean", "most frequent")
-_TO_THE_RIGHT = {"missing", "distinct", "mean"}
+TO_THE_RIGHT = {"missing", "distinct", "mean"}
 _WIDEST = 24  # characters of a value
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
@@ -21,7 +21,7 @@ def text_of(profile: Figures) -> str:
     lines = [title_of(profile)]
     for row in cells if profile.columns else ():
         aligned = (
-            cell.rjust(width) if head in _TO_THE_RIGHT else cell.ljust(width)
+            cell.rjust(width) if head in TO_THE_RIGHT else cell.ljust(width)
             for cell, width, head in zip(row, widths, HEADS, strict=True)
         )
         lines.append("  ".join(aligned).rstrip())

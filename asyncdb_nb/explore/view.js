@@ -3,23 +3,23 @@
 
 const STYLE = `
 .asyncdb-view { font-size: var(--jp-ui-font-size1, 13px); color: var(--jp-ui-font-color1, inherit); }
-.asyncdb-view .asyncdb-pane { max-height: 28em; overflow: auto; border: 1px solid var(--jp-border-color2, #8886); }
-.asyncdb-view table { border-collapse: collapse; margin: 0; font-size: inherit; table-layout: auto; }
-.asyncdb-view th, .asyncdb-view td { text-align: left; vertical-align: top; padding: 3px 8px; max-width: 30em; }
+.asyncdb-view .pane { max-height: 30em; overflow: auto; border: 1px solid var(--jp-border-color2, #8886); }
+.asyncdb-view table.asyncdb { border-collapse: separate; border-spacing: 0; margin: 0; font-size: inherit; }
+.asyncdb-view table.asyncdb :is(th, td) { text-align: left; vertical-align: top; padding: 3px 8px; max-width: 30em; }
+.asyncdb-view table.asyncdb .number { text-align: right; font-variant-numeric: tabular-nums; }
 .asyncdb-view thead { position: sticky; top: 0; background: var(--jp-layout-color0, Canvas); z-index: 1; }
-.asyncdb-view thead th { border-bottom: 1px solid var(--jp-border-color1, #8889); font-weight: 600; }
-.asyncdb-view td { white-space: pre; overflow: hidden; text-overflow: ellipsis; cursor: default; }
-.asyncdb-view td.open { white-space: pre-wrap; overflow-wrap: anywhere; }
-.asyncdb-view td.number { text-align: right; font-variant-numeric: tabular-nums; }
-.asyncdb-view tbody tr:nth-child(even) { background: var(--jp-rendermime-table-row-background, #8881); }
+.asyncdb-view table.asyncdb tr.filters th { border-bottom: 1px solid var(--jp-border-color1, #8889); padding-top: 0; }
+.asyncdb-view table.asyncdb td { white-space: pre; overflow: hidden; text-overflow: ellipsis; cursor: default; }
+.asyncdb-view table.asyncdb td.open { white-space: pre-wrap; overflow-wrap: anywhere; }
 .asyncdb-view .null { opacity: .55; font-style: italic; }
-.asyncdb-view small { opacity: .7; font-weight: normal; display: block; }
-.asyncdb-view button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; text-align: left; }
-.asyncdb-view button:focus-visible, .asyncdb-view input:focus-visible { outline: 2px solid #0072B2; }
+.asyncdb-view small { opacity: .7; font-weight: normal; display: block; white-space: nowrap; }
+.asyncdb-view button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; }
+.asyncdb-view th button { font-weight: 600; text-align: inherit; width: 100%; white-space: nowrap; }
+.asyncdb-view :is(button, input):focus-visible { outline: 2px solid #0072B2; }
 .asyncdb-view .bar button { border: 1px solid var(--jp-border-color1, #8889); border-radius: 2px; padding: 1px 8px; }
 .asyncdb-view button:disabled { opacity: .4; cursor: default; }
-.asyncdb-view input { font: inherit; color: inherit; background: transparent; width: 100%; min-width: 5em; box-sizing: border-box;
-  border: 1px solid var(--jp-border-color2, #8886); border-radius: 2px; padding: 1px 4px; margin-top: 2px; }
+.asyncdb-view input { font: inherit; font-weight: normal; color: inherit; background: transparent; width: 100%; min-width: 6em;
+  box-sizing: border-box; border: 1px solid var(--jp-border-color2, #8886); border-radius: 2px; padding: 1px 4px; }
 .asyncdb-view .bar { display: flex; gap: .8em; align-items: center; padding: 5px 0; flex-wrap: wrap; }
 .asyncdb-view .said { white-space: pre-wrap; overflow-wrap: anywhere; }
 .asyncdb-view .failed { color: var(--jp-error-color1, #c62828); }
@@ -92,8 +92,13 @@ class Live {
       input.setAttribute("aria-label", `Filter ${name}`);
       for (const kind of ["keydown", "keyup", "keypress"]) input.addEventListener(kind, (event) => event.stopPropagation());
       input.addEventListener("input", () => this.filter(place, input.value));
-      return { arrow, head: element("th", { scope: "col" }, button, input) };
+      const className = this.isNumber(place) ? "number" : "";
+      const head = element("th", { scope: "col", className }, button);
+      return { arrow, head, below: element("th", {}, input) };
     });
+    const thead = element("thead", {},
+      element("tr", {}, ...this.heads.map(({ head }) => head)),
+      element("tr", { className: "filters" }, ...this.heads.map(({ below }) => below)));
     this.body = element("tbody");
     this.body.addEventListener("click", (event) => event.target.closest("td")?.classList.toggle("open"));
     const button = (text, act) => {
@@ -111,8 +116,7 @@ class Live {
     this.root = element("div", { className: "asyncdb-view" },
       element("style", {}, STYLE),
       element("div", { className: "bar" }, element("b", {}, title)),
-      element("div", { className: "asyncdb-pane" },
-        element("table", {}, element("thead", {}, element("tr", {}, ...this.heads.map(({ head }) => head))), this.body)),
+      element("div", { className: "pane" }, element("table", { className: "asyncdb" }, thead, this.body)),
       element("div", { className: "bar" }, this.previous, this.where, this.next, this.counting, this.stop, this.said));
     this.mount();
     this.observer = new MutationObserver(() => this.mount());
@@ -129,15 +133,18 @@ class Live {
     this.more = more;
     if (!more && (rows.length || !first)) this.total = first + rows.length;
     this.body.replaceChildren(...rows.map((row) => element("tr", {}, ...row.map((value, place) => this.cell(value, place)))));
-    this.body.closest(".asyncdb-pane").scrollTop = 0;
+    this.body.closest(".pane").scrollTop = 0;
+  }
+
+  isNumber(place) {
+    return NUMBERS.test(this.columns[place][1]);
   }
 
   cell(value, place) {
     if (value === null) return element("td", { className: "null" }, "NULL");
     const cut = Array.isArray(value);
     const text = cut ? `${value[0]}…` : value;
-    const number = NUMBERS.test(this.columns[place][1]);
-    return element("td", { className: number ? "number" : "", title: cut ? "cut: the first characters" : "" }, text);
+    return element("td", { className: this.isNumber(place) ? "number" : "", title: cut ? "cut: the first characters" : "" }, text);
   }
 
   place() {

@@ -61,6 +61,12 @@ class NotebookPage:
         self.press("save")
         expect(self.page.locator(".lm-TabBar-tab.jp-mod-dirty")).to_have_count(0)
 
+    def restart_kernel(self) -> None:
+        """Press ↻ and confirm it."""
+        self.press("restart")
+        self.page.locator(".jp-Dialog .jp-mod-accept").click()
+        self.wait_until_idle()
+
     def go_to(self, heading: str) -> None:
         """Go to a heading by the table of contents, and show the files again."""
         self.page.get_by_role("tab", name="Table of Contents").click()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from lab_process import LabProcess
-from notebook_page import NotebookPage, chromium, opened
+from notebook_page import NotebookPage, opened
 from playwright.sync_api import expect
 from waiting import wait_until
 
@@ -21,31 +19,6 @@ pytestmark = pytest.mark.second_tier
 
 ASLEEP = "select 1 from pg_stat_activity where wait_event = 'PgSleep'"
 STOP_ME = 'await session.execute(text("select pg_sleep(600)"))'
-
-
-@pytest.fixture(autouse=True)
-def _browser() -> None:
-    """A machine without Chromium skips this, but not the continuous integration."""
-    if chromium() is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("Chromium is not installed: apt-get install chromium")
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Callable[[NotebookPage, str], None]:
-    """Take a screenshot: `picture(notebook, name)`."""
-    directory = Path(os.environ.get("BROWSER_ARTIFACTS") or tmp_path / "screenshots")
-    directory.mkdir(parents=True, exist_ok=True)
-    return lambda notebook, name: notebook.page.screenshot(path=directory / f"{name}.png")
-
-
-@pytest.fixture
-def lab(learner: dict[str, str], tmp_path: Path) -> Iterator[LabProcess]:
-    """The lab, as the command starts it for somebody whose Jupyter has never been used."""
-    own = {f"JUPYTER_{name}_DIR": str(tmp_path / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
-    with socket.create_server(("localhost", 0)) as taken:
-        port = taken.getsockname()[1]
-    with LabProcess("--port", str(port), env=learner | own, cwd=tmp_path) as lab:
-        yield lab
 
 
 def test_a_person_runs_the_first_lesson_stops_a_query_and_goes_on(
