@@ -11,7 +11,8 @@ import logging
 import os
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,9 @@ async def make_explored(folder: Path) -> None:
             (folder / "diagram.svg").write_text(diagram.svg(dark=False), encoding="utf-8")
 
 
-def make_lab(path: Path) -> None:
-    """Run the first lesson in the lab, and show where a frame becomes a plot."""
+@contextmanager
+def lab_in_a_browser() -> Iterator[Any]:
+    """Start the lab for somebody whose Jupyter has never been used, and open the first lesson."""
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "browser")]
     from lab_process import LabProcess
     from notebook_page import opened
@@ -106,13 +108,39 @@ def make_lab(path: Path) -> None:
             LabProcess(env=clean | own | {"ASYNCDB_NB_HOME": home}, cwd=Path(home)) as lab,
             opened(lab.address, width=1320, height=1036) as notebook,
         ):
-            notebook.choose("Run", "Run All Cells")
-            expect(notebook.page.get_by_text("Not yet.", exact=True)).to_be_visible()
-            notebook.go_to("Ask with SQLAlchemy")
-            expect(notebook.figures.first).to_be_in_viewport()
-            notebook.widen_sidebar(90)
-            notebook.save()
-            notebook.page.screenshot(path=path)
+            yield notebook
+
+
+def make_lab(path: Path) -> None:
+    """Run the first lesson in the lab, and show where a frame becomes a plot."""
+    with lab_in_a_browser() as notebook:
+        notebook.choose("Run", "Run All Cells")
+        expect(notebook.page.get_by_text("Not yet.", exact=True)).to_be_visible()
+        notebook.go_to("Ask with SQLAlchemy")
+        expect(notebook.figures.first).to_be_in_viewport()
+        notebook.widen_sidebar(90)
+        notebook.save()
+        notebook.page.screenshot(path=path)
+
+
+def make_explored_in_lab(folder: Path) -> None:
+    """Show what a profile, a plan and a view are in a notebook."""
+    with lab_in_a_browser() as notebook:
+        notebook.run_below("from asyncdb_nb import connect\ndb = await connect()")
+        profile = notebook.run_below('await db.profile("workflows.workflow")')
+        expect(profile).to_contain_text("Every figure is exact.")
+        plan = notebook.run_below(f"await db.explain({SLOW!r}, analyze=True)")
+        expect(plan).to_contain_text("Execution ")
+        shown = notebook.run_below('await db.view("workflows.run")')
+        view = shown.locator(".asyncdb-view")
+        for _ in range(2):
+            view.get_by_role("button", name="cost").click()
+        expect(view.locator("tbody tr").first).to_contain_text("156.2161")
+        view.get_by_label("Filter status").fill("= failed")
+        expect(view.locator("tbody tr").nth(1)).to_contain_text("84.3135")
+        notebook.page.get_by_role("heading", name="Open a session").last.hover()  # and no row of the tables
+        for name, output in (("profile-in-lab", profile), ("plan-in-lab", plan), ("view", shown)):
+            output.screenshot(path=folder / f"{name}.png")
 
 
 if __name__ == "__main__":
@@ -122,3 +150,4 @@ if __name__ == "__main__":
     asyncio.run(make_flow(IMAGES / "flow.png"))
     asyncio.run(make_explored(IMAGES))
     make_lab(IMAGES / "lab.png")
+    make_explored_in_lab(IMAGES)

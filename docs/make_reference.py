@@ -40,7 +40,7 @@ GROUPS = {
     "Synchronous code": "asyncdb_nb.run",
     "Explore": (
         "asyncdb_nb.explore.profile.Profile asyncdb_nb.explore.plan.Plan asyncdb_nb.explore.diagram.Diagram "
-        "asyncdb_nb.explore.view.View asyncdb_nb.explore.view.Page"
+        "asyncdb_nb.explore.view.View asyncdb_nb.explore.view_statement.Page"
     ),
     "Watch": "asyncdb_nb.trace asyncdb_nb.diagnostics.Trace",
     "Doctor": "asyncdb_nb.diagnostics.examine asyncdb_nb.diagnostics.Diagnosis asyncdb_nb.diagnostics.Finding",

@@ -548,8 +548,8 @@ class Database:
         one that is still at work. Values are the server's own text of them, exact, in the session's time zone; of long
         ones the first 1,000 characters.
 
-        The controls need the extra `widgets`, in JupyterLab 4 or Notebook 7. What a notebook stores, and what is shown
-        where nobody could use them, are the first ten rows.
+        The controls need the extra `widgets`, in JupyterLab 4. What a notebook stores, and what is shown where nobody
+        could use them, are the first ten rows.
 
         Args:
             source: `table` or `schema.table`, SQL text, or a select of Core or the ORM.

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from html import escape
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ from asyncdb_nb.dataframes.sql.statement import Params
 from asyncdb_nb.errors import UnknownTableError
 from asyncdb_nb.explore.profile_source import Source, find_source
 from asyncdb_nb.explore.rewriting import Result, Rewrite, read_rewritten
-from asyncdb_nb.explore.view_statement import CUT, PAGE, SETTINGS, Asked, Query, ViewColumn, columns_of
+from asyncdb_nb.explore.view_statement import CUT, PAGE, SETTINGS, Asked, Page, Query, ViewColumn, columns_of
 
 if TYPE_CHECKING:
     from asyncdb_nb.explore.view_widget import LiveView
@@ -37,29 +36,6 @@ FIRST = 10  # rows of what is stored
 _WIDEST = 40  # characters of a value in text
 _CELL = "text-align:left;vertical-align:top;white-space:pre-wrap;max-width:30em;overflow-wrap:anywhere"
 _shown = count(1)
-
-
-@dataclass(frozen=True)
-class Page:
-    """Some rows.
-
-    Attributes:
-        asked: What was asked for.
-        rows: At most 100. A value is the server's text of it; None is NULL.
-        more: Whether rows follow.
-    """
-
-    asked: Asked
-    rows: list[list[str | None]]
-    more: bool
-
-    def rows_in_words(self, title: str, rows: int) -> str:
-        """Say which rows are seen when the first so many of the page are."""
-        seen = min(rows, len(self.rows))
-        if not self.more:
-            total = self.asked.first + len(self.rows)
-            return f"{title}: {total:,} row{'' if total == 1 else 's'}" + ("" if seen == total else f", {seen} shown")
-        return f"{title}: more than {self.asked.first + len(self.rows):,} rows, {seen} shown"
 
 
 async def find(session: AsyncSession, source: Any, params: Params, named: Callable[..., Awaitable[str]]) -> Source:

@@ -85,6 +85,29 @@ class Asked:
     first: int = 0
 
 
+@dataclass(frozen=True)
+class Page:
+    """Some rows.
+
+    Attributes:
+        asked: What was asked for.
+        rows: At most 100. A value is the server's text of it; None is NULL.
+        more: Whether rows follow.
+    """
+
+    asked: Asked
+    rows: list[list[str | None]]
+    more: bool
+
+    def rows_in_words(self, title: str, rows: int) -> str:
+        """Say which rows are seen when the first so many of the page are."""
+        seen = min(rows, len(self.rows))
+        if not self.more:
+            total = self.asked.first + len(self.rows)
+            return f"{title}: {total:,} row{'' if total == 1 else 's'}" + ("" if seen == total else f", {seen} shown")
+        return f"{title}: more than {self.asked.first + len(self.rows):,} rows, {seen} shown"
+
+
 async def columns_of(session: AsyncSession, source: Source) -> list[ViewColumn]:
     """Ask for the types of what is shown."""
     shown = source.readable

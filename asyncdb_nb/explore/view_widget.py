@@ -11,23 +11,20 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from asyncdb_nb.explore.view_statement import CUT, PAGE
-
-if TYPE_CHECKING:
-    from asyncdb_nb.explore.view import Page, View
+from asyncdb_nb.explore.view_statement import CUT, PAGE, Page
 
 _CANCELED = "57014"
 
 
-def live(view: View, mark: str) -> LiveView | None:
+def live(view: Any, mark: str) -> LiveView | None:
     """Put controls on a view that is about to be shown; None where nobody could use them.
 
     Args:
-        view: The view.
+        view: The `View`.
         mark: What the id of its table ends with.
     """
     if not _somebody_looks():
@@ -60,11 +57,11 @@ class LiveView:
     """Answers the browser.
 
     Args:
-        view: What is shown.
+        view: The `View` that is shown.
         widget: The widget that is asked.
     """
 
-    def __init__(self, view: View, widget: Any) -> None:
+    def __init__(self, view: Any, widget: Any) -> None:
         self._view = view
         self._widget = widget
         self._task: asyncio.Task[None] | None = None
