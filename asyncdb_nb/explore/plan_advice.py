@@ -7,6 +7,7 @@ part of the time, and not where it is only unusual.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ _VERY_SLOW = 50  # milliseconds, for what is only a fault when it is slow
 _WRONG = 100  # times
 _LITTLE = 1024  # kilobytes
 _THROWN_AWAY = 0.8  # of the rows
+_WITHIN = re.compile(r"\((?!.* (?:AND|OR) )[^~]*(?<!!)~~\*? '[%_]")  # `like '%…'` alone, as EXPLAIN writes it
 _STOPS_EARLY = ("Limit", "Merge Join")
 
 
@@ -54,7 +56,7 @@ def is_misjudged(node: Node) -> bool:
 
 def _faults(node: Node, whole: float) -> Iterator[tuple[float, str]]:
     """Give at most one sentence of a node, and the milliseconds that are at stake."""
-    for check in (_spills, _throws_away, _repeats, _rechecks, _visits_the_table, _misjudges):
+    for check in (_spills, _throws_away, _joins_few, _repeats, _rechecks, _visits_the_table, _misjudges):
         cost, said = check(node)
         if said and cost >= max(_SHARE * whole, _SLOW):
             yield cost, f"{node.label}{said}"
@@ -78,7 +80,30 @@ def _throws_away(node: Node) -> tuple[float, str]:
     if "Relation Name" not in node.raw:
         return node.own_ms, f" reads {count(read)} rows and throws {count(removed)} away: filter earlier."
     sentence = f" reads {count(read)} rows and throws {count(removed)} away"
+    if _WITHIN.match(str(node.raw.get("Filter"))):
+        return node.own_ms, f"{sentence}: a text within a text is found by an index of `pg_trgm`, and by no other."
     return node.own_ms, f"{sentence}: an index for {node.raw.get('Filter')} would find the others."
+
+
+def _joins_few(node: Node) -> tuple[float, str]:
+    """A scan of all rows of a table for a join that needs few of them."""
+    join = next((above for above in node.above if above.kind != "Hash"), None)
+    if node.raw.get("Node Type") != "Seq Scan" or "Filter" in node.raw or join is None or join.kind != "Hash Join":
+        return 0, ""
+    read, kept = _all_rows(node), _all_rows(join)
+    others = max(_all_rows(side) for side in join.children if side is not node and node not in side.children)
+    if read < _MANY or _WRONG * max(kept, others) > read:
+        return 0, ""
+    cost = node.own_ms + join.own_ms
+    wanted = join.raw.get("Hash Cond")
+    return (
+        cost,
+        f" reads {count(read)} rows, of which a join keeps {count(kept)}: an index for {wanted} would find those.",
+    )
+
+
+def _all_rows(node: Node) -> float:
+    return (node.rows or 0) * (node.loops or 0)
 
 
 def _repeats(node: Node) -> tuple[float, str]:

@@ -68,6 +68,14 @@ FAULTS = {
         "select * from advice_big where id + 0 = 5", (),
         "Seq Scan on public.advice_big reads 200,000 rows and throws 199,999 away",
     ),
+    "a text within a text": (
+        "select * from advice_big where code like '%zzzz%'", (),
+        "throws 200,000 away: a text within a text is found by an index of `pg_trgm`, and by no other.",
+    ),
+    "a join without an index": (
+        "select * from advice_few f join advice_big b on b.code = md5(f.id::text) where f.kind = 7", (),
+        "Seq Scan on public.advice_big b reads 200,000 rows, of which a join keeps",
+    ),
     "parallel, no index": (
         "select count(*) from advice_big where code = 'x'",
         ("max_parallel_workers_per_gather = 2", "parallel_setup_cost = 0", "min_parallel_table_scan_size = 0",
