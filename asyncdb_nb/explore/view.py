@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from html import escape
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -26,9 +26,7 @@ from asyncdb_nb.errors import UnknownTableError
 from asyncdb_nb.explore.profile_source import Source, find_source
 from asyncdb_nb.explore.rewriting import Result, Rewrite, read_rewritten
 from asyncdb_nb.explore.view_statement import CUT, PAGE, SETTINGS, Asked, Page, Query, ViewColumn, columns_of
-
-if TYPE_CHECKING:
-    from asyncdb_nb.explore.view_widget import LiveView
+from asyncdb_nb.explore.view_widget import LiveView, live
 
 Open = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 
@@ -83,8 +81,7 @@ class View:
         self._source = source
         self._shown = columns
         self._first = first
-        self._live: LiveView | None = None
-        self._mark = ""
+        self._live: LiveView | None = None  # where it was shown last
 
     async def page(
         self,
@@ -139,15 +136,12 @@ class View:
         return "\n".join([self._first.rows_in_words(self.title, FIRST), *lines])
 
     def _repr_html_(self) -> str:
-        if self._live is None:
-            from asyncdb_nb.explore import view_widget
+        # the same in each run of a notebook from its beginning, whose outputs may be compared
+        mark = hashlib.sha256(f"{next(_shown)} {self!r}".encode()).hexdigest()[:16]
+        self._live = live(self, mark)  # for this place alone: who shows it twice has two to look through
+        return self._html(mark)
 
-            # the same in each run of a notebook from its beginning, whose outputs may be compared
-            self._mark = self._mark or hashlib.sha256(f"{next(_shown)} {self!r}".encode()).hexdigest()[:16]
-            self._live = view_widget.live(self, self._mark)
-        return self._html()
-
-    def _html(self) -> str:
+    def _html(self, mark: str) -> str:
         heads = "".join(
             f'<th style="{_CELL}">{escape(column.name)}<br><small style="font-weight:normal;opacity:.7">'
             f"{escape(column.type)}</small></th>"
@@ -159,7 +153,7 @@ class View:
         )
         table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>" if self._shown else ""
         words = escape(self._first.rows_in_words(self.title, FIRST))
-        return f'<div id="asyncdb-view-{self._mark}"><p><b>{words}</b></p>{table}</div>'
+        return f'<div id="asyncdb-view-{mark}"><p><b>{words}</b></p>{table}</div>'
 
 
 async def _read_page(session: AsyncSession, query: Query) -> Page:

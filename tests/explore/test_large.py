@@ -28,14 +28,15 @@ EXPORTED = (
 )
 STOPPED = 20  # times
 EXPORT = """
-import asyncio, resource, sys
+import asyncio, re
+from pathlib import Path
 from asyncdb_nb import Database
 
 async def main():
     async with Database({url!r}) as db:
         for rows in (200_000, {rows}):
             await db.export({statement!r}.format(rows=rows), {path!r})
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+            print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024)
 asyncio.run(main())
 """
 

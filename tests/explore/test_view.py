@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -269,7 +270,7 @@ async def test_the_text_and_the_stored_table_are_the_first_rows(db: Database) ->
     assert html.count("<tr>") == 11
     assert html.count(">NULL</i>") == 1
     assert f"{'&lt;' * 1000}…</td>" in html
-    assert html == view._repr_html_()
+    assert re.sub('id="asyncdb-view-[0-9a-f]{16}"', "", html) == re.sub('id="[^"]*"', "", view._repr_html_())
     assert repr(await db.view("views.plain")).startswith("views.plain: more than 100 rows, 10 shown\nid  ten  label")
 
 
