@@ -173,7 +173,7 @@ _NULL = prefixed(None)
 
 def _encode(column: ColumnType, array: Any) -> Any:
     element = column.inside
-    is_of_pgpq = element.name in _OF_PGPQ and not (element.domain or element.scale) and column.name not in VECTORS
+    is_of_pgpq = element.name in _OF_PGPQ and not element.domain and element.typmod < 0 and column.name not in VECTORS
     return array if is_of_pgpq else None
 
 

@@ -14,7 +14,9 @@ from asyncdb_nb.dataframes.families.kind import (
     OBJECT,
     BuiltIn,
     ColumnType,
+    Dumps,
     Kind,
+    Writer,
     always,
     as_it_is,
     each,
@@ -49,10 +51,17 @@ def _write_bytes(value: Any) -> bytes:
     return bytes(need(isinstance(value, bytes | bytearray | memoryview), value))
 
 
-def _write_bits(value: Any) -> bytes:
-    need(isinstance(value, str) and not value.strip("01"), value)
-    padded = value + "0" * (-len(value) % 8)
-    return _LENGTH.pack(len(value)) + bytes(int(padded[n : n + 8], 2) for n in range(0, len(padded), 8))
+def _bits_writer(column: ColumnType, dumps: Dumps) -> Writer:
+    most = column.typmod
+    least = most if column.name == "bit" else 0
+
+    def write(value: Any) -> bytes:
+        need(isinstance(value, str) and not value.strip("01"), value)
+        need(most < 0 or least <= len(value) <= most, f"it has {len(value):,} bits")
+        padded = value + "0" * (-len(value) % 8)
+        return _LENGTH.pack(len(value)) + bytes(int(padded[n : n + 8], 2) for n in range(0, len(padded), 8))
+
+    return write
 
 
 KINDS = (
@@ -79,7 +88,7 @@ KINDS = (
         note="Zeros and ones, as many as there are bits.",
         types={"bit": BuiltIn(1560, 1561), "varbit": BuiltIn(1562, 1563)},
         reader=each(_bits),
-        writer=written(_write_bits),
+        writer=_bits_writer,
         from_driver=always(lambda value: value if isinstance(value, str) else value.as_string().replace(" ", "")),
         sqlalchemy={pg.BIT: "bit"},
         asyncpg={"BitString": "varbit"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from struct import Struct, pack
 from typing import Any
 
+from asyncdb_nb.dataframes.families.floats import double
 from asyncdb_nb.dataframes.families.kind import (
     ARROW,
     OBJECT,
@@ -56,7 +57,7 @@ def _writer(column: ColumnType, dumps: Dumps) -> Writer:
     is_polygon, count = column.name == "polygon", (column.width or 0) // 8
 
     def write(value: Any) -> bytes:
-        numbers = _flat(value)
+        numbers = _exact(value)
         need(len(numbers) % 2 == 0 if is_polygon else len(numbers) == count, value)
         head = pack("!i", len(numbers) // 2) if is_polygon else b""
         return head + pack(f"!{len(numbers)}d", *numbers)
@@ -64,9 +65,14 @@ def _writer(column: ColumnType, dumps: Dumps) -> Writer:
     return write
 
 
+def _exact(value: Any) -> list[float]:
+    """Flatten lists of numbers that a double holds."""
+    return [n for part in value for n in (_exact(part) if isinstance(part, tuple | list) else [double(part)])]
+
+
 def _write_path(value: Any) -> bytes:
     parts = _path(value)
-    numbers = _flat(parts["points"])
+    numbers = _exact(parts["points"])
     need(len(numbers) % 2 == 0, value)
     return pack(f"!Bi{len(numbers)}d", bool(parts["closed"]), len(numbers) // 2, *numbers)
 

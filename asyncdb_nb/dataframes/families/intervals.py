@@ -19,11 +19,13 @@ from asyncdb_nb.dataframes.families.kind import (
     OBJECTS,
     BuiltIn,
     ColumnType,
+    Dumps,
     Function,
     Kind,
     Loads,
     Reader,
     UnfitError,
+    Writer,
     always,
     need,
 )
@@ -94,6 +96,35 @@ def _write(value: Any) -> bytes:
     return _PARTS.pack(microseconds, days, months)
 
 
+def _writer(column: ColumnType, dumps: Dumps) -> Writer:
+    """Refuse what the server would set to zero: all that is smaller than the last field of `interval year to month`."""
+    write = unrounded(_write)(column, dumps)
+    fields = column.typmod >> 16 & _ALL_FIELDS
+    if column.typmod < 0 or fields == _ALL_FIELDS:
+        return write
+    last = next(steps for bit, steps in _LAST_FIELDS if fields & 1 << bit)
+
+    def write_fields(value: Any) -> bytes:
+        data = write(value)
+        parts = _PARTS.unpack(data)
+        whole = all(part % step == 0 if step else part == 0 for part, step in zip(parts, last, strict=True))
+        need(whole or parts in _INFINITIES, "it has smaller parts, which would be lost")
+        return data
+
+    return write_fields
+
+
+_ALL_FIELDS = 0x7FFF  # in a typmod: timestamp.h, INTERVAL_FULL_RANGE
+_LAST_FIELDS = (  # the bit of a field (datetime.h), and what microseconds, days and months are multiples of; 0 for none
+    (12, (1, 1, 1)),  # second
+    (11, (60_000_000, 1, 1)),  # minute
+    (10, (3_600_000_000, 1, 1)),  # hour
+    (3, (0, 1, 1)),  # day
+    (1, (0, 0, 1)),  # month
+    (2, (0, 0, 12)),  # year
+)
+
+
 def _encode(column: ColumnType, array: Any) -> Any:
     """Reorder the parts of Arrow's intervals: months, days, nanoseconds."""
     import numpy as np
@@ -101,9 +132,8 @@ def _encode(column: ColumnType, array: Any) -> Any:
 
     from asyncdb_nb.dataframes.copy_binary.values import validity
 
-    if column.scale:
+    if column.typmod >= 0:
         return None
-
     if pa.types.is_duration(array.type):
         days, rest = np.divmod(array.cast(pa.int64()).fill_null(0).to_numpy(), _DAY)
         made = np.zeros(len(array), [("microseconds", ">i8"), ("days", ">i4"), ("months", ">i4")])
@@ -116,7 +146,8 @@ def _encode(column: ColumnType, array: Any) -> Any:
     made = np.zeros(len(array), [("microseconds", ">i8"), ("days", ">i4"), ("months", ">i4")])
     made["microseconds"], rest = np.divmod(parts["nanoseconds"], 1000)
     made["days"], made["months"] = parts["days"], parts["months"]
-    need(not rest[valid].any(), "nanoseconds")
+    if rest[valid].any():  # nanoseconds
+        return None
     return pa.Array.from_buffers(pa.binary(16), len(array), [validity(~valid), pa.py_buffer(made)])
 
 
@@ -138,7 +169,7 @@ KINDS = (
         arrow_type=_arrow_type,
         reader=_reader,
         modified=rounding,
-        writer=unrounded(_write),
+        writer=_writer,
         encode=_encode,
         from_driver=_from_driver,
         lost_by_driver=(dt.timedelta, "a month counted as 30 days, if there was one"),

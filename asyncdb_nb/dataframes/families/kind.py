@@ -157,6 +157,8 @@ class ColumnType:
         is_enum: Whether it is an enum, whose values are texts.
         decode: What a user's codec makes of a text that asyncpg would misread: an array's.
         domain: The number of the domain that it was resolved from; 0 for none.
+        schema: The schema of a type that is not built in.
+        typmod: The modifier by which the server cuts, pads, rounds or refuses a value that it receives; -1 for none.
     """
 
     oid: int
@@ -170,6 +172,8 @@ class ColumnType:
     is_enum: bool = False
     decode: Function | None = field(default=None, compare=False)
     domain: int = field(default=0, compare=False)
+    schema: str = field(default="", compare=False)
+    typmod: int = field(default=-1, compare=False)
 
     @property
     def traits(self) -> Kind:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.dialects import postgresql as pg
 
-from asyncdb_nb.dataframes.families.kind import BuiltIn, ColumnType, Dumps, Kind, Writer, always, each, of, written
+from asyncdb_nb.dataframes.families.kind import BuiltIn, ColumnType, Dumps, Kind, Writer, always, each, need, of
 
 _IP = (IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 _IPV4, _IPV6 = 2, 3  # PGSQL_AF_INET, PGSQL_AF_INET6
@@ -23,18 +23,30 @@ def _inet_writer(column: ColumnType, dumps: Dumps) -> Writer:
     is_cidr = column.name == "cidr"
 
     def write(value: Any) -> bytes:
-        if not isinstance(value, str | IPv4Address | IPv6Address | IPv4Network | IPv6Network):
-            raise ValueError(value)
-        text, _, bits = str(value).partition("/")
+        need(isinstance(value, (str, *_IP)), value)
+        text, slash, length = str(value).partition("/")
+        need("%" not in text, "PostgreSQL keeps no zone of an address")
         address = ip_address(text)
-        family, packed = (_IPV4 if address.version == 4 else _IPV6), address.packed
-        return bytes([family, int(bits) if bits else address.max_prefixlen, is_cidr, len(packed)]) + packed
+        need(not slash or (length.isascii() and length.isdecimal()), value)
+        bits = int(length) if slash else address.max_prefixlen
+        host = address.max_prefixlen - bits
+        need(host >= 0, f"a mask has {address.max_prefixlen} bits at most")
+        need(not is_cidr or not int(address) & (1 << host) - 1, "a network has no bits to the right of its mask")
+        family = _IPV4 if address.version == 4 else _IPV6
+        return bytes([family, bits, is_cidr, len(address.packed)]) + address.packed
 
     return write
 
 
-def _write_mac(value: Any) -> bytes:
-    return bytes.fromhex(value.replace(":", "").replace("-", ""))
+def _mac_writer(column: ColumnType, dumps: Dumps) -> Writer:
+    lengths = (6,) if column.name == "macaddr" else (6, 8)  # the server makes eight bytes of six, as of a text
+
+    def write(value: Any) -> bytes:
+        data = bytes.fromhex(value.replace(":", "").replace("-", ""))
+        need(len(data) in lengths, value)
+        return data
+
+    return write
 
 
 KINDS = (
@@ -57,7 +69,7 @@ KINDS = (
         note="As PostgreSQL writes it: 08:00:2b:01:02:03.",
         types={"macaddr": BuiltIn(829, 1040), "macaddr8": BuiltIn(774, 775)},
         reader=each(lambda data: data.hex(":")),
-        writer=written(_write_mac),
+        writer=_mac_writer,
         from_driver=always(str),
         classes=(str,),
         taker=of(str),

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from asyncdb_nb.dataframes.copy_binary.values import Values
 
+_HEADER = 4  # which a typmod is larger by than what it says
 _HEAD = Struct("!hhHh")  # digits, weight of the first, sign, digits after the point
 _GROUP, _INT8 = Struct("!h"), Struct("!q")
 _WIDEST = 76  # digits of a decimal256
@@ -64,18 +65,25 @@ def _read(data: bytes) -> Decimal:
 
 
 def _writer(column: ColumnType, dumps: Dumps) -> Writer:
-    if column.kind == "numeric":
-        return lambda value: _written(_take(Decimal(value) if isinstance(value, str) else value))
-    return lambda value: _written(_at_scale(_take(value), column))
+    take = _number if column.kind == "numeric" else _take
+    if column.typmod < _HEADER:
+        return lambda value: _written(take(value))
+    precision, scale = _digits(column.typmod)
+    return lambda value: _written(_at_scale(take(value), precision, scale))
 
 
-def _at_scale(value: Decimal, column: ColumnType) -> Decimal:
+def _number(value: Any) -> Any:
+    return _take(Decimal(value) if isinstance(value, str) else value)
+
+
+def _at_scale(value: Decimal, precision: int, scale: int) -> Decimal:
     """Give an equal number with as many digits after the point as a column has; it has no more before it."""
-    if not value.is_finite():
+    if value.is_nan():
         return value
-    scaled = _EXACT.quantize(value, Decimal((0, (1,), -column.scale)))
-    need(scaled == value, f"it would become {scaled}")
-    need(not scaled or scaled.adjusted() < column.precision - column.scale, "it has too many digits")
+    need(value.is_finite(), f"numeric({precision},{scale}) has no infinity")
+    scaled = _EXACT.quantize(value, Decimal((0, (1,), -scale)))
+    need(scaled == value, f"it would become {scaled:f}")
+    need(not scaled or scaled.adjusted() < precision - scale, "it has too many digits")
     return scaled
 
 
@@ -92,26 +100,30 @@ def _written(value: Decimal) -> bytes:
 
 
 def _encode(column: ColumnType, array: Any) -> Any:
-    """Leave decimals of up to 38 digits to pgpq."""
+    """Leave decimals of up to 38 digits to pgpq, where the Arrow type has just the numbers that the column takes."""
     import pyarrow as pa
 
-    return array if pa.types.is_decimal128(array.type) else None
+    is_same = column.typmod < _HEADER or (column.precision, column.scale) == _digits(column.typmod)
+    return array if is_same and pa.types.is_decimal128(array.type) else None
 
 
 def _money_writer(column: ColumnType, dumps: Dumps) -> Writer:
-    return lambda value: _INT8.pack(int(_at_scale(_take(value), column).scaleb(column.scale)))
+    return lambda value: _INT8.pack(int(_at_scale(_take(value), column.precision, column.scale).scaleb(column.scale)))
 
 
 def _modified(column: ColumnType, typmod: int, money_scale: int) -> ColumnType:
-    """Read precision and scale out of a typmod (numeric.c: 16 bits of precision, 11 of scale with its sign, plus 4)."""
-    if typmod < 4:
+    if typmod < _HEADER:
         return column
-    precision = (typmod - 4) >> 16 & 0xFFFF
-    scale = ((typmod - 4 & 0x7FF) ^ 1024) - 1024
+    precision, scale = _digits(typmod)
     digits = max(precision, scale) if scale >= 0 else precision - scale
     if digits > _WIDEST:
         return column
     return replace(column, kind="decimal", precision=digits, scale=max(scale, 0))
+
+
+def _digits(typmod: int) -> tuple[int, int]:
+    """Read precision and scale out of a typmod: 16 bits of precision, 11 of scale with its sign (numeric.c)."""
+    return (typmod - _HEADER) >> 16 & 0xFFFF, ((typmod - _HEADER & 0x7FF) ^ 1024) - 1024
 
 
 def _decimals(values: Values, column: ColumnType, lossy: Counter[str]) -> pa.Array:

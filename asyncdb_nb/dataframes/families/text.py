@@ -7,12 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types as sql
 
-from asyncdb_nb.dataframes.families.kind import BuiltIn, ColumnType, Kind, always, as_it_is, each, need, of, written
+from asyncdb_nb.dataframes.families.kind import (
+    BuiltIn,
+    ColumnType,
+    Dumps,
+    Kind,
+    Writer,
+    always,
+    each,
+    need,
+    of,
+    written,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from asyncdb_nb.dataframes.copy_binary.values import Values
+
+
+_LENGTH = 4  # bytes of a length, which the typmod of varchar(n) and char(n) counts beside the characters
 
 
 def literal(value: Any) -> str | None:
@@ -43,6 +57,28 @@ def encoded(value: Any) -> bytes:
     return str(need(isinstance(value, str) and "\0" not in value, value)).encode()
 
 
+def _writer(column: ColumnType, dumps: Dumps) -> Writer:
+    if column.typmod < _LENGTH:
+        return encoded
+
+    def write(value: Any) -> bytes:
+        data = encoded(value)
+        need(len(value) <= column.typmod - _LENGTH, f"it has {len(value):,} characters")
+        return data
+
+    return write
+
+
+def _encode(column: ColumnType, array: pa.Array) -> pa.Array | None:
+    """Leave texts to pgpq that are not too long: the server cuts spaces off those, and refuses others."""
+    import pyarrow.compute as pc
+
+    if column.typmod < _LENGTH:
+        return array
+    longest: int | None = pc.max(pc.utf8_length(array)).as_py()
+    return array if (longest or 0) <= column.typmod - _LENGTH else None
+
+
 def _write_char(value: Any) -> bytes:
     escaped = len(value) == 4 and value[0] == "\\"
     return bytes([int(value[1:], 8)]) if escaped else need(len(value) < 2, value).encode("ascii") or b"\0"
@@ -65,8 +101,8 @@ KINDS = (
         extensions=("citext",),
         reader=each(bytes.decode),
         vectorized=_texts,
-        writer=written(encoded),
-        encode=as_it_is,
+        writer=_writer,
+        encode=_encode,
         exact_in_asyncpg=True,
         classes=(str,),
         taker=of(str),

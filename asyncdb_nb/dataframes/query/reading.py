@@ -150,7 +150,10 @@ class Reading:
             "seconds": time.perf_counter() - started,
             "path": self._capture.path,
             "truncated": self._truncated,
-            "types": {column.name: [*column.line, column.type.name] for column in self._capture.shape.columns},
+            "types": {
+                column.name: [*column.line, column.type.name, column.type.schema]
+                for column in self._capture.shape.columns
+            },
         }
 
     async def aclose(self) -> None:

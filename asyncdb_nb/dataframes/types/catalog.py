@@ -52,6 +52,7 @@ WITH RECURSIVE wanted(oid) AS (
 SELECT
     t.oid,
     t.typname::pg_catalog.text AS name,
+    (SELECT n.nspname::pg_catalog.text FROM pg_catalog.pg_namespace n WHERE n.oid {EQ} t.typnamespace) AS schema,
     t.typtype::pg_catalog.text AS kind,
     t.typtypmod AS typmod,
     CASE
@@ -126,6 +127,7 @@ async def _catalog(connection: Any, oids: Iterable[int]) -> dict[int, CatalogTyp
         line["oid"]: CatalogType(
             oid=line["oid"],
             name=line["name"],
+            schema=line["schema"],
             kind=line["kind"],
             inside=line["inside"] or 0,
             typmod=line["typmod"],

@@ -35,6 +35,7 @@ class CatalogType:
     kind: str
     inside: int = 0
     typmod: int = -1
+    schema: str = ""
     fields: tuple[tuple[str, int, int], ...] = ()  # name, oid, typmod
 
 
@@ -69,12 +70,13 @@ def column_type(oid: int, typmod: int = -1, catalog: Catalog | None = None, *, m
     """
     known = built_in(oid)
     if known is None:
-        return _catalog_type(oid, typmod, catalog or {}, money_scale)
+        found = _catalog_type(oid, typmod, catalog or {}, money_scale)
+        return found if found.schema or not catalog else replace(found, schema=catalog[oid].schema)
     if known.traits.modified is not None:
-        return known.traits.modified(known, typmod, money_scale)
+        known = known.traits.modified(known, typmod, money_scale)
     if known.kind == "array" and known.element is not None:
         return replace(known, element=column_type(known.element.oid, typmod, catalog, money_scale=money_scale))
-    return known
+    return known if typmod < 0 else replace(known, typmod=typmod)
 
 
 def markdown() -> str:

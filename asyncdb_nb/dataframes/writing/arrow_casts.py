@@ -87,6 +87,9 @@ def limits(type_: ColumnType, array: pa.Array) -> pa.Array:
     Raises:
         pa.ArrowInvalid: There is one.
     """
+    if type_.kind == "array" and kinds.is_list(array.type):
+        limits(type_.inside, array.flatten())
+        return array
     bounds = _LIMITS.get(type_.kind)
     if bounds is None or not len(array):
         return array

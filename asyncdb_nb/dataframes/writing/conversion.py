@@ -166,7 +166,7 @@ def _shown(value: pa.Scalar) -> Any:
     try:
         return value.as_py()
     except _UNFIT:  # a date that Python does not have
-        return value.value
+        return [each.value for each in value.values] if isinstance(value, pa.ListScalar) else value.value
 
 
 def _why(error: BaseException, value: Any) -> str:

@@ -24,11 +24,13 @@ from asyncdb_nb.errors import WriteError
 
 _NAME_OF_TYPE = f"""
 SELECT pg_catalog.format_type(t.oid, $2::pg_catalog.int4) AS sql, t.oid
-FROM pg_catalog.pg_type AS t
-WHERE t.typname {EQ} $3::pg_catalog.text::pg_catalog.name AND (t.oid {EQ} $1::pg_catalog.oid
-      OR NOT EXISTS (SELECT FROM pg_catalog.pg_type AS o WHERE o.oid {EQ} $1::pg_catalog.oid
-                     AND o.typname {EQ} t.typname) AND pg_catalog.pg_type_is_visible(t.oid))
+FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS n ON n.oid {EQ} t.typnamespace
+WHERE t.typname {EQ} $3::pg_catalog.text::pg_catalog.name
+  AND (t.oid {EQ} $1::pg_catalog.oid OR n.nspname {EQ} $4::pg_catalog.text::pg_catalog.name
+       OR pg_catalog.pg_type_is_visible(t.oid))
+ORDER BY t.oid {EQ} $1::pg_catalog.oid DESC, n.nspname {EQ} $4::pg_catalog.text::pg_catalog.name DESC LIMIT 1
 """  # noqa: S608  put together from constants
+_TEXT, _BYTEA = "pg_catalog.text", "pg_catalog.bytea"  # only names that are no words of SQL go by the search path
 _BY_KIND = (
     (kinds.is_boolean, "boolean"),
     (lambda given: given in (pa.int8(), pa.int16(), pa.uint8()), "smallint"),
@@ -37,16 +39,16 @@ _BY_KIND = (
     (kinds.is_uint64, "numeric(20,0)"),
     (lambda given: given in (pa.float16(), pa.float32()), "real"),
     (kinds.is_floating, "double precision"),
-    (lambda given: kinds.is_string(given) or kinds.is_large_string(given) or kinds.is_null(given), "text"),
-    (lambda given: given == pa.binary(16), "uuid"),
+    (lambda given: kinds.is_string(given) or kinds.is_large_string(given) or kinds.is_null(given), _TEXT),
+    (lambda given: given == pa.binary(16), "pg_catalog.uuid"),
     (
         lambda given: kinds.is_binary(given) or kinds.is_large_binary(given) or kinds.is_fixed_size_binary(given),
-        "bytea",
+        _BYTEA,
     ),
-    (kinds.is_date, "date"),
+    (kinds.is_date, "pg_catalog.date"),
     (kinds.is_time, "time"),
     (lambda given: kinds.is_duration(given) or kinds.is_interval(given), "interval"),
-    (lambda given: kinds.is_struct(given) or kinds.is_map(given), "jsonb"),
+    (lambda given: kinds.is_struct(given) or kinds.is_map(given), "pg_catalog.jsonb"),
 )
 
 
@@ -80,8 +82,8 @@ async def _known(server: Server, part: Part) -> dict[str, str]:
     for column, values in zip(part.names, part.columns, strict=True):
         if column not in part.types:
             continue
-        oid, typmod, name = part.types[column]
-        for row in await server.rows(_NAME_OF_TYPE, oid, typmod, name):
+        oid, typmod, name, schema = part.types[column]
+        for row in await server.rows(_NAME_OF_TYPE, oid, typmod, name, schema):
             [type_] = await server.types([(row["oid"], typmod)])
             if _is_still(type_, values):
                 found[column] = row["sql"]
@@ -109,13 +111,13 @@ def _of_arrow(column: str, given: pa.DataType) -> str:
     if kinds.is_dictionary(given):
         return _of_arrow(column, given.value_type)
     if kinds.is_decimal(given):
-        return f"numeric({given.precision},{max(given.scale, 0)})"
+        return f"numeric({given.precision - min(given.scale, 0)},{max(given.scale, 0)})"
     if kinds.is_timestamp(given):
-        return "timestamptz" if given.tz else "timestamp"
+        return "timestamp with time zone" if given.tz else "timestamp"
     if hasattr(given, "value_type") and not kinds.is_map(given):
         return f"{_of_arrow(column, given.value_type)}[]"
     if kinds.is_string_view(given) or kinds.is_binary_view(given):
-        return "text" if kinds.is_string_view(given) else "bytea"
+        return _TEXT if kinds.is_string_view(given) else _BYTEA
     for is_kind, name in _BY_KIND:
         if is_kind(given):
             return name
@@ -125,7 +127,7 @@ def _of_arrow(column: str, given: pa.DataType) -> str:
 def _of_objects(column: str, values: Sequence[Any]) -> str:
     values = without_missing(values)
     if all(value is None for value in values):
-        return "text"
+        return _TEXT
     type_ = of_values(values)
     sql: str = type_.name
     if type_.kind == "array":
@@ -134,7 +136,7 @@ def _of_objects(column: str, values: Sequence[Any]) -> str:
         sql = _RANGES.get(type_.inside.name, "")
     if not sql or any(part.kind in ("python", "record") for part in type_.parts()):
         raise _untold(column, " and ".join(sorted({type(value).__name__ for value in values if value is not None})))
-    return sql
+    return f"pg_catalog.{sql}"
 
 
 _RANGES = {
