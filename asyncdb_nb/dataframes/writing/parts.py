@@ -7,13 +7,13 @@ are here already are one part. Readers and iterators give one after the other, a
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from contextlib import aclosing, nullcontext
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from asyncdb_nb.aio.awaitables import Pending
+from asyncdb_nb.dataframes.writing.in_thread import InThread
 from asyncdb_nb.errors import WriteError
 
 _AT_ONCE = 65_536  # rows of a reader's batches that are sent together
@@ -79,8 +79,9 @@ async def parts_of(data: Any, *, index: bool = False) -> AsyncGenerator[Part, No
     if batches is None:
         yield part_of(data, index=index)
         return
-    while (part := await asyncio.to_thread(_next, batches)) is not None:
-        yield part_of(part, index=index)
+    async with aclosing(InThread(batches)) as source:
+        async for part in source:
+            yield part_of(part, index=index)
 
 
 def part_of(data: Any, *, index: bool = False) -> Part:
@@ -98,7 +99,7 @@ def part_of(data: Any, *, index: bool = False) -> Part:
         known = data.attrs.get("asyncdb", {})
         data = data.reset_index() if index else data
         columns: list[Any] = [data.iloc[:, position] for position in range(data.shape[1])]
-        return _checked(Part([str(name) for name in data.columns], columns, len(data), known.get("types", {})))
+        return checked(Part([str(name) for name in data.columns], columns, len(data), known.get("types", {})))
     if isinstance(data, pa.RecordBatch):
         data = pa.Table.from_batches([data])
     if not isinstance(data, pa.Table) and hasattr(data, "__arrow_c_stream__"):
@@ -109,7 +110,7 @@ def part_of(data: Any, *, index: bool = False) -> Part:
             "`__arrow_c_stream__` (polars, DuckDB), or an iterator of these; of entities, rows or dicts make a "
             "DataFrame: `to_frame(...)`."
         )
-    return _checked(Part(data.column_names, data.columns, data.num_rows, _known_types(data)))
+    return checked(Part(data.column_names, data.columns, data.num_rows, _known_types(data)))
 
 
 def is_objects(column: Any) -> bool:
@@ -117,7 +118,12 @@ def is_objects(column: Any) -> bool:
     return hasattr(column, "iloc") and column.dtype == object
 
 
-def _checked(part: Part) -> Part:
+def checked(part: Part) -> Part:
+    """Give a part whose columns can be told apart.
+
+    Raises:
+        WriteError: It has none, or two of one name.
+    """
     twice = sorted({name for name in part.names if part.names.count(name) > 1})
     if twice:
         raise WriteError(f"Two columns are called {twice[0]!r}. Name the columns apart, as a table does.")
@@ -156,17 +162,14 @@ def _together(reader: Any) -> Iterator[Any]:
 
     waiting: list[Any] = []
     given = False
-    for batch in reader:
-        waiting.append(batch)
-        if sum(each.num_rows for each in waiting) >= _AT_ONCE:
+    with closing(reader):
+        for batch in reader:
+            waiting.append(batch)
+            if sum(each.num_rows for each in waiting) >= _AT_ONCE:
+                yield table(waiting)
+                waiting, given = [], True
+        if waiting or not given:
             yield table(waiting)
-            waiting, given = [], True
-    if waiting or not given:
-        yield table(waiting)
-
-
-def _next(parts: Iterable[Any]) -> Any:
-    return next(iter(parts), None)
 
 
 def _slice(column: Any, start: int, count: int) -> Any:
