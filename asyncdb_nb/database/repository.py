@@ -24,7 +24,6 @@ from sqlalchemy.sql.base import Executable
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.sql import Select
 
@@ -203,25 +202,32 @@ class Repository(Generic[Model]):
         """
         Write data into the table of the mapped class, by COPY, inside the session's transaction.
 
-        Entities that the session has loaded already keep what they were loaded with, until they are refreshed.
+        Columns that the data do not have get the class's `default=` (in an upsert, new rows alone), and the discriminator
+        of a class that shares its parent's table. Validators, events and `onupdate=` do not run. Entities that the session
+        has loaded already keep what they were loaded with, until they are refreshed.
 
         Args:
-            data: As for `asyncdb_nb.write`: a DataFrame, a `pyarrow.Table`, …; columns are named as in the database.
+            data: As for `asyncdb_nb.write`: a DataFrame, a `pyarrow.Table`, …; columns are named as the attributes, or as
+                in the database, and have the values that the attributes have.
             if_exists: As there; the table is there.
             key: As there; for an upsert the primary key when not given.
 
         Returns:
             A coroutine of a `Written`.
+
+        Raises:
+            WriteError: As for `asyncdb_nb.write`; or the class has rows in several tables, a row is of another class, or
+                a default is SQL.
         """
         from asyncdb_nb.aio.awaitables import Pending
         from asyncdb_nb.dataframes.writing.target import quoted
         from asyncdb_nb.dataframes.writing.writing import Write
 
         mapper = _mapper(self.model)
-        table = cast("Table", mapper.local_table)
         if key is None and if_exists == "upsert":
-            key = [column.name for column in table.primary_key]
-        writing = Write(self.session, quoted(table.name), if_exists, key, None, index=False, mapper=mapper)
+            key = [column.name for column in mapper.primary_key]
+        name = quoted(str(mapper.local_table.description))
+        writing = Write(self.session, name, if_exists, key, None, index=False, mapper=mapper)
         return Pending(lambda: writing.run(data), "write(...)")
 
     def _select(

@@ -7,12 +7,12 @@ and where PostgreSQL has to read a value's text because its type has no binary f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import uuid4
 
 from asyncdb_nb.dataframes.writing.target import Table, Target, quoted
-from asyncdb_nb.engine.search_path import GT
+from asyncdb_nb.engine.search_path import EQ, GT
 from asyncdb_nb.errors import WriteError
 
 # ruff: noqa: S608  names are quoted
@@ -27,12 +27,16 @@ class Staging:
         table: Where the rows go at last.
         targets: The columns.
         key: The columns of the key, for an upsert.
+        defaults: Columns that an upsert does not change in rows that are there.
     """
 
-    def __init__(self, table: Table, targets: Sequence[Target], key: Sequence[str] = ()) -> None:
+    def __init__(
+        self, table: Table, targets: Sequence[Target], key: Sequence[str] = (), defaults: Collection[str] = ()
+    ) -> None:
         self._table = table
         self._targets = targets
         self._key = key
+        self._defaults = defaults
         self.name = f"asyncdb_nb_{uuid4().hex}"
         self._sql = f"pg_temp.{quoted(self.name)}"
 
@@ -58,6 +62,16 @@ class Staging:
             f"HAVING pg_catalog.count(*) {GT} 1 LIMIT 1"
         )
 
+    def changed(self, name: str) -> str:
+        """Write what finds a row that has another value in the table: both values, and its key, as text."""
+        [given], keys = self._values([name]), self._values(self._key)
+        same = " AND ".join(f"{of} {EQ} t.{quoted(each)}" for of, each in zip(keys, self._key, strict=True))
+        shown = ", ".join(f"({value})::pg_catalog.text" for value in (f"t.{quoted(name)}", given, *keys))
+        return (
+            f"SELECT {shown} FROM {self._table.sql} AS t JOIN {self._sql} AS s ON {same} "
+            f"WHERE ROW(t.{quoted(name)})::pg_catalog.record {_DIFFERS} ROW({given})::pg_catalog.record LIMIT 1"
+        )
+
     def upsert(self, *, has_old: bool) -> str:
         """Write what inserts its rows, or changes those of their key that differ, and gives how many it did so with.
 
@@ -67,7 +81,7 @@ class Staging:
             has_old: Whether RETURNING knows what a row was before, as from PostgreSQL 18 on, and says which are new.
                 Otherwise `COUNT_OF_UPDATED` has how many were changed.
         """
-        others = [each.name for each in self._targets if each.name not in self._key]
+        others = [each.name for each in self._targets if each.name not in (*self._key, *self._defaults)]
         key = ", ".join(map(quoted, self._key))
         action = "NOTHING"
         if others:
@@ -118,3 +132,10 @@ def duplicate(key: Sequence[str], found: Any) -> WriteError:
         f"{count} rows of the data have the key {shown}, and only one can be kept. Keep one: "
         f"`frame.drop_duplicates({list(key)!r}, keep='last')`."
     )
+
+
+def other_class(name: str, key: Sequence[str], found: Any) -> WriteError:
+    """Say which row of the table is of another class."""
+    there, given, *values = found
+    shown = ", ".join(f"{name}={value}" for name, value in zip(key, values, strict=True))
+    return WriteError(f"The row with {shown} has {name}={there} in the table, and {name}={given} in the data.")

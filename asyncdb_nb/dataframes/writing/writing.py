@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes.query.progress import Progress
 from asyncdb_nb.dataframes.writing.server import Server
-from asyncdb_nb.dataframes.writing.staging import COUNT_FROM_ZERO, COUNT_OF_UPDATED, Staging, duplicate
+from asyncdb_nb.dataframes.writing.staging import COUNT_FROM_ZERO, COUNT_OF_UPDATED, Staging, duplicate, other_class
 from asyncdb_nb.dataframes.writing.target import (
     Table,
     Target,
@@ -102,6 +102,7 @@ class Write:
         self._types = types or {}
         self._index = index
         self._mapper = mapper
+        self._class: Any = None
         self._progress = Progress()
         self._created = False
         self._rows = 0
@@ -110,14 +111,11 @@ class Write:
         """Write all of `data`."""
         started = time.perf_counter()
         await libraries.loaded()
-        from asyncdb_nb.dataframes.writing.parts import parts_of
-
         try:
             connection = await _connection(self._session, self._mapper)
-            if self._mapper is not None:
-                self._name = _name_in(connection, self._mapper.local_table)
+            self._know_class(connection)
             server = Server(connection, (await connection.get_raw_connection()).dbapi_connection)
-            async with savepoint(server), aclosing(parts_of(data, index=self._index)) as parts:
+            async with savepoint(server), aclosing(self._parts(data)) as parts:
                 first = await anext(parts, None)
                 if first is None:
                     raise WriteError("There are no parts, not even an empty one, so there are no columns.")
@@ -128,6 +126,24 @@ class Write:
         rest = self._rows - inserted - updated
         seconds = time.perf_counter() - started
         return Written(f"{table.schema}.{table.name}", self._rows, inserted, updated, rest, seconds, self._created)
+
+    def _know_class(self, connection: AsyncConnection) -> None:
+        """Take names, defaults and all that from the mapped class."""
+        from asyncdb_nb.dataframes.writing.mapped import MappedRows
+
+        if self._mapper is not None:
+            self._class = MappedRows(self._mapper, connection.dialect, upsert=self._if_exists == "upsert")
+            self._name = _name_in(connection, self._mapper.local_table)
+            self._key = [self._class.column(name) for name in self._key]
+
+    async def _parts(self, data: Any) -> AsyncGenerator[Any, None]:
+        from asyncdb_nb.dataframes.writing.parts import parts_of
+
+        first = 0
+        async with aclosing(parts_of(data, index=self._index)) as parts:
+            async for part in parts:
+                yield part if self._class is None else await asyncio.to_thread(self._class.part, part, first)
+                first += part.rows
 
     async def _table(self, server: Server, first: Any) -> tuple[Table, list[Target]]:
         """Find the table, or make it, and the columns that are written."""
@@ -146,6 +162,8 @@ class Write:
         unknown = [name for name in (*self._key, *self._types) if name not in first.names]
         if unknown:
             raise WriteError(f"The data have no column {unknown[0]!r}; they have {', '.join(map(repr, first.names))}.")
+        if table is None and self._class is not None:
+            raise WriteError(f"There is no table {name}. Make it from the classes: `Base.metadata.create_all`.")
         if table is None:
             await create_table(server, name, first, self._types, self._key)
             table = await find_table(server, name)
@@ -201,7 +219,7 @@ class Write:
         direct = table.takes_copy and not upsert and not any(target.is_text for target in targets)
         if direct:
             return await self._copy_all(server, table, targets, first, parts), 0
-        staging = Staging(table, targets, self._upsert_key())
+        staging = Staging(table, targets, self._upsert_key(), self._class.defaults if self._class else ())
         await server.execute(staging.create())
         temporary = replace(table, schema="pg_temp", name=staging.name)
         await self._copy_all(server, temporary, targets, first, parts)
@@ -209,12 +227,20 @@ class Write:
             if upsert:
                 if found := await server.rows(staging.duplicates()):
                     raise duplicate(self._key, found[0])
+                await self._check_classes(server, staging)
                 inserted, updated = await self._upsert(server, staging)
             else:
                 status = await server.execute(staging.insert())
                 inserted, updated = int(status.rpartition(" ")[2]), 0
         await server.execute(staging.drop())
         return inserted, updated
+
+    async def _check_classes(self, server: Server, staging: Staging) -> None:
+        """Refuse to make a row of one class of a row of another."""
+        if self._class is None or self._class.discriminator is None:
+            return
+        if found := await server.rows(staging.changed(self._class.discriminator)):
+            raise other_class(self._class.discriminator, self._key, found[0])
 
     async def _upsert(self, server: Server, staging: Staging) -> tuple[int, int]:
         if server.has_old:
