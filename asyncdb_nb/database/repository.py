@@ -202,13 +202,13 @@ class Repository(Generic[Model]):
         """
         Write data into the table of the mapped class, by COPY, inside the session's transaction.
 
-        Columns that the data do not have get the class's `default=` (in an upsert, new rows alone), and the discriminator
-        of a class that shares its parent's table. Validators, events and `onupdate=` do not run. Entities that the session
-        has loaded already keep what they were loaded with, until they are refreshed.
+        Columns that the data do not have get the class's `default=` (in an upsert, new rows alone), and the
+        discriminator of a class that shares its parent's table. Validators, events and `onupdate=` do not run. Entities
+        that the session has loaded already keep what they were loaded with, until they are refreshed.
 
         Args:
-            data: As for `asyncdb_nb.write`: a DataFrame, a `pyarrow.Table`, …; columns are named as the attributes, or as
-                in the database, and have the values that the attributes have.
+            data: As for `asyncdb_nb.write`: a DataFrame, a `pyarrow.Table`, …; columns are named as the attributes, or
+                as in the database, and have the values that the attributes have.
             if_exists: As there; the table is there.
             key: As there; for an upsert the primary key when not given.
 
@@ -216,8 +216,8 @@ class Repository(Generic[Model]):
             A coroutine of a `Written`.
 
         Raises:
-            WriteError: As for `asyncdb_nb.write`; or the class has rows in several tables, a row is of another class, or
-                a default is SQL.
+            WriteError: As for `asyncdb_nb.write`; or the class has rows in several tables, a row is of another class,
+                or a default is SQL.
         """
         from asyncdb_nb.aio.awaitables import Pending
         from asyncdb_nb.dataframes.writing.target import quoted
