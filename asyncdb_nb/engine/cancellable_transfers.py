@@ -12,10 +12,12 @@ sends is dropped, nothing more is sent, and its answer ends the statement in the
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 from asyncdb_nb.aio.shielded import SECONDS, in_time, start, wait_to_the_end
@@ -237,23 +239,26 @@ class CopyIn(Transfer):
             ahead = self._ahead(thread)
             while True:
                 await asyncio.wait([ahead, self._stopped], return_when=asyncio.FIRST_COMPLETED)
-                if self._ending is not None or (part := self._made(ahead)) is None:
+                if self._ending is not None or not (parts := self._made(ahead)):
                     break
                 ahead = self._ahead(thread)
-                yield part[1]
-                sent_rows, sent_bytes = sent_rows + part[0], sent_bytes + len(part[1])
-                self._seen(sent_rows, sent_bytes)
+                for rows, data in parts:
+                    yield data
+                    sent_rows, sent_bytes = sent_rows + rows, sent_bytes + len(data)
+                    self._seen(sent_rows, sent_bytes)
+                    if self._ending is not None:
+                        break
         finally:
             thread.shutdown(wait=False, cancel_futures=True)
         if self._ending is not None or self._error is not None:
             yield _NO_ROW
 
     def _ahead(self, thread: ThreadPoolExecutor) -> asyncio.Future[Any]:
-        return asyncio.get_running_loop().run_in_executor(thread, next, self._rows, None)
+        return asyncio.get_running_loop().run_in_executor(thread, _several, self._rows)
 
-    def _made(self, part: asyncio.Future[Any]) -> Any:
+    def _made(self, parts: asyncio.Future[Any]) -> Any:
         try:
-            return part.result()
+            return parts.result()
         except Exception as error:
             self._error = error
             return None
@@ -263,6 +268,16 @@ class CopyIn(Transfer):
             self._stopped.set_result(None)
 
 
+def _several(rows: Iterator[T]) -> list[T]:
+    """Make a few parts. Between them the loop has the GIL, if it wants it: what is there shall be sent meanwhile."""
+    made: list[T] = []
+    for part in islice(rows, _AT_ONCE):
+        made.append(part)
+        time.sleep(0)
+    return made
+
+
+_AT_ONCE = 4  # parts that are handed over together: each time the thread wakes the loop, and the loop the thread
 _NO_ROW = b"\x7f\xff"  # a row of 32,767 columns; a table has 1,600 at most
 
 

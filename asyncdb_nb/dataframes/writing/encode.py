@@ -13,14 +13,14 @@ from asyncdb_nb.errors import MissingExtraError
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
-_KEPT = 32 * 2**20  # bytes that are encoded while they are checked
+_KEPT = 32 * 2**20  # bytes of converted values that are kept from the check until they are sent
+_PIECE = 2**19  # bytes that are encoded at a time: pgpq holds the GIL, and the loop shall send meanwhile
 
 Rows = tuple[int, memoryview]  # how many, and their bytes
 
 
-def encoded(arrays: Sequence[pa.Array]) -> memoryview:
+def encoded(batch: pa.RecordBatch) -> memoryview:
     """Encode rows, whose values pgpq takes: all of a batch, without the head and the end of a stream."""
-    batch = pa.RecordBatch.from_arrays(list(arrays), names=[str(position) for position in range(len(arrays))])
     with MissingExtraError.instead("writing", "write"):  # on Linux with another processor than x86-64
         import pgpq
 
@@ -34,7 +34,7 @@ def encoded(arrays: Sequence[pa.Array]) -> memoryview:
 class PartEncoder:
     """The rows of a part, which are all checked before the first is sent.
 
-    What is encoded meanwhile is kept up to a limit; the rest is encoded again as it is sent.
+    What is converted meanwhile is kept up to a limit; the rest is converted again as it is sent.
 
     Args:
         part: The rows.
@@ -44,7 +44,7 @@ class PartEncoder:
     def __init__(self, part: Part, conversions: Sequence[Conversion]) -> None:
         self._part = part
         self._conversions = conversions
-        self._kept: list[Rows] = []
+        self._kept: list[pa.RecordBatch] = []
 
     def check(self) -> None:
         """Convert every value.
@@ -54,25 +54,30 @@ class PartEncoder:
         """
         size = 0
         for start, columns in self._part.slices():
-            arrays = self._converted(start, columns)
+            batch = self._converted(start, columns)
             if size < _KEPT:
-                self._kept.append((len(arrays[0]), encoded(arrays)))
-                size += len(self._kept[-1][1])
+                self._kept.append(batch)
+                size += batch.nbytes
 
     def stream(self) -> Iterator[Rows]:
         """Yield all of a COPY stream, rows by rows."""
         yield 0, memoryview(HEADER)
-        yield from self._rows()
+        for batch in self._batches():
+            step = max(1, _PIECE * batch.num_rows // max(batch.nbytes, 1))
+            for start in range(0, batch.num_rows, step):
+                piece = batch.slice(start, step)
+                yield piece.num_rows, encoded(piece)
         yield 0, memoryview(TRAILER)
 
-    def _rows(self) -> Iterator[Rows]:
+    def _batches(self) -> Iterator[pa.RecordBatch]:
         kept, self._kept = self._kept, []
-        done = sum(rows for rows, _ in kept)
+        done = sum(batch.num_rows for batch in kept)
         while kept:
             yield kept.pop(0)
         for start, columns in self._part.slices():
             if start >= done:
-                yield len(columns[0]), encoded(self._converted(start, columns))
+                yield self._converted(start, columns)
 
-    def _converted(self, start: int, columns: Sequence[Any]) -> list[pa.Array]:
-        return [convert(column, start) for convert, column in zip(self._conversions, columns, strict=True)]
+    def _converted(self, start: int, columns: Sequence[Any]) -> pa.RecordBatch:
+        arrays = [convert(column, start) for convert, column in zip(self._conversions, columns, strict=True)]
+        return pa.RecordBatch.from_arrays(arrays, names=[str(position) for position in range(len(arrays))])

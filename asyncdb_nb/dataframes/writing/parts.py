@@ -17,8 +17,8 @@ from asyncdb_nb.dataframes.writing.in_thread import InThread
 from asyncdb_nb.errors import WriteError
 
 _AT_ONCE = 65_536  # rows of a reader's batches that are sent together
-_BYTES = 4 * 2**20  # of a slice
-_ROWS = 16_384  # of a slice: what is worked on stays near the processor's cache
+_BYTES = 8 * 2**20  # of a slice
+_ROWS = 65_536  # of a slice
 _OBJECTS = 2_048  # rows of a slice with Python objects, whose size nobody knows
 
 
