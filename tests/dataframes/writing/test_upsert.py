@@ -191,6 +191,75 @@ async def test_concurrent_upserts_of_the_same_keys_keep_one_row_of_each(db: Data
             await session.execute(text("drop table contended"))
 
 
+async def test_upserts_beside_other_writers_report_what_a_trigger_has_seen(db: Database) -> None:
+    await upserts_beside_others(db, seed=1, rounds=5)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+async def test_many_upserts_beside_other_writers_report_what_a_trigger_has_seen(db: Database) -> None:
+    """2,000 of them."""
+    await upserts_beside_others(db, seed=2, rounds=500)
+
+
+async def upserts_beside_others(db: Database, *, seed: int, rounds: int) -> None:
+    """Four writers upsert the same keys, while a fifth changes and deletes rows.
+
+    A trigger writes down each row that is inserted or changed, in the transaction that does so. No two orders of
+    transactions leave the same rows; but each must report what the trigger saw of it, and have its own values there.
+    """
+    await db.execute(
+        "create table contended (k int primary key, v text, n numeric); "
+        "create table seen (at bigserial, by xid8, op text, k int, v text); "
+        "create function note() returns trigger language plpgsql as $$ begin "
+        "insert into seen (by, op, k, v) values (pg_current_xact_id(), left(tg_op, 1), "
+        "case when tg_op = 'DELETE' then old.k else new.k end, case when tg_op = 'DELETE' then null else new.v end); "
+        "return null; end $$; "
+        "create trigger note after insert or update or delete on contended for each row execute function note()"
+    )
+    reports: dict[str, tuple[Any, dict[int, str]]] = {}
+    working = 4
+
+    async def upsert(writer: int) -> None:
+        nonlocal working
+        choose = random.Random(seed * 10 + writer)
+        for number in range(rounds):
+            keys = choose.sample(range(40), choose.randrange(1, 25))
+            values = {k: choose.choice(["same", f"{writer}.{number}"]) for k in keys}
+            data = pd.DataFrame({"k": keys, "v": values.values()})
+            async with db.session() as session:
+                by = await session.scalar(text("select pg_current_xact_id()::text".replace("::", r"\:\:")))
+                reports[by] = await write(session, data, "contended", if_exists="upsert", key="k"), values
+        working -= 1
+
+    async def disturb() -> None:
+        choose = random.Random(seed)
+        while working:
+            k = choose.randrange(40)
+            await db.execute(
+                choose.choice([f"delete from contended where k = {k}", f"update contended set v = 'x' where k = {k}"])
+            )
+
+    try:
+        await asyncio.gather(*map(upsert, range(4)), disturb())
+
+        seen = await db.frame("select by::text as by, op, k, v from seen order by at")
+        of = dict(iter(seen.groupby("by")))
+        for by, (written, values) in reports.items():
+            rows = of.get(by, seen[:0])
+            ops = rows["op"].tolist()
+            assert (written.inserted, written.updated) == (ops.count("I"), ops.count("U"))
+            assert written.unchanged == len(values) - len(rows)
+            assert all(values[k] == v for k, v in zip(rows["k"], rows["v"], strict=True))
+        last = dict(zip(seen["k"], seen["v"], strict=True))
+        left = {k: v for k, v in last.items() if not pd.isna(v)}
+        found = await db.frame("select k, v from contended")
+        assert dict(zip(found["k"], found["v"], strict=True)) == left
+        assert len(reports) == 4 * rounds
+    finally:
+        await db.execute("drop table contended, seen; drop function note")
+
+
 async def test_what_an_upsert_meets_on_the_server_is_the_servers_error_and_changes_nothing(
     session: AsyncSession,
 ) -> None:
