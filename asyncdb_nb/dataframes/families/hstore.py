@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy.dialects import postgresql as pg
 
 from asyncdb_nb.dataframes.families.items import INT4, items, prefixed
-from asyncdb_nb.dataframes.families.kind import ARROW, OBJECT, ColumnType, Kind, always, each, written
+from asyncdb_nb.dataframes.families.kind import ARROW, OBJECT, ColumnType, Kind, always, each, need, written
 from asyncdb_nb.dataframes.families.text import encoded
 
 
@@ -30,7 +31,8 @@ def _from_driver(value: Any) -> dict[str, str | None]:
 
 
 def _write(value: Any) -> bytes:
-    pairs = dict(value)
+    pairs = dict(need(isinstance(value, Mapping | list), value))
+    need(len(pairs) == len(value), "a key is there twice")
     texts = [None if text is None else encoded(text) for pair in pairs.items() for text in pair]
     return INT4.pack(len(pairs)) + b"".join(map(prefixed, texts))
 

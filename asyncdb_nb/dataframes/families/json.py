@@ -20,6 +20,7 @@ from asyncdb_nb.dataframes.families.kind import (
     Reader,
     Writer,
     always,
+    need,
     of,
     written,
 )
@@ -52,7 +53,17 @@ def _to_arrow(value: Any) -> str:
 
 def _writer(column: ColumnType, dumps: Dumps) -> Writer:
     version = b"" if column.name == "json" else _VERSION
-    return lambda value: version + encoded(dumps(value))
+    return lambda value: version + encoded(dumps(_with_texts_as_keys(value)))
+
+
+def _with_texts_as_keys(value: Any) -> Any:
+    """Refuse other keys, which `json` makes texts of: of 1 and "1" one would be lost."""
+    if isinstance(value, dict):
+        need(all(isinstance(key, str) for key in value), "JSON has no other keys than texts")
+    if isinstance(value, dict | list | tuple):
+        for inside in value.values() if isinstance(value, dict) else value:
+            _with_texts_as_keys(inside)
+    return value
 
 
 def _encode(column: ColumnType, array: pa.Array) -> pa.Array:

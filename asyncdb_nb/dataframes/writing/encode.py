@@ -21,14 +21,18 @@ Rows = tuple[int, memoryview]  # how many, and their bytes
 
 def encoded(batch: pa.RecordBatch) -> memoryview:
     """Encode rows, whose values pgpq takes: all of a batch, without the head and the end of a stream."""
-    with MissingExtraError.instead("writing", "write"):  # on Linux with another processor than x86-64
-        import pgpq
-
-    encoder = pgpq.ArrowToPostgresBinaryEncoder(batch.schema)
+    encoder = _pgpq().ArrowToPostgresBinaryEncoder(batch.schema)
     parts = [encoder.write_header(), encoder.write_batch(batch), encoder.finish()]
     if not parts[1]:  # few rows come with the end
         return memoryview(parts[2])[: -len(TRAILER)]
     return memoryview(parts[1] if len(parts[2]) == len(TRAILER) else b"".join(parts[1:])[: -len(TRAILER)])
+
+
+def _pgpq() -> Any:
+    with MissingExtraError.instead("writing", "write"):  # on Linux with another processor than x86-64
+        import pgpq
+
+    return pgpq
 
 
 class PartEncoder:
@@ -51,7 +55,9 @@ class PartEncoder:
 
         Raises:
             WriteError: One does not fit its column.
+            MissingExtraError: pgpq is not there.
         """
+        _pgpq()
         size = 0
         for start, columns in self._part.slices():
             batch = self._converted(start, columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 _END = object()
@@ -20,6 +21,7 @@ class InThread:
     def __init__(self, items: Iterator[Any]) -> None:
         self._items = items
         self._thread = ThreadPoolExecutor(1, "asyncdb_nb-parts")
+        self._context = copy_context()
         self._working: Future[Any] | None = None
 
     def __aiter__(self) -> InThread:
@@ -27,7 +29,7 @@ class InThread:
 
     async def __anext__(self) -> Any:
         """Wait for the next item. When this is cancelled, the thread finishes it."""
-        self._working = self._thread.submit(next, self._items, _END)
+        self._working = self._thread.submit(self._context.run, next, self._items, _END)
         item = await asyncio.wrap_future(self._working)
         if item is _END:
             raise StopAsyncIteration
@@ -40,7 +42,8 @@ class InThread:
             Exception: What closing it raised.
         """
         is_working = self._working is not None and not self._working.done()
-        closed = self._thread.submit(getattr(self._items, "close", lambda: None))
+        close = getattr(self._items, "close", lambda: None)
+        closed = asyncio.wrap_future(self._thread.submit(self._context.run, close))
         self._thread.shutdown(wait=False)
-        if not is_working:
-            await asyncio.shield(asyncio.wrap_future(closed))
+        if not is_working:  # else asyncio's exception handler is told when closing it fails
+            await asyncio.shield(closed)

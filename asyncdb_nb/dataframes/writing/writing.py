@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
-from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes.query.progress import Progress
+from asyncdb_nb.dataframes.writing.savepoint import savepoint
 from asyncdb_nb.dataframes.writing.server import Server
 from asyncdb_nb.dataframes.writing.staging import COUNT_FROM_ZERO, COUNT_OF_UPDATED, Staging, duplicate, other_class
 from asyncdb_nb.dataframes.writing.target import (
@@ -301,23 +301,3 @@ async def _connection(session: AsyncSession | AsyncConnection, mapper: Any = Non
         return session
     await session.flush()
     return await session.connection(bind_arguments={} if mapper is None else {"mapper": mapper})
-
-
-@asynccontextmanager
-async def savepoint(server: Server) -> AsyncIterator[None]:
-    """Roll back to where the block began when it fails.
-
-    The savepoint of a block that succeeds is never released: nothing is waited for after the last row, so that a
-    cancellation comes either before that or after the call. It ends with the transaction.
-    """
-    name = f"asyncdb_nb_{uuid4().hex}"
-    await server.begin()
-    try:
-        await server.to_the_end(f"SAVEPOINT {name}")
-        yield
-    except BaseException as error:
-        try:
-            await server.to_the_end(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
-        except Exception as failure:
-            error.add_note(f"Rolling back failed too: {type(failure).__name__}: {failure}")
-        raise

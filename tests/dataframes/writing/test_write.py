@@ -153,6 +153,7 @@ UNFIT = [
     ("cidr", ["10.0.0.0/8", "10.0.0.1/8"], 1, "bits to the right of its mask"),
     ("macaddr", ["08:00:2b:01:02:03:04:05"], 0, "04:05"),
     ("macaddr8", ["08:00:2b:01:02"], 0, "01:02"),
+    ("jsonb", pd.Series([{"1": 1}, {"a": [{1: 1, "1": 2}]}], dtype=object), 1, "no other keys than texts"),
 ]
 
 

@@ -89,3 +89,12 @@ async def _copied(raw: Any, query: str) -> list[bytes | None]:
 
 def _quoted(literal: str | None) -> str:
     return "null::text" if literal is None else "'" + literal.replace("'", "''") + "'"
+
+
+def test_a_map_of_texts_that_has_a_key_twice_is_refused() -> None:
+    """As pairs, which a dict would keep one of."""
+    write = ColumnType(0, "hstore", "hstore").writer()
+
+    assert write([("a", "1"), ("b", None)]) == write({"a": "1", "b": None})
+    with pytest.raises(ValueError, match="a key is there twice"):
+        write([("a", "1"), ("a", "2")])
