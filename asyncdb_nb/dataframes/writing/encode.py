@@ -13,7 +13,7 @@ from asyncdb_nb.errors import MissingExtraError
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
-_KEPT = 32 * 2**20  # bytes of converted values that are kept from the check until they are sent
+_KEPT = 24 * 2**20  # bytes of converted values that are kept from the check until they are sent
 _PIECE = 2**19  # bytes that are encoded at a time: pgpq holds the GIL, and the loop shall send meanwhile
 
 Rows = tuple[int, memoryview]  # how many, and their bytes
