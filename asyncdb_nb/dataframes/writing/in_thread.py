@@ -29,11 +29,14 @@ class InThread:
 
     async def __anext__(self) -> Any:
         """Wait for the next item. When this is cancelled, the thread finishes it."""
-        self._working = self._thread.submit(self._context.run, next, self._items, _END)
+        self._working = self._thread.submit(self._context.run, self._next)
         item = await asyncio.wrap_future(self._working)
         if item is _END:
             raise StopAsyncIteration
         return item
+
+    def _next(self) -> Any:
+        return next(self._items, _END)
 
     async def aclose(self) -> None:
         """Close the iterator; one that is at work is closed as soon as it has made its item, and not waited for.
