@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import Any, Literal
+from uuid import uuid4
 
 import pandas as pd
 import pyarrow as pa
@@ -134,7 +135,7 @@ async def read(session: AsyncSession, name: str, backend: Backend) -> Any:
 async def texts(raw: Any, name: str) -> dict[str, list[str | None]]:
     names = [row[0] for row in await declared(raw, name)]
     columns = ", ".join(f"{identifier(each)}::text" for each in names)
-    rows = await raw.fetch(f"select {columns} from {name}")
+    rows = await raw.fetch(f"select {columns} from {name} -- {uuid4()}")  # asyncpg remembers statements by their text
     return {each: [row[position] for row in rows] for position, each in enumerate(names)}
 
 
