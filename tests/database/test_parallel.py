@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
+import time
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -42,6 +45,16 @@ async def make(db: Database, *statements: str) -> None:
 async def many(db: Database) -> Database:
     await make(db, MANY, NAP)
     return db
+
+
+@pytest.fixture
+async def far_many(database_url: str, far_database_url: str) -> AsyncIterator[Database]:
+    """A tenth of that table, 100 ms away."""
+    async with Database(database_url) as near:
+        await make(near, MANY.replace("20000", "2000"))
+        async with Database(far_database_url) as far:
+            yield far
+        await make(near, "drop table many")
 
 
 def in_use(db: Database) -> int:
@@ -151,10 +164,18 @@ def is_right(frame: pd.DataFrame) -> bool:
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("kind", ["plain", "partitioned"])
 async def test_two_hundred_reads_beside_four_writers(fresh_database_url: str, kind: str) -> None:
+    """By blocks and by ranges. Some are read again without the shared snapshot, and some of these are wrong."""
+    wrong = 0
     async with Database(fresh_database_url) as db, busy_bank(fresh_database_url, kind) as bank:
-        for number in range(100):
+        for number in range(200):
             options = [{"parallel": 4}, {"parallel": 3, "key": "id"}][number % 2]
             assert is_right(await db.frame("bank", **options)), (number, options, bank.transactions)
+            if number % 10 < 2:
+                async with db.snapshot("bank") as snap:
+                    ranges = snap.ranges("select * from bank", "id", 5)
+                    parts = await (ranges if "key" in options else snap.blocks("bank", 5))
+                wrong += not is_right(pd.concat([await db.frame(part) for part in parts]))
+    assert wrong
     assert bank.transactions > 100
 
 
@@ -256,6 +277,39 @@ async def test_cancels_at_any_moment_leave_nothing(many: Database, clean_server:
 @pytest.mark.timeout(3_600)
 async def test_five_hundred_cancels_leave_nothing(many: Database, clean_server: ServerWatch) -> None:
     await cancel_at_many_moments(many, clean_server, 500)
+
+
+@pytest.mark.second_tier
+async def test_cancels_over_a_slow_link_leave_nothing(far_many: Database, clean_server: ServerWatch) -> None:
+    await cancel_after_random_times(far_many, clean_server, 8)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3_600)
+async def test_five_hundred_cancels_over_a_slow_link_leave_nothing(
+    far_many: Database, clean_server: ServerWatch
+) -> None:
+    await cancel_after_random_times(far_many, clean_server, 500)
+
+
+async def cancel_after_random_times(db: Database, watch: ServerWatch, number: int) -> None:
+    """Cancel after a part of the time that a whole read takes."""
+    chance, begun = random.Random(7), time.monotonic()
+    assert len(await db.frame("many", parallel=3)) == 2_000
+    whole, cancelled = time.monotonic() - begun, 0
+    for turn in range(number):
+        options: dict[str, Any] = [{"parallel": 3}, {"parallel": 2, "key": "id"}][turn % 2]
+        reading = asyncio.create_task(db.frame("many", **options))
+        await asyncio.wait([reading], timeout=chance.random() * whole)
+        reading.cancel()
+        try:
+            await reading
+        except asyncio.CancelledError:
+            cancelled += 1
+        assert in_use(db) == 0
+    await until(lambda: not [one for one in watch.backends() if one.state not in ("idle", None)])
+    assert cancelled
+    assert len(await db.frame("many", parallel=3)) == 2_000
 
 
 async def cancel_at_many_moments(db: Database, watch: ServerWatch, number: int) -> None:
