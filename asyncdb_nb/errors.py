@@ -22,7 +22,8 @@ Each class words its own message: what is wrong, with the value, and what to typ
     │   ├── UnsplittableError   a table or statement that cannot be read in ranges
     │   └── CorruptStreamError  bytes that are not the COPY stream they should be
     ├── WriteError              data that cannot be written as they are     (also a ValueError)
-    │   └── UnfitValueError     a value that its column in the table cannot hold
+    │   ├── UnfitValueError     a value that its column in the table cannot hold
+    │   └── PartitionNotWrittenError  a partition of a dask DataFrame that could not be written
     ├── SchemaTakenError        a schema for workflows is someone else's
     ├── EventLogError           an event log that cannot be loaded          (also a ValueError)
     │   └── MalformedRowError   a row of it that cannot be read
@@ -223,6 +224,23 @@ class UnfitValueError(WriteError):
             reason = f": {why}" if why else ", which does not fit"
             problem = f"Column {column!r} is {type_}, and in row {row:,} it is {shown} ({type(value).__name__}){reason}"
         super().__init__(f"{problem}. Nothing was written.")
+
+
+class PartitionNotWrittenError(WriteError):
+    """A partition of a dask DataFrame could not be written, and so none was.
+
+    Attributes:
+        table: The name of the table.
+        partition: The number of the partition, from 0.
+        reason: What went wrong, in words.
+    """
+
+    def __init__(self, table: str, partition: int, reason: str) -> None:
+        self.table, self.partition, self.reason = table, partition, reason
+        super().__init__(f"Partition {partition} cannot be written into {table}. {reason}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.table, self.partition, self.reason)  # it may come from another process
 
 
 class SchemaTakenError(AsyncDBError):

@@ -33,7 +33,7 @@ GROUPS = {
     ),
     "Scale": (
         "asyncdb_nb.database.snapshot.Snapshot asyncdb_nb.distributed.read_sql_table "
-        "asyncdb_nb.distributed.read_sql_query asyncdb_nb.distributed.release"
+        "asyncdb_nb.distributed.read_sql_query asyncdb_nb.distributed.to_postgresql asyncdb_nb.distributed.release"
     ),
     "Writing": "asyncdb_nb.write asyncdb_nb.dataframes.writing.writing.Written",
     "Repositories": "asyncdb_nb.Repository",

@@ -51,6 +51,19 @@ _FINITE = {
 """The types that have a width, and what says that a value is not endless."""
 
 
+_SORTED_ALIKE = {*_FINITE, "bool", "bytea", "oid", "time", "uuid"}
+
+_BY_CODE = text(f"""
+select pg_catalog.current_setting('server_encoding') {EQ} 'UTF8' and case cast(:collation as pg_catalog.text)
+    when '"C"' then true when '"POSIX"' then true when 'ucs_basic' then true when 'pg_c_utf8' then true
+    when '"default"' then (select d.datcollate {EQ} ANY ('{{C,POSIX}}') and coalesce(
+            pg_catalog.jsonb_extract_path_text(pg_catalog.to_jsonb(d), 'datlocprovider'), 'c') {EQ} 'c'
+        from pg_catalog.pg_database as d where d.datname {EQ} pg_catalog.current_database())
+    else false end
+""")
+"""Whether a collation compares the bytes of UTF-8, in the order of code points, as Python's `str`."""
+
+
 class _Key(NamedTuple):
     name: str  # quoted, of the subquery
     type: str
@@ -89,6 +102,20 @@ async def bounds(session: AsyncSession, statement: Any, key: str, n: int, how: H
     except DBAPIError as error:
         raise _explained(error, key) from error
     return list(_conditions(column, edges))
+
+
+async def sorts_as_in_python(session: AsyncSession, statement: str, key: str, params: Any = None) -> bool:
+    """Say whether the server orders the values of a key as Python does: numbers, times, bytes, and text by its code.
+
+    A collation such as `en_US` has a before B, Python has B before a; an enum is in the order in which it was declared.
+    """
+    column = await _key(session, statement, key, params)
+    if column.type in ("text", "varchar", "name"):
+        # the collation of no value is known all the same
+        asking = f"pg_catalog.pg_collation_for((pg_catalog.array_agg({column.name}))[1])"
+        collation = await session.scalar(*_asking(statement, asking, params, none=True))
+        return bool(await session.scalar(_BY_CODE, {"collation": collation}))
+    return column.type in _SORTED_ALIKE
 
 
 def range_of(statement: Any, condition: str, key: str) -> Any:

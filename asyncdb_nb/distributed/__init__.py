@@ -1,5 +1,5 @@
 """
-dask collections that are read from one snapshot of a PostgreSQL database.
+dask collections that are read from one snapshot of a PostgreSQL database, and written into a table.
 
     from asyncdb_nb.distributed import read_sql_table
 
@@ -15,5 +15,6 @@ from asyncdb_nb.errors import MissingExtraError
 
 with MissingExtraError.instead("dask collections", "dask"):
     from asyncdb_nb.distributed.reading import read_sql_query, read_sql_table, release
+    from asyncdb_nb.distributed.writing import to_postgresql
 
-__all__ = ["read_sql_query", "read_sql_table", "release"]
+__all__ = ["read_sql_query", "read_sql_table", "release", "to_postgresql"]

@@ -30,9 +30,11 @@ class HeldSnapshot:
 
     Attributes:
         snapshot: What is held.
+        types: What `frame` knows of the types of the columns that are read, by name.
     """
 
     def __init__(self, database: Database, *tables: str) -> None:
+        self.types: dict[str, Any] = {}
         self.snapshot: Snapshot
         self.snapshot, loop, thread, scope = run(_entered(database, tables))
         self._end = weakref.finalize(self, _left, loop, thread, scope)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,16 +27,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def client(guest_url: str) -> Iterator[Any]:
-    from distributed import Client, LocalCluster
-
-    options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
-    password = {"PGPASSWORD": SECRET}  # of the workers alone, also of one that takes the place of another
-    with LocalCluster(**options, env=password) as cluster, Client(cluster) as client:
-        yield client
-
-
 @pytest.fixture
 def db(guest_url: str, database_url: str, client: Any) -> Iterator[Database]:
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -42,6 +34,7 @@ def db(guest_url: str, database_url: str, client: Any) -> Iterator[Database]:
         connection.execute("create table runs as select g as id, g % 7 as kind, (g * 1.25)::numeric(12, 2) as cost "
                            "from generate_series(1, 20000) g")  # fmt: skip
         connection.execute("grant select on runs to guest")
+    client.wait_for_workers(2, timeout=5 * HANG)
     db = Database(guest_url)
     yield db
     run(db.aclose())
@@ -104,9 +97,45 @@ def test_a_partition_of_a_worker_that_dies_is_read_again_from_the_same_snapshot(
     release(collection)
 
 
-def _slowly(part: pd.DataFrame) -> int:
-    import time
+def test_kills_at_any_moment_are_the_right_result_or_one_clear_error(
+    db: Database, server_watch: ServerWatch, client: Any
+) -> None:
+    kill_at_many_moments(db, server_watch, client, 6)
 
+
+@pytest.mark.soak
+@pytest.mark.timeout(7_200)
+def test_a_hundred_kills_are_the_right_result_or_one_clear_error(
+    db: Database, server_watch: ServerWatch, client: Any
+) -> None:
+    kill_at_many_moments(db, server_watch, client, 100)
+
+
+def kill_at_many_moments(db: Database, watch: ServerWatch, client: Any, number: int) -> None:
+    """Kill a worker, or the transaction that keeps the snapshot, while partitions are read; in turn."""
+    chance, right, gone = random.Random(7), 0, 0
+    for turn in range(number):
+        client.wait_for_workers(2, timeout=5 * HANG)
+        collection = read_sql_table(db, "runs", npartitions=8)
+        future = client.compute(collection.map_partitions(_slowly, meta=("n", "int64")).sum())
+        time.sleep(chance.random() * 2)
+        if turn % 2:
+            os.kill(chance.choice(list(client.run(os.getpid).values())), signal.SIGKILL)
+        else:
+            for exporter in [one for one in watch.backends() if one.state == "idle in transaction"]:
+                watch.query("select pg_terminate_backend(%s, 5000)", exporter.pid)
+        try:
+            assert future.result(5 * HANG) == 20_000
+            right += 1
+        except SnapshotGoneError:
+            gone += 1
+        release(collection)
+        assert not [one for one in watch.backends() if one.state == "idle in transaction"]
+    assert right >= number // 2, "a worker that dies is no error"
+    assert right + gone == number
+
+
+def _slowly(part: pd.DataFrame) -> int:
     time.sleep(0.3)
     return len(part)
 
