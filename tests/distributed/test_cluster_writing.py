@@ -178,7 +178,12 @@ def test_a_value_that_does_not_fit_is_one_error_with_partition_and_cause(
     assert counted(admin, "lake.numbers") == (0, 0, None)
 
 
-def test_a_partition_that_kills_every_worker_is_one_error(db: Database, admin: psycopg.Connection[Any]) -> None:
+def test_a_partition_that_kills_its_workers_is_one_error(
+    db: Database, admin: psycopg.Connection[Any], client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When dask gives up; here after the first of them."""
+    monkeypatch.setattr(client.cluster.scheduler, "allowed_failures", 0)
+
     def die(part: pd.DataFrame) -> pd.DataFrame:
         if 0 in set(part["id"]):
             os.kill(os.getpid(), signal.SIGKILL)
