@@ -172,8 +172,8 @@ async def test_two_hundred_reads_beside_four_writers(fresh_database_url: str, ki
             assert is_right(await db.frame("bank", **options)), (number, options, bank.transactions)
             if number % 10 < 2:
                 async with db.snapshot("bank") as snap:
-                    ranges = snap.ranges("select * from bank", "id", 5)
-                    parts = await (ranges if "key" in options else snap.blocks("bank", 5))
+                    statement = "select * from bank"
+                    parts = await (snap.ranges(statement, "id", 5) if "key" in options else snap.blocks("bank", 5))
                 wrong += not is_right(pd.concat([await db.frame(part) for part in parts]))
     assert wrong
     assert bank.transactions > 100
