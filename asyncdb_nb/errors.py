@@ -25,11 +25,13 @@ Each class words its own message: what is wrong, with the value, and what to typ
     │   ├── UnfitValueError     a value that its column in the table cannot hold
     │   └── PartitionNotWrittenError  a partition of a dask DataFrame that could not be written
     ├── SchemaTakenError        a schema for workflows is someone else's
+    ├── SampleError             the sample workflows cannot be put back as they were
     ├── EventLogError           an event log that cannot be loaded          (also a ValueError)
     │   └── MalformedRowError   a row of it that cannot be read
     ├── NotACoroutineError      `run()` was given something else            (also a TypeError)
     ├── NestedLoopError         `run(nested=True)` on a loop it cannot patch (also a RuntimeError)
     ├── NoSuchLessonError       a notebook that the tour does not have      (also a LookupError)
+    ├── ExerciseError           `check()` was asked for no exercise, or without its answer (also a ValueError)
     ├── LessonsFolderError      a folder that cannot hold the lessons       (also an OSError)
     ├── ExportError             a file that cannot hold the result          (also a ValueError)
     ├── ScriptError             a script that `db.execute()` does not run   (also a ValueError)
@@ -264,6 +266,38 @@ class SchemaTakenError(AsyncDBError):
         super().__init__(f"{self.problem} {remedy}")
 
 
+class SampleError(AsyncDBError):
+    """The sample workflows cannot be put back as they were; nothing was changed."""
+
+    def __init__(self, why: str, instead: str) -> None:
+        super().__init__(f"{why}. Nothing was changed. {instead}")
+
+    @classmethod
+    def in_use(cls, by: list[dict[str, Any]]) -> SampleError:
+        """Somebody holds a lock on its tables."""
+        one = next(iter(by), None)
+        who = "somebody" if one is None else f"process {one['pid']} of {one['usename']!r}, {one['application_name']!r}"
+        more = f", and {len(by) - 1} more" if len(by) > 1 else ""
+        return cls(
+            f"The sample workflows are held by {who}{more}, in a transaction that is open",
+            "Have it closed (`asyncdb-nb doctor --url ...` lists them all), and try again.",
+        )
+
+    @classmethod
+    def depended_upon(cls, names: list[str]) -> SampleError:
+        """A table has to be made anew, and others stand in the way."""
+        return cls(
+            f"The tables of the sample workflows are not built as they were, and {', '.join(names)} would be lost with "
+            "them",
+            f"Drop them first: {names[0]}.",
+        )
+
+    @classmethod
+    def not_allowed(cls, message: str) -> SampleError:
+        """The user has no right to it."""
+        return cls(f"The server says: {message}", "Name a user in --url who owns the schema `workflows`.")
+
+
 class EventLogError(AsyncDBError, ValueError):
     """An event log cannot be loaded.
 
@@ -350,6 +384,10 @@ class LessonsFolderError(AsyncDBError, OSError):
             f"The lessons cannot be copied into {str(directory)!r}: {why}. "
             "Name another folder: `asyncdb-nb lab --directory DIR`."
         )
+
+
+class ExerciseError(AsyncDBError, ValueError):
+    """`check()` was asked for an exercise that there is not, or not given what the exercise asks for."""
 
 
 class ExportError(AsyncDBError, ValueError):

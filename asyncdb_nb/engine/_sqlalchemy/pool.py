@@ -221,6 +221,11 @@ def pool_of(record: Any) -> Any:
     return record._ConnectionRecord__pool
 
 
+def pings_before_use(pool: Any) -> bool:
+    """Say whether a pool asks a connection whether it is alive before it hands it out. Stands on `_pre_ping`."""
+    return bool(pool._pre_ping)
+
+
 def place_of(proxy: Any) -> Any:
     """Return the place of a checked-out connection; None for a detached one. Stands on `_connection_record`."""
     return getattr(proxy, "_connection_record", None)
