@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from asyncdb_nb import __version__
 from asyncdb_nb.cli.command_line import as_typed
 from asyncdb_nb.cli.load import add_load, add_unload
+from asyncdb_nb.cli.sample import add_sample
 from asyncdb_nb.errors import AsyncDBError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def add_doctor(subparsers: Subparsers) -> None:
     parser.set_defaults(run=_doctor)
 
 
-SUBCOMMANDS = (add_server, add_load, add_unload, add_tour, add_lab, add_doctor)
+SUBCOMMANDS = (add_server, add_sample, add_load, add_unload, add_tour, add_lab, add_doctor)
 
 
 def _server_start(arguments: argparse.Namespace) -> int:

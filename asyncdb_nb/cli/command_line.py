@@ -40,6 +40,11 @@ def shown(url: str) -> str:
     return f"{scheme}://{user}{colon}{'***' if colon else ''}{'@' if credentials else ''}{place}"
 
 
+def without_password(url: str | None) -> str | None:
+    """The URL as it may be written into a command; dots in the place of one that has a password."""
+    return "..." if url is not None and (shown(url) != url or "pass" in url.lower()) else url
+
+
 def _option(name: str, value: Any) -> Iterator[str]:
     if value is True:
         yield f"--{name}"

@@ -11,7 +11,7 @@ import asyncio
 import sys
 from typing import Any
 
-from asyncdb_nb.cli.command_line import command, shown
+from asyncdb_nb.cli.command_line import command, without_password
 from asyncdb_nb.errors import EventLogError, MalformedRowError, SchemaTakenError
 
 Subparsers = Any  # argparse's own type for it is private
@@ -90,7 +90,7 @@ def _load(arguments: argparse.Namespace) -> int:
         async with await connect(url) as db:
             log = await load_event_log(db, file, **options)
         there = {"schema": log.schema} if "schema" in options else {}
-        unload = command("unload", log.name, options={**there, "url": _without_password(url)})
+        unload = command("unload", log.name, options={**there, "url": without_password(url)})
         return f"{log}\nTo query it: WorkflowRepository(session, schema={log.schema!r}). To delete it again: {unload}"
 
     try:
@@ -116,11 +116,7 @@ def _tell(error: EventLogError | SchemaTakenError, file: str, url: str | None, o
 def _command(file: str, url: str | None, options: dict[str, Any]) -> str:
     names = {library: option for option, library in _LISTS.items()}
     typed = {names.get(name, name): value for name, value in options.items()}
-    return command("load", file, options={"url": _without_password(url), **typed})
-
-
-def _without_password(url: str | None) -> str | None:
-    return "..." if url is not None and (shown(url) != url or "pass" in url.lower()) else url
+    return command("load", file, options={"url": without_password(url), **typed})
 
 
 def _pair(meaning: str) -> tuple[str, str]:
@@ -143,7 +139,7 @@ def _unload(arguments: argparse.Namespace) -> int:
     except EventLogError as error:
         print(f"asyncdb-nb: {error.problem}", file=sys.stderr)
         if error.options:
-            options = {**error.options, "url": _without_password(arguments.url)}
+            options = {**error.options, "url": without_password(arguments.url)}
             print(f"Type: {command('unload', arguments.name, options=options)}", file=sys.stderr)
         return 1
     print(f"{arguments.name} is deleted, with its {runs:,} run{'' if runs == 1 else 's'}.")

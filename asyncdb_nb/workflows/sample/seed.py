@@ -82,13 +82,13 @@ async def seed_workflows(
             f"not runs={runs}, workflows={workflows}, seed={seed}."
         )
     async with loading(target) as connection:
-        there = await _count(connection)
+        there = await count_sample(connection)
         if there.workflows and not replace:
             raise ValueError(
                 f"The sample is loaded already ({there}). To load another: `seed_workflows(..., replace=True)`."
             )
         await connection.execute(delete(Workflow).where(Workflow.source == _SOURCE))
-        return await _load(connection, runs, workflows, seed)
+        return await load_sample(connection, runs, workflows, seed)
 
 
 async def ensure_sample(target: Target) -> Seeded:
@@ -99,15 +99,16 @@ async def ensure_sample(target: Target) -> Seeded:
     """
     async with reading(target) as connection:
         if await connection.scalar(text("select pg_catalog.to_regclass(:table)"), {"table": f"{SCHEMA}.task"}):
-            there = await _count(connection)
+            there = await count_sample(connection)
             if there.workflows:
                 return there
     async with loading(target) as connection:
-        there = await _count(connection)  # another process may have loaded it while we waited for our turn
-        return there if there.workflows else await _load(connection, RUNS, WORKFLOWS, SEED)
+        there = await count_sample(connection)  # another process may have loaded it while we waited for our turn
+        return there if there.workflows else await load_sample(connection)
 
 
-async def _count(connection: AsyncConnection) -> Seeded:
+async def count_sample(connection: AsyncConnection) -> Seeded:
+    """Count its rows, in tables that are there."""
     ours = Workflow.source == _SOURCE
     workflows = await connection.scalar(select(func.count()).select_from(Workflow).where(ours))
     runs = await connection.scalar(select(func.count()).select_from(Run).join(Workflow).where(ours))
@@ -115,7 +116,10 @@ async def _count(connection: AsyncConnection) -> Seeded:
     return Seeded(workflows or 0, runs or 0, tasks or 0)
 
 
-async def _load(connection: AsyncConnection, number_of_runs: int, number_of_workflows: int, seed: int) -> Seeded:
+async def load_sample(
+    connection: AsyncConnection, number_of_runs: int = RUNS, number_of_workflows: int = WORKFLOWS, seed: int = SEED
+) -> Seeded:
+    """Add its rows, in its usual size, to tables that are there."""
     simulation = await asyncio.to_thread(_simulation, number_of_runs, number_of_workflows, seed)
     await lock(connection)
     first = {table: await next_id(connection, table) for table in ("workflow", "run", "task")}
