@@ -50,6 +50,7 @@ GROUPS = {
         "asyncdb_nb.workflows.unload_event_log asyncdb_nb.workflows.ensure_sample asyncdb_nb.workflows.seed_workflows "
         "asyncdb_nb.workflows.create_tables asyncdb_nb.workflows.drop_tables"
     ),
+    "Lessons": "asyncdb_nb.lessons.check asyncdb_nb.lessons.run_pytest",
 }
 
 

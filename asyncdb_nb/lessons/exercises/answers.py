@@ -41,7 +41,7 @@ def is_number(value: Any) -> bool:
     """Say whether a value is a number; a truth value, NaN and a missing one are none."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real | Decimal):
         return False
-    return not bool(pd.isna(value))
+    return bool(value == value)  # NaN is not
 
 
 def not_one_value(name: str, answer: Any) -> str | None:

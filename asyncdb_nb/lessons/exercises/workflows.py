@@ -84,7 +84,7 @@ async def _own_picture(db: Database, axes: Any) -> str | None:
         return f"`axes` is {kind(axes)}, and matplotlib's Axes are asked for."
     tasks = await db.frame(_STEPS)
     done = tasks[tasks["elapsed_seconds"].notna() & (tasks["status"] != "cancelled")]
-    right = {step: float(np.quantile(group, 0.9)) for step, group in done.groupby("step")["elapsed_seconds"]}
+    right = {str(step): float(np.quantile(group, 0.9)) for step, group in done.groupby("step")["elapsed_seconds"]}
     return _bars(axes, right)
 
 

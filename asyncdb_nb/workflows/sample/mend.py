@@ -94,7 +94,6 @@ class Found:
         damaged: Whether its tables are not built as they should be.
         sample: How many rows of it there are; None where they cannot be counted.
         added: How many workflows somebody else has put beside it.
-        dependent: Views and tables that depend on its tables, or stand in its schema.
         others: How many other clients are connected to the database.
     """
 
@@ -102,7 +101,6 @@ class Found:
     damaged: bool
     sample: Seeded | None
     added: int
-    dependent: tuple[str, ...]
     others: int
 
 
@@ -125,22 +123,20 @@ async def _found(connection: AsyncConnection) -> Found:
     others = int(await connection.scalar(text(_OTHERS)) or 0)
     if SCHEMA not in await our_schemas(connection):
         await create_tables(connection)  # which refuses a schema that is not ours
-        return Found(False, False, None, 0, (), others)
-    built = await _is_built(connection)
-    dependent = tuple(await connection.scalars(text(_DEPENDENT), {"schema": SCHEMA}))
-    if not built:
-        return Found(True, True, None, 0, dependent, others)
+        return Found(False, False, None, 0, others)
+    if not await _is_built(connection):
+        return Found(True, True, None, 0, others)
     added = await connection.scalar(select(func.count()).select_from(Workflow).where(Workflow.source != "sample"))
-    return Found(True, False, await count_sample(connection), int(added or 0), dependent, others)
+    return Found(True, False, await count_sample(connection), int(added or 0), others)
 
 
 async def _is_built(connection: AsyncConnection) -> bool:
     """Compare the tables with new ones, which are made beside them and dropped again."""
     async with builtin_names(connection):
         await create_tables(connection, _SCRATCH)
-        built, wanted = (
+        built, wanted = [
             sorted(await connection.scalars(text(_BUILT), {"schema": schema})) for schema in (SCHEMA, _SCRATCH)
-        )
+        ]
         await drop_tables(connection, _SCRATCH)
     return built == wanted
 
