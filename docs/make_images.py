@@ -115,7 +115,7 @@ def make_lab(path: Path) -> None:
     """Run the first lesson in the lab, and show where a frame becomes a plot."""
     with lab_in_a_browser() as notebook:
         notebook.choose("Run", "Run All Cells")
-        expect(notebook.page.get_by_text("Not yet.", exact=True)).to_be_visible()
+        expect(notebook.page.get_by_text("Not yet: ")).to_be_visible()
         notebook.go_to("Ask with SQLAlchemy")
         expect(notebook.figures.first).to_be_in_viewport()
         notebook.widen_sidebar(90)

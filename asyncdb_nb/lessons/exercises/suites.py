@@ -49,7 +49,10 @@ async def _can_fail(db: Database, test: Any) -> str | None:
     except OSError:
         return "The source of `test_others_stay_open` is not known: define it in a cell of its own."
     url = db.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    right, wrong = await asyncio.to_thread(_run, test.__name__, source, url)
+    try:
+        right, wrong = await asyncio.to_thread(_run, source, url)
+    except subprocess.TimeoutExpired:
+        return f"The test had not ended after {_SECONDS} seconds."
     if right is None:
         return f"pytest finds no test in it: the function is called `{test.__name__}`."
     if right == "skipped":
@@ -61,21 +64,24 @@ async def _can_fail(db: Database, test: Any) -> str | None:
     return None
 
 
-def _run(name: str, source: str, url: str) -> tuple[str | None, str | None]:
+def _run(source: str, url: str) -> tuple[str | None, str | None]:
     """Run a test with each of the two functions; say of each whether it passed, or what was wrong."""
     with tempfile.TemporaryDirectory(prefix="asyncdb-nb-") as place:
         folder = Path(place)
         modules = {"test_right.py": _RIGHT, "test_wrong.py": _WRONG}
         for file, content in {**_FILES, **{file: _IMPORTS + code + source for file, code in modules.items()}}.items():
             (folder / file).write_text(content, encoding="utf-8")
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", *_PLUGINS, "--junitxml=report.xml", *modules],
             cwd=folder,
             env=os.environ | {"DATABASE_URL": url, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""},
             capture_output=True,
+            text=True,
             timeout=_SECONDS,
             check=False,
         )
+        if not (folder / "report.xml").exists():
+            return f"pytest itself failed: {(done.stderr or done.stdout).strip()[-200:]}", None
         report = ElementTree.parse(folder / "report.xml")  # noqa: S314  ours, of a moment ago
     outcomes = {case.get("classname"): _outcome(case) for case in report.iter("testcase")}
     return outcomes.get("test_right"), outcomes.get("test_wrong")
