@@ -17,6 +17,7 @@ from server_checks import ServerWatch
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
+from tiers import few_of
 from waiting import HANG, until
 
 from asyncdb_nb import Database, session_scope
@@ -154,7 +155,7 @@ async def test_rows_cancelled_while_they_are_sent_leave_the_connection_as_it_was
     assert await connection.fetchval("select count(*) from many") in range(0, 250_000, 50_000)
 
 
-@pytest.mark.parametrize("rows", ["text", "records"])
+@pytest.mark.parametrize("rows", few_of(["text", "records"], 1))
 async def test_rows_that_the_server_refused_do_not_hold_up_the_next_statement(
     connection: asyncpg_connection.Connection, rows: str
 ) -> None:

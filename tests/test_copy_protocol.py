@@ -196,6 +196,7 @@ def tls_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"postgresql://postgres@127.0.0.1:{server.port}/postgres?sslmode=require"
 
 
+@pytest.mark.second_tier
 def test_over_tls_too(tls_url: str, run: Any) -> None:
     run(promises(tls_url))
 

@@ -89,6 +89,7 @@ def test_reset_fills_an_empty_database_without_a_question(sample: Told, connecti
     assert contents(connection)[1][0] == 3000
 
 
+@pytest.mark.second_tier
 @pytest.mark.parametrize(
     "damage",
     [
@@ -135,6 +136,7 @@ def test_what_depends_on_damaged_tables_is_not_dropped(sample: Told, connection:
     assert connection.execute("select count(*) from mine").fetchone() == (16052,)
 
 
+@pytest.mark.second_tier
 def test_what_depends_on_sound_tables_goes_on(sample: Told, connection: psycopg.Connection) -> None:
     """A view over the sample, and the rights that others have on it."""
     sample("seed")
@@ -159,6 +161,7 @@ def test_readers_are_not_waited_for_and_see_no_gap(sample: Told, fresh_database_
         assert reader.execute("select count(*) from workflows.task").fetchone() == (16052,)
 
 
+@pytest.mark.second_tier
 def test_who_is_changing_it_is_named_and_not_waited_for_long(
     sample: Told, fresh_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +205,7 @@ def test_without_a_terminal_it_does_not_begin(sample: Told, connection: psycopg.
     assert contents(connection)[1][0] == 0
 
 
+@pytest.mark.second_tier
 @pytest.mark.parametrize(("answer", "runs"), [("y\n", 3000), ("\n", 0), ("no\n", 0)], ids=["yes", "nothing", "no"])
 def test_at_a_terminal_it_asks(answer: str, runs: int, sample: Told, fresh_database_url: str) -> None:
     """Only a yes goes on."""

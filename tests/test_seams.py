@@ -41,6 +41,7 @@ DOCUMENTED = {
     "_asdict",
     "_make",
     "_getframe",
+    "_current_frames",
     "_exit",
     "_render_traceback_",
     "_repr_mimebundle_",

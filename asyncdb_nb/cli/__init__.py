@@ -143,7 +143,7 @@ def _tour(arguments: argparse.Namespace) -> int:
     failures = []
     with tqdm(total=sum(lesson.cells for lesson in chosen), unit="cell", disable=None) as bar:
         for outcome in tour(chosen, output, after_cell=bar.update):
-            tqdm.write(_told(outcome))
+            tqdm.write(_summary(outcome))
             if outcome.failure:
                 failures.append(outcome.failure)
     print(f"The executed notebooks are in {output}")
@@ -170,7 +170,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return 0 if diagnosis.ok else 1
 
 
-def _told(outcome: Outcome) -> str:
+def _summary(outcome: Outcome) -> str:
     lesson = outcome.lesson
     shown = (lesson.cells, "cell"), (outcome.frames, "frame"), (outcome.figures, "figure"), (outcome.errors, "error")
     counts = ", ".join(f"{count} {thing}{'' if count == 1 else 's'}" for count, thing in shown if count)

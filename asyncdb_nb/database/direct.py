@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
-from asyncdb_nb.database.history import told
+from asyncdb_nb.database.history import recorded
 from asyncdb_nb.database.one_task import to_the_end
 from asyncdb_nb.database.session import start_transaction
 from asyncdb_nb.engine._sqlalchemy.execution import is_asyncpgs
@@ -45,7 +45,7 @@ async def read(
         begun = await greenlet_spawn(_begin, connection, ping_is_due)
         made = None
         if begun:
-            with told(engine.sync_engine, statement) as entry:
+            with recorded(engine.sync_engine, statement) as entry:
                 made = await reader(direct, statement, params, **options)
                 entry.rows = len(made)
             await direct.end()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MOST = 1000  # statements that are kept
 LONGEST = 2000  # characters of one
 
-UNTOLD = {"asyncdb_nb_untold": True}
+UNRECORDED = {"asyncdb_nb_unrecorded": True}
 """Execution options of a statement that is the package's own, and in no history."""
 
 _CAPTURE = "asyncdb_nb_capture"  # the option of a frame's statement
@@ -91,7 +91,7 @@ class History:
         self, connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
     ) -> tuple[str, Any]:
         options = context.execution_options if context is not None else {}
-        if context is not None and not UNTOLD.keys() <= options.keys():
+        if context is not None and not UNRECORDED.keys() <= options.keys():
             capture = options.get(_CAPTURE)
             setattr(context, _ENTRY, self.add(Entry(statement, [] if capture is None else capture.counted)))
         return statement, parameters
@@ -106,7 +106,7 @@ _histories: weakref.WeakKeyDictionary[Engine, History] = weakref.WeakKeyDictiona
 
 
 @contextmanager
-def told(engine: Engine, statement: str) -> Iterator[Entry]:
+def recorded(engine: Engine, statement: str) -> Iterator[Entry]:
     """Keep a statement that is executed in the block without SQLAlchemy; its rows are set there."""
     entry = Entry(statement, [])
     if engine in _histories:

@@ -78,7 +78,7 @@ async def run(
     statements: Sequence[ScriptStatement | Executable],
     params: Params = None,
     *,
-    told: Callable[[Step], None] = lambda step: None,
+    done: Callable[[Step], None] = lambda step: None,
     **options: Any,
 ) -> list[Step]:
     """Run statements one after the other, in the session's open transaction.
@@ -87,7 +87,7 @@ async def run(
         session: Whoever opened it commits, or rolls back when this raises.
         statements: As `check` gives them.
         params: Values for the binds of all of them, by name.
-        told: Called with each step when it is done.
+        done: Called with each step when it is done.
         **options: `numeric` and `dates`, as for `frame`.
 
     Returns:
@@ -110,7 +110,7 @@ async def run(
                     "script is kept: all of it is one transaction, which is rolled back."
                 )
             raise
-        told(step)
+        done(step)
         last = number == len(statements)
         steps.append(step if last else Step(step.line, step.tag, step.changed))
     return steps

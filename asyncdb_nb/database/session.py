@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
 from asyncdb_nb.database.commit import commit, refuse_rollbacks, tells
-from asyncdb_nb.database.history import UNTOLD
+from asyncdb_nb.database.history import UNRECORDED
 from asyncdb_nb.database.one_task import Usage, one_task_at_a_time, to_the_end
 from asyncdb_nb.engine._sqlalchemy.execution import begin, is_asyncpgs, raise_wrapped
 from asyncdb_nb.engine.pre_ping import answered
@@ -154,7 +154,7 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         if getattr(connection.connection.dbapi_connection, "autocommit", False):
             start_transaction(connection)
         calls = ", ".join(f"pg_catalog.set_config('{name}', '{value}', true)" for name, value in self._settings.items())
-        connection.execute(text(f"SELECT {calls}"), execution_options=UNTOLD)
+        connection.execute(text(f"SELECT {calls}"), execution_options=UNRECORDED)
 
 
 class reading_scope(session_scope):  # noqa: N801  as above

@@ -161,13 +161,13 @@ def _story(events: list[Event]) -> list[str]:
     for number in (event.loop for event in events if event.kind == "loop opened"):
         closings = [i for i, event in enumerate(events) if event.kind == "loop closed" and event.loop == number]
         end = closings[0] if closings else len(events)
-        lines += [f"loop {number}", *_told(events[:end], number)]
+        lines += [f"loop {number}", *_lines(events[:end], number)]
         lines += [f"  {_sentence(event)}" for event in events if event.loop == number and event.connection is None][1:]
-        lines += _told(events[end:], number)
+        lines += _lines(events[end:], number)
     return lines
 
 
-def _told(events: list[Event], home: int | None) -> list[str]:
+def _lines(events: list[Event], home: int | None) -> list[str]:
     """Tell what the connections of one loop did, one after the other."""
     mine = [event for event in events if event.home == home]
     lines = []

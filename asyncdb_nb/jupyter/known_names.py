@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from asyncdb_nb.aio.portal import run
-from asyncdb_nb.database.history import UNTOLD
+from asyncdb_nb.database.history import UNRECORDED
 from asyncdb_nb.engine.search_path import EQ, GT, NE
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class _Kept:
 
     async def _refresh(self, database: Database) -> None:
         async with database.session(readonly=True, timeout=10) as session:
-            await session.connection(execution_options=UNTOLD)
+            await session.connection(execution_options=UNRECORDED)
             rows = [*await session.execute(text(_FINGERPRINT)), *await session.execute(text(_PATH))]
             fingerprint = [tuple(row) for row in rows]
             if fingerprint != self._fingerprint:

@@ -201,7 +201,7 @@ async def _write(
     """Run a script, and say what each of its statements did; return the rows of the last one."""
     statements = script.check(text, values)
     async with db.session() as session:
-        steps = await script.run(session, statements, values, told=print, **options)
+        steps = await script.run(session, statements, values, done=print, **options)
     print("Committed.")  # noqa: T201
     return steps[-1].frame
 

@@ -15,7 +15,7 @@ from asyncdb_nb.pytest_plugin._pytest import fixture_of
 
 CURE = pytest.StashKey[Any]()  # a `Cure`, whose module imports SQLAlchemy
 SHOWN = pytest.StashKey[int]()
-TOLD = pytest.StashKey[list[str]]()
+LINES = pytest.StashKey[list[str]]()
 KEY = "asyncdb_nb header"  # of what a worker of pytest-xdist tells the process that started it
 
 
@@ -53,12 +53,12 @@ def tell_from_a_worker(session: pytest.Session) -> None:
 def hear_from_a_worker(config: pytest.Config, output: dict[str, Any]) -> None:
     """Keep the lines for the end of the run: pytest-xdist passes them on when the worker has ended."""
     if KEY in output:
-        config.stash[TOLD] = output[KEY]
+        config.stash[LINES] = output[KEY]
 
 
 def at_the_end(config: pytest.Config) -> list[str]:
     """Return the lines that a worker has told."""
-    return config.stash.get(TOLD, [])
+    return config.stash.get(LINES, [])
 
 
 def _server(item: Any) -> str:

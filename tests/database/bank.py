@@ -51,11 +51,11 @@ class Bank:
             await connection.close()
 
     async def _once(self, connection: asyncpg.Connection, chance: random.Random) -> None:
-        giver, taker = sorted(chance.sample(range(1, ACCOUNTS + 1), 2))
+        giver, converter = sorted(chance.sample(range(1, ACCOUNTS + 1), 2))
         size, gift = chance.randrange(400), chance.randrange(100)
         give = "update bank set amount = amount - $2, note = repeat('x', $3) where id = $1"
         given = await connection.execute(give, giver, gift, size) == "UPDATE 1"
-        if given and await connection.execute(give, taker, -gift, size) == "UPDATE 0":
+        if given and await connection.execute(give, converter, -gift, size) == "UPDATE 0":
             await connection.execute(give, giver, -gift, size)
         if chance.random() < 0.3:
             where = f"id = (select id from bank where id > {ACCOUNTS} order by random() limit 1)"

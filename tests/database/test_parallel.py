@@ -19,6 +19,7 @@ from server_checks import ServerWatch
 from sqlalchemy import event, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
+from tiers import few_of
 from waiting import until
 
 from asyncdb_nb import Database, FrameError, TooManyRowsError, UnsplittableError
@@ -61,7 +62,7 @@ def in_use(db: Database) -> int:
     return int(db.engine.pool.checkedout())  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("n", [1, 2, 5])
+@pytest.mark.parametrize("n", few_of([2, 1, 5], 1))
 @pytest.mark.parametrize("backend", [None, "pyarrow"])
 async def test_a_whole_table_is_the_frame_that_one_connection_gives(many: Database, n: int, backend: Any) -> None:
     """All types, values, dtypes, and the order in which the rows lie on disk."""
@@ -73,6 +74,7 @@ async def test_a_whole_table_is_the_frame_that_one_connection_gives(many: Databa
     assert (report["rows"], report["path"], report["parallel"], report["truncated"]) == (20_000, "copy", n, False)
 
 
+@pytest.mark.second_tier
 @pytest.mark.parametrize(
     "statement", ["many", "public.many", '"many"', "table many", "select * from many", "SELECT * FROM public.MANY ;"]
 )
@@ -92,6 +94,7 @@ async def test_a_statement_is_cut_by_its_key_and_in_its_order(many: Database) ->
     assert sorted(by_few["id"]) == list(range(1, 20_001))
 
 
+@pytest.mark.second_tier
 async def test_an_arrow_table_is_the_same(many: Database) -> None:
     one, several = await many.table("select * from many order by ctid"), await many.table("many", parallel=3)
 
@@ -198,6 +201,7 @@ async def test_the_session_class_of_the_user_filters_each_part(fresh_database_ur
     assert_frame_equal(several, one)
 
 
+@pytest.mark.second_tier
 async def test_max_rows_holds_for_the_whole(many: Database) -> None:
     assert len(await many.frame("many", parallel=3, max_rows=20_000)) == 20_000
     with pytest.raises(TooManyRowsError):
@@ -382,6 +386,7 @@ async def test_a_view_is_refused_with_the_reason_and_can_be_cut_by_a_column(many
     assert in_use(many) == 0
 
 
+@pytest.mark.second_tier
 async def test_a_scan_that_starts_elsewhere_changes_no_order(many: Database, fresh_database_url: str) -> None:
     """Plain scans of a large table start where another one is (`synchronize_seqscans`); ranges do not."""
     async with Database(fresh_database_url, connect_args={"server_settings": {"enable_tidscan": "off"}}) as db:
@@ -390,6 +395,7 @@ async def test_a_scan_that_starts_elsewhere_changes_no_order(many: Database, fre
     assert all(frame["id"].tolist() == list(range(1, 20_001)) for frame in frames)
 
 
+@pytest.mark.second_tier
 async def test_many_reads_at_once_share_the_pool(fresh_database_url: str) -> None:
     async with Database(fresh_database_url, pool_size=5, max_overflow=5) as db:
         await make(db, MANY)
@@ -398,6 +404,7 @@ async def test_many_reads_at_once_share_the_pool(fresh_database_url: str) -> Non
     assert [len(frame) for frame in frames] == [20_000] * 4
 
 
+@pytest.mark.second_tier
 async def test_one_bar_shows_the_rows_of_all_parts(
     many: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

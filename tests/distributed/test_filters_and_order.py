@@ -19,6 +19,8 @@ from waiting import wait_until
 from asyncdb_nb import Database, FrameError, UnsplittableError, run
 from asyncdb_nb.distributed import read_sql_query, read_sql_table, release
 
+pytestmark = pytest.mark.second_tier
+
 MAKE = """create table runs as select g as id, 'name ' || g % 7 as name, nullif(g % 5, 0)::int2 as few,
     (g * 1.25)::numeric(12, 2) as cost, timestamptz '2024-01-01' + g * interval '1 min' as at,
     md5(g::text)::uuid as code from generate_series(1, 2000) g"""

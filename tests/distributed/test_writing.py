@@ -29,6 +29,8 @@ from asyncdb_nb.distributed.partition_writer import PartitionWriter
 from asyncdb_nb.distributed.staging import Staging, Write
 from asyncdb_nb.errors import PartitionNotWrittenError
 
+pytestmark = pytest.mark.second_tier
+
 ROWS = 1_000
 LEFT = "select count(*) from pg_class where relname like 'asyncdb\\_nb%'"
 

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import text
+from tiers import few_of
 
 from asyncdb_nb import Database
 from asyncdb_nb.explore.plan import Plan, read_plan
@@ -152,7 +153,7 @@ HEALTHY = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", few_of(FAULTS, 5))
 async def test_a_planted_fault_is_named(db: Database, fault: str) -> None:
     statement, settings, named = FAULTS[fault]
 

@@ -7,6 +7,7 @@ import re
 import pytest
 from kernels import Kernel, KernelMaker, asleep
 from server_checks import ServerWatch
+from tiers import few_of
 from waiting import wait_until
 
 from asyncdb_nb.jupyter.magic_awaits import with_awaits
@@ -80,7 +81,9 @@ def test_it_works_wherever_python_stands(kernel: Kernel, code: str) -> None:
     assert "[7]" in shown
 
 
-@pytest.mark.parametrize("first", ["%load_ext asyncdb_nb", "from asyncdb_nb import connect\ndb = await connect()"])
+@pytest.mark.parametrize(
+    "first", few_of(["%load_ext asyncdb_nb", "from asyncdb_nb import connect\ndb = await connect()"], 1)
+)
 def test_it_works_in_the_very_cell_that_makes_it_known(start_kernel: KernelMaker, first: str) -> None:
     """IPython has read that cell before, and has written no `await` into it. `connect()` is enough."""
     fresh = start_kernel("late")
@@ -93,7 +96,9 @@ def test_it_works_in_the_very_cell_that_makes_it_known(start_kernel: KernelMaker
     assert fresh.run("found['eight'].tolist()").last == "[8]"
 
 
-@pytest.mark.parametrize("first", ["%load_ext asyncdb_nb", "from asyncdb_nb import connect\ndb = await connect()"])
+@pytest.mark.parametrize(
+    "first", few_of(["%load_ext asyncdb_nb", "from asyncdb_nb import connect\ndb = await connect()"], 1)
+)
 def test_the_doctor_asks_for_the_next_cell_and_the_status_does_not(start_kernel: KernelMaker, first: str) -> None:
     """The doctor looks at the cell's own loop, which takes an `await`."""
     fresh = start_kernel("late")

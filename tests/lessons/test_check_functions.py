@@ -319,6 +319,7 @@ def on_the_server_alone(db: Database) -> Any:
 kept: list[Any] = []
 
 
+@pytest.mark.second_tier
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -598,6 +599,7 @@ def only_asking(db: Database) -> Any:
     return rename
 
 
+@pytest.mark.second_tier
 @pytest.mark.parametrize(
     ("make", "words"),
     [

@@ -9,6 +9,7 @@ import pytest
 from server_checks import ServerWatch
 from sqlalchemy import make_url
 from suites import RunSuite
+from tiers import few_of
 
 from asyncdb_nb.pytest_plugin.secret_url import SecretURL
 from asyncdb_nb.server import EmbeddedServer
@@ -404,11 +405,14 @@ def test_paths_of_a_schema_count_from_the_rootdir(
 
 @pytest.mark.parametrize(
     ("source", "named", "meant"),
-    [
-        ("'alembc.ini'", "alembc.ini", " Did you mean 'alembic.ini'?"),
-        ("[metadata, __import__('pathlib').Path('sql/shema.sql')]", "sql/shema.sql", ""),
-        ("__import__('alembic.config').config.Config('alembc.ini')", "alembc.ini", " Did you mean 'alembic.ini'?"),
-    ],
+    few_of(
+        [
+            ("'alembc.ini'", "alembc.ini", " Did you mean 'alembic.ini'?"),
+            ("[metadata, __import__('pathlib').Path('sql/shema.sql')]", "sql/shema.sql", ""),
+            ("__import__('alembic.config').config.Config('alembc.ini')", "alembc.ini", " Did you mean 'alembic.ini'?"),
+        ],
+        1,
+    ),
 )
 def test_a_file_that_is_not_there_is_named_with_its_path(
     run_suite: RunSuite, pytester: pytest.Pytester, source: str, named: str, meant: str

@@ -8,6 +8,7 @@ import re
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 from suites import CONFTEST, OWN_ENGINES, RunSuite
+from tiers import few_of
 
 from asyncdb_nb.aio.call_site import CallSite, here
 from asyncdb_nb.pytest_plugin.leaks.checkouts import Checkout, Owner
@@ -123,7 +124,7 @@ def blamed(result: pytest.RunResult) -> dict[str, str]:
     return dict(re.findall(r"_ ERROR at teardown of test_(\w+) _+\n(.*)", "\n".join(result.outlines)))
 
 
-@pytest.mark.parametrize(("mode", "isolation"), [("asyncio", "rollback"), ("session loop", "none")])
+@pytest.mark.parametrize(("mode", "isolation"), few_of([("asyncio", "rollback"), ("session loop", "none")], 1))
 def test_each_kind_of_leak_is_pinned_on_its_test_and_line(run_suite: RunSuite, mode: str, isolation: str) -> None:
     """Six resources: forgotten, left by an error, by a cancellation, by a fixture. The tests between them are clean.
 

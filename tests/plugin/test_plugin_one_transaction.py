@@ -198,6 +198,7 @@ def test_scenario_65_requests_of_a_test_share_its_transaction(run_suite: RunSuit
     run_suite(mode=mode, files=files, seconds=1000, passed=12)
 
 
+@pytest.mark.second_tier
 def test_threads_that_are_taken_for_blocked_do_not_come_between(run_suite: RunSuite) -> None:
     """A busy machine may leave a thread where it is for as long as one that waits; another has its turn meanwhile."""
     suite = """

@@ -66,12 +66,12 @@ def is_scalar(value: Any) -> bool:
     return type(value) is not list
 
 
-def list_taker(column: ColumnType) -> Function | None:
+def list_converter(column: ColumnType) -> Function | None:
     """Look at the elements, however deep they lie; none of them is converted."""
     inner = column
     while inner.element is not None and inner.kind in ("array", "multirange"):
         inner = inner.element
-    inside, kept = inner.taker(), inner.traits.classes
+    inside, kept = inner.converter(), inner.traits.classes
     if inside is None or not inner.binary:
         return None
 
@@ -213,7 +213,7 @@ KINDS = (
         writer=_writer,
         encode=_encode,
         from_driver=_from_driver,
-        taker=list_taker,
+        converter=list_converter,
         to_arrow=list_to_arrow,
         keeps_values=True,
     ),

@@ -78,7 +78,7 @@ KINDS = (
         encode=as_it_is,
         exact_in_asyncpg=True,
         classes=(bytes,),
-        taker=of(bytes, bytearray, memoryview),
+        converter=of(bytes, bytearray, memoryview),
         sqlalchemy={sql.LargeBinary: "bytea"},
         python={bytes: "bytea"},
     ),

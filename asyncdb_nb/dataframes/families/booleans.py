@@ -43,7 +43,7 @@ KINDS = (
         encode=as_it_is,
         exact_in_asyncpg=True,
         classes=(bool,),
-        taker=always(_take),
+        converter=always(_take),
         sqlalchemy={sql.Boolean: "bool"},
         python={bool: "bool"},
     ),

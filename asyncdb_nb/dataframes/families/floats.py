@@ -54,7 +54,7 @@ KINDS = (
         writer=written(lambda value: _FLOAT4.pack(_single(value))),
         encode=as_it_is,
         exact_in_asyncpg=True,
-        taker=always(_single),
+        converter=always(_single),
         sqlalchemy={sql.REAL: "float4"},
     ),
     Kind(
@@ -70,7 +70,7 @@ KINDS = (
         encode=as_it_is,
         exact_in_asyncpg=True,
         classes=(float,),
-        taker=always(double),
+        converter=always(double),
         sqlalchemy={sql.Float: "float8"},
         python={float: "float8"},
     ),

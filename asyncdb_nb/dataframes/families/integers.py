@@ -79,7 +79,7 @@ def _kind(
         encode=_unsigned if arrow[0] == "u" else as_it_is,
         exact_in_asyncpg=True,
         classes=(int,),
-        taker=always(integer),
+        converter=always(integer),
         **more,
     )
 

@@ -107,7 +107,7 @@ KINDS = (
         writer=written(lambda value: _VERSION + encoded(value)),
         encode=_encode,
         classes=(str,),
-        taker=of(str),
+        converter=of(str),
         sqlalchemy={pg.JSONPATH: "jsonpath"},
     ),
 )

@@ -86,8 +86,8 @@ class Kind:
         lost_by_driver: A class of values of which asyncpg has lost something before, and what.
         exact_in_asyncpg: Whether asyncpg reads the same value.
         classes: Python classes whose every value a column takes as it is.
-        taker: Makes what turns a value of another class into an equal one that a column takes, or raises; without one a
-            column takes any value.
+        converter: Makes what turns a value of another class into an equal one that a column takes, or raises; without
+            one a column takes any value.
         to_arrow: Makes what turns a value into one that pyarrow takes, or raises `UnfitError`.
         from_arrow: Makes what turns pyarrow's value into the Python value; given what parses JSON.
         for_pandas: Changes an Arrow array before pandas has it, and counts what is NA then.
@@ -118,7 +118,7 @@ class Kind:
     lost_by_driver: tuple[type, str] | None = None
     exact_in_asyncpg: bool = False
     classes: tuple[type, ...] = ()
-    taker: Callable[[ColumnType], Function | None] | None = None
+    converter: Callable[[ColumnType], Function | None] | None = None
     to_arrow: Callable[[ColumnType], Function] | None = None
     from_arrow: Callable[[Loads], Function] | None = None
     for_pandas: Callable[[pa.Array, Counter[str]], pa.Array] | None = None
@@ -224,9 +224,9 @@ class ColumnType:
         make = self.traits.from_driver
         return None if make is None else make(self)
 
-    def taker(self) -> Function | None:
+    def converter(self) -> Function | None:
         """Give what turns a value into an equal one that a column takes, or raises; None where any value may stand."""
-        make = self.traits.taker
+        make = self.traits.converter
         return None if make is None else make(self)
 
     def to_arrow(self) -> Function | None:

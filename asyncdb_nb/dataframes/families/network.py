@@ -59,7 +59,7 @@ KINDS = (
         writer=_inet_writer,
         from_driver=always(str),
         classes=(str, *_IP),
-        taker=of(str, *_IP),
+        converter=of(str, *_IP),
         sqlalchemy={pg.INET: "inet", pg.CIDR: "cidr"},
         python_bases=dict.fromkeys(_IP, "inet"),
     ),
@@ -72,6 +72,6 @@ KINDS = (
         writer=_mac_writer,
         from_driver=always(str),
         classes=(str,),
-        taker=of(str),
+        converter=of(str),
     ),
 )

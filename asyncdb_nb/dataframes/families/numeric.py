@@ -216,7 +216,7 @@ def _money_from_driver(column: ColumnType) -> Function:
     return amount
 
 
-def _money_taker(column: ColumnType) -> Function:
+def _money_converter(column: ColumnType) -> Function:
     """Take an amount that is written with as many digits after the point as the column has."""
     end = re.compile(rf"[.,]\d{{{column.scale}}}\D*$" if column.scale else r"\d\D*$")
     return lambda value: need(end.search(value) is not None, value) if isinstance(value, str) else _take(value)
@@ -237,7 +237,7 @@ KINDS = (
         from_driver=always(_from_driver),
         exact_in_asyncpg=True,
         classes=(Decimal,),
-        taker=always(_take),
+        converter=always(_take),
         to_arrow=always(_finite),
     ),
     Kind(
@@ -255,7 +255,7 @@ KINDS = (
         from_driver=always(_from_driver),
         exact_in_asyncpg=True,
         classes=(Decimal,),
-        taker=always(_take),
+        converter=always(_take),
         to_arrow=always(_text),
         from_arrow=lambda loads: Decimal,
         keeps_values=True,
@@ -275,7 +275,7 @@ KINDS = (
         vectorized=_money,
         writer=_money_writer,
         from_driver=_money_from_driver,
-        taker=_money_taker,
+        converter=_money_converter,
         to_arrow=always(_finite),
     ),
     Kind(
@@ -288,6 +288,6 @@ KINDS = (
         vectorized=_floats,
         from_driver=always(float),
         classes=(float, Decimal),  # the nearest double is asked for, and it is listed as lossy
-        taker=always(double),
+        converter=always(double),
     ),
 )

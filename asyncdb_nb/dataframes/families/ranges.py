@@ -10,8 +10,8 @@ from sqlalchemy.dialects import postgresql as pg
 
 from asyncdb_nb.dataframes.families.arrays import (
     is_scalar,
+    list_converter,
     list_from_driver,
-    list_taker,
     list_to_arrow,
     list_type,
 )
@@ -99,8 +99,8 @@ def _converted(bound: Function | None, value: Any) -> Any:
     return _range(lower, upper, value.lower_inc, value.upper_inc)
 
 
-def _taker(column: ColumnType) -> Function | None:
-    inside = column.inside.taker()
+def _converter(column: ColumnType) -> Function | None:
+    inside = column.inside.converter()
     return None if inside is None else partial(_take, inside)
 
 
@@ -163,7 +163,7 @@ KINDS = (
         reader=_reader,
         writer=_writer,
         from_driver=_from_driver,
-        taker=_taker,
+        converter=_converter,
         to_arrow=_to_arrow,
         keeps_values=True,
         sqlalchemy={getattr(pg, name.upper()): name for name in _RANGES},
@@ -179,7 +179,7 @@ KINDS = (
         reader=_multirange_reader,
         writer=_multirange_writer,
         from_driver=_multirange_from_driver,
-        taker=list_taker,
+        converter=list_converter,
         to_arrow=list_to_arrow,
         keeps_values=True,
         depth=1,

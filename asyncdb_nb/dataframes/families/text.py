@@ -105,7 +105,7 @@ KINDS = (
         encode=_encode,
         exact_in_asyncpg=True,
         classes=(str,),
-        taker=of(str),
+        converter=of(str),
         sqlalchemy={sql.String: "text"},
         python={str: "text"},
     ),

@@ -54,7 +54,7 @@ KINDS = (
         encode=as_it_is,
         from_driver=always(lambda value: UUID(value) if isinstance(value, str) else UUID(int=value.int)),
         classes=(UUID,),
-        taker=of(UUID),
+        converter=of(UUID),
         to_arrow=always(lambda value: value.bytes),
         from_arrow=lambda loads: _read,
         sqlalchemy={sql.Uuid: "uuid"},

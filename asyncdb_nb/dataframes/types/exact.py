@@ -28,7 +28,7 @@ def exact(name: Any, type_: ColumnType, values: Sequence[Any]) -> Sequence[Any]:
     kept = type_.traits.classes
     if not {*map(type, values)} - {type(None), *kept}:
         return values
-    take = type_.taker()
+    take = type_.converter()
     if take is None:
         return values
     taken: list[Any] = []

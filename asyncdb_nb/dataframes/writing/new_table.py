@@ -104,7 +104,7 @@ def _of_data(column: str, values: Any) -> str:
     try:
         return _of_arrow(column, plain(pa.array(values.iloc[:0].array)).type)
     except (pa.ArrowException, TypeError) as error:
-        raise _untold(column, str(values.dtype)) from error
+        raise _unknown_type(column, str(values.dtype)) from error
 
 
 def _of_arrow(column: str, given: pa.DataType) -> str:
@@ -121,7 +121,7 @@ def _of_arrow(column: str, given: pa.DataType) -> str:
     for is_kind, name in _BY_KIND:
         if is_kind(given):
             return name
-    raise _untold(column, str(given))
+    raise _unknown_type(column, str(given))
 
 
 def _of_objects(column: str, values: Sequence[Any]) -> str:
@@ -135,7 +135,9 @@ def _of_objects(column: str, values: Sequence[Any]) -> str:
     elif type_.kind == "range":
         sql = _RANGES.get(type_.inside.name, "")
     if not sql or any(part.kind in ("python", "record") for part in type_.parts()):
-        raise _untold(column, " and ".join(sorted({type(value).__name__ for value in values if value is not None})))
+        raise _unknown_type(
+            column, " and ".join(sorted({type(value).__name__ for value in values if value is not None}))
+        )
     return f"pg_catalog.{sql}"
 
 
@@ -148,7 +150,7 @@ _RANGES = {
 }
 
 
-def _untold(column: str, given: str) -> WriteError:
+def _unknown_type(column: str, given: str) -> WriteError:
     return WriteError(
         f"Column {column!r} of {given} does not say which SQL type it has. Type it: types={{{column!r}: 'text'}}."
     )

@@ -104,7 +104,7 @@ async def ensure_sample(target: Target) -> Seeded:
                 return there
     async with loading(target) as connection:
         there = await count_sample(connection)  # another process may have loaded it while we waited for our turn
-        return there if there.workflows else await load_sample(connection)
+        return there if there.workflows else await load_sample(connection, RUNS)
 
 
 async def count_sample(connection: AsyncConnection) -> Seeded:
