@@ -138,7 +138,7 @@ UNFIT = [
     ("real", pa.array([2**24 + 1]), 0, "16777217"),
     ("float8", pa.array([2**53 + 1]), 0, "9007199254740993"),
     ("int4", pa.array([Decimal("1.5")]), 0, "1.5"),
-    ("int8", pa.array([2.0**63]), 0, "9223372036854775808|922337203685477"),
+    ("int8", pa.array([2.0**63]), 0, "9223372036854775808|922337203685477|9.22337203685477"),
     ("int8", pa.array([1.0, NAN]), 1, "nan"),
     ("date", pa.array([0, 1], pa.int64()).cast(pa.date64()), 1, "lose data|1970"),
     ("timestamp[]", pa.array([[-(2**63)]], pa.list_(pa.int64())).cast(pa.list_(pa.timestamp("us"))), 0, "no such date"),
