@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal, assert_series_equal
 from server_checks import ServerWatch
-from sqlalchemy import text
+from tables import make
 from waiting import wait_until
 
 from asyncdb_nb import Database, FrameError, SnapshotGoneError, UnknownTableError, UnsplittableError, run
@@ -22,15 +22,6 @@ MAKE = """create table runs as select g as id, ('name ' || g % 7) collate "C" as
     nullif(g % 5, 0)::int2 as retries, g % 2 = 0 as ok,
     (g * 1.25)::numeric(12, 2) as cost, timestamptz '2024-01-01' + g * interval '1 min' as at,
     md5(g::text)::uuid as code from generate_series(1, 9000) g"""
-
-
-def make(db: Database, *statements: str) -> None:
-    async def execute() -> None:
-        async with db.session() as session:
-            for statement in statements:
-                await session.execute(text(statement.replace(":", r"\:")))
-
-    run(execute())
 
 
 @pytest.fixture

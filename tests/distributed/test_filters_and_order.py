@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 from server_checks import ServerWatch
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from tables import make
 from waiting import wait_until
 
 from asyncdb_nb import Database, FrameError, UnsplittableError, run
@@ -34,15 +34,6 @@ def db(fresh_database_url: str) -> Iterator[Database]:
     yield db
     gc.collect()
     run(db.aclose())
-
-
-def make(db: Database, *statements: str) -> None:
-    async def execute() -> None:
-        async with db.session() as session:
-            for statement in statements:
-                await session.execute(text(statement.replace(":", r"\:")))
-
-    run(execute())
 
 
 @pytest.mark.parametrize(
@@ -131,22 +122,16 @@ def test_filters_that_cannot_be_are_refused_at_once_and_nothing_is_kept(
 
 WORDS = ["a", "B", "c", "D", "é", "Z", "z", "f", "E", "ß", "aa", "Ab", "aC", "~", "_x", "10", "9"]
 WORD = f"create type word as enum ({', '.join(repr(word) for word in sorted(WORDS, key=str.casefold))})"
-KEYS = {"an enum": "word", "a collation": 'text collate "en-x-icu"'}
 
 
-@pytest.fixture(params=list(KEYS))
-def keyed(request: pytest.FixtureRequest, db: Database) -> pd.DataFrame:
+@pytest.fixture
+def keyed(db: Database) -> pd.DataFrame:
     """A table `keyed` by a column whose order on the server is not Python's, and the frame of it."""
-    if (
-        request.param == "a collation"
-        and not run(db.frame("select from pg_collation where collname = 'en-x-icu'")).size
-    ):
-        pytest.skip("this server was built without ICU")
     rows = ", ".join(f"('{word}', {number})" for number, word in enumerate(WORDS * 2))
     make(
         db,
         WORD,
-        f"create table keyed (key {KEYS[request.param]}, number int8)",
+        "create table keyed (key word, number int8)",
         f"insert into keyed values {rows}",
     )
     frame = run(db.frame("select * from keyed order by key, number"))

@@ -19,8 +19,8 @@ import psycopg
 import pytest
 from pandas.testing import assert_frame_equal
 from server_checks import ServerWatch
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from tables import make
 from waiting import HANG, wait_until
 
 from asyncdb_nb import Database, WriteError, run
@@ -42,15 +42,6 @@ def db(fresh_database_url: str) -> Iterator[Database]:
     assert value(db, LEFT) == 0, "a staging table was left"
     gc.collect()
     run(db.aclose())
-
-
-def make(db: Database, *statements: str) -> None:
-    async def execute() -> None:
-        async with db.session() as session:
-            for statement in statements:
-                await session.execute(text(statement.replace(":", r"\:")))
-
-    run(execute())
 
 
 def value(db: Database, statement: str) -> Any:

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import pandas as pd
 import pyarrow as pa
 import pytest
-from sqlalchemy import ARRAY, Dialect, Enum, ForeignKey, Integer, String, TypeDecorator, func, select, text
+from column_types import Reversed
+from sqlalchemy import ARRAY, Enum, ForeignKey, Integer, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column
@@ -25,19 +26,6 @@ class Base(DeclarativeBase):
 class Colour(enum.StrEnum):
     RED = "rouge"
     BLUE = "bleu"
-
-
-class Reversed(TypeDecorator[str]):
-    """Stores a text the other way round."""
-
-    impl = String
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else value[::-1]
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else value[::-1]
 
 
 class Person(Base):

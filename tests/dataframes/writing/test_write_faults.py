@@ -41,7 +41,7 @@ def small_tablespace(server_watch: ServerWatch, tmp_path_factory: pytest.TempPat
     mount = ["mount", "-t", "tmpfs", "-o", f"size=4m,mode=0700,uid={owner.st_uid},gid={owner.st_gid}", "tmpfs"]
     try:
         if shutil.which("mount") is None or subprocess.run([*mount, str(place)], capture_output=True).returncode:
-            pytest.skip("a small disk needs the right to mount a tmpfs")
+            pytest.skip("a tmpfs of 4 MB is filled, so that no real disk is, and this user may not mount one")
         server_watch.query(f"create tablespace small location '{place}'")
         yield "small"
         server_watch.query("drop tablespace small")
