@@ -14,7 +14,7 @@ from asyncdb_nb import Database, LoopBoundPool, Repository, run
 from asyncdb_nb.lessons.exercises import stopping
 from asyncdb_nb.workflows import Status, Task, Workflow, WorkflowRepository, seed_workflows
 
-# asyncio.run() on a loop that runs refuses the learner's coroutine before it begins: that Python warns of it is the mistake
+# asyncio.run() refuses a coroutine where a loop runs already, and Python warns of it: these answers make that mistake
 not_awaited = pytest.mark.filterwarnings("ignore:coroutine 'ask' was never awaited")
 
 NUMBERS = "select generate_series(1, 100_000_000) as number"
