@@ -10,7 +10,7 @@ from suites import CONFTEST, RunSuite
 
 from asyncdb_nb.errors import OneConnectionError
 from asyncdb_nb.pytest_plugin.isolation import turns
-from asyncdb_nb.pytest_plugin.isolation.cross_loop import run_on
+from asyncdb_nb.pytest_plugin.isolation.cross_loop import Carrier, run_on
 from asyncdb_nb.pytest_plugin.isolation.turns import Turns
 
 IN_NO_HURRY = """
@@ -253,6 +253,53 @@ def test_the_outer_turn_goes_on_after_the_inner_one(monkeypatch: pytest.MonkeyPa
     asyncio.run(outer())
 
     assert order == ["inner", "outer"]
+
+
+async def test_calls_run_one_after_the_other_and_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that waits for another to end waits for a turn within its own, too, if that has begun meanwhile."""
+    monkeypatch.setattr(turns, "TURN_SECONDS", 60)
+    shared, order = Turns(), []
+    entered, may_leave = threading.Event(), threading.Event()
+    carrier = Carrier(shared)
+    carrier.home = asyncio.new_event_loop()
+    home = threading.Thread(target=carrier.home.run_forever)
+    home.start()
+    may_end = asyncio.Event()
+
+    async def call(name: str) -> None:
+        order.append(f"{name} begins")
+        if name == "first":
+            await may_end.wait()
+        order.append(f"{name} ends")
+
+    async def inner() -> None:
+        turn = await shared.enter()
+        entered.set()
+        await asyncio.to_thread(may_leave.wait, 60)
+        order.append("the inner turn ends")
+        shared.leave(turn)
+
+    turn = await shared.enter()
+    turn.connected = True
+    calls = [asyncio.create_task(carrier.call(call, name)) for name in ("first", "second")]
+    while not order:
+        await asyncio.sleep(0)
+    await _let_others_run()
+    thread = threading.Thread(target=lambda: asyncio.run(inner()))
+    thread.start()
+    assert entered.wait(60)
+    carrier.home.call_soon_threadsafe(may_end.set)
+    await calls[0]
+    await _let_others_run()
+    may_leave.set()
+    await calls[1]
+
+    assert order == ["first begins", "first ends", "the inner turn ends", "second begins", "second ends"]
+    shared.leave(turn)
+    thread.join()
+    carrier.home.call_soon_threadsafe(carrier.home.stop)
+    await asyncio.to_thread(home.join)
+    carrier.home.close()
 
 
 async def test_a_task_waits_as_long_as_the_turn_passes_on(monkeypatch: pytest.MonkeyPatch) -> None:
