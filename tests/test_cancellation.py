@@ -16,6 +16,7 @@ from server_checks import ServerWatch
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+from tiers import few_of
 from waiting import HANG
 
 from asyncdb_nb import Database, LoopBoundPool, session_scope
@@ -199,8 +200,8 @@ SLOW_TO_COMMIT = [
 ]
 
 
-@pytest.mark.parametrize("explicitly", [False, True], ids=["at the end of the block", "by commit()"])
-@pytest.mark.parametrize("cancels", [1, 3])
+@pytest.mark.parametrize("explicitly", few_of([False, True], 1), ids=["at the end of the block", "by commit()"])
+@pytest.mark.parametrize("cancels", few_of([1, 3], 1))
 @pytest.mark.parametrize(("seconds", "kept", "note"), [(0.1, 1, commit.COMMITTED), (30, 0, commit.NOT_COMMITTED)])
 async def test_a_cancelled_commit_says_whether_it_happened(
     engine: AsyncEngine, slow_to_commit: str, seconds: float, kept: int, note: str, cancels: int, explicitly: bool

@@ -153,6 +153,7 @@ async def test_a_pool_of_a_server_that_answers_late_ends_with_terminate(
     await until(lambda: not clean_server.backends())
 
 
+@pytest.mark.second_tier
 async def test_a_connect_that_is_cancelled_ends_with_terminate_however_late_the_server_answers(
     server: EmbeddedServer, clean_server: ServerWatch
 ) -> None:

@@ -61,6 +61,7 @@ def test_seed_fills_a_database_and_leaves_a_sample_alone(sample: Told, connectio
     assert connection.execute("select min(priority) from workflows.workflow").fetchone() == (5,)
 
 
+@pytest.mark.second_tier
 def test_reset_puts_back_every_row_with_its_id(sample: Told, connection: psycopg.Connection) -> None:
     """After changes, deletions and additions in its tables; a log beside it stays."""
     sample("seed")
@@ -148,6 +149,7 @@ def test_what_depends_on_sound_tables_goes_on(sample: Told, connection: psycopg.
     assert connection.execute("select has_table_privilege('public', 'workflows.task', 'select')").fetchone() == (True,)
 
 
+@pytest.mark.second_tier
 def test_readers_are_not_waited_for_and_see_no_gap(sample: Told, fresh_database_url: str) -> None:
     """One reads on in its old snapshot; another finds the whole sample afterwards."""
     sample("seed")

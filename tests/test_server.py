@@ -164,6 +164,7 @@ def test_a_half_made_data_directory_is_made_anew(shared: EmbeddedServer) -> None
     assert query(embedded_server(), "select 1") == "1"
 
 
+@pytest.mark.second_tier
 def test_a_stopped_server_starts_again_in_the_same_process(home: Path) -> None:
     """`embedded_server()` after somebody stopped the server gives a running one."""
     embedded_server().stop()

@@ -132,6 +132,7 @@ def test_our_pool_ends_every_connection_before_its_loop(ours: Trace) -> None:
     assert repr(ours) == "<Trace: 3 loops, 2 connections, 2 statements, 0 astray. Next: print(t), t.plot(), t.frame()>"
 
 
+@pytest.mark.second_tier
 @pytest.mark.keeps_connections
 def test_the_usual_pool_uses_a_connection_after_its_loop(usual: Trace) -> None:
     """Bare SQLAlchemy is recorded as well, and what it does too late, or on a wrong loop, is marked."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tiers import few_of
 
 from asyncdb_nb import Database
 from asyncdb_nb.errors import ConnectError
@@ -92,14 +93,17 @@ UNKNOWN = r"cannot be verified with .*authority\.crt \(.*Type sslrootcert=FILE w
 
 @pytest.mark.parametrize(
     ("shown", "require", "verify_ca", "verify_full"),
-    [
-        ("good", "^in$", "^in$", "^in$"),
-        ("other host", "^in$", "^in$", OTHER_HOST),
-        ("expired", "^in$", EXPIRED, EXPIRED),
-        ("early", "^in$", EARLY, EARLY),
-        ("self-signed", "^in$", SELF_SIGNED, SELF_SIGNED),
-        ("unknown authority", "^in$", UNKNOWN, UNKNOWN),
-    ],
+    few_of(
+        [
+            ("good", "^in$", "^in$", "^in$"),
+            ("other host", "^in$", "^in$", OTHER_HOST),
+            ("expired", "^in$", EXPIRED, EXPIRED),
+            ("early", "^in$", EARLY, EARLY),
+            ("self-signed", "^in$", SELF_SIGNED, SELF_SIGNED),
+            ("unknown authority", "^in$", UNKNOWN, UNKNOWN),
+        ],
+        2,
+    ),
 )
 async def test_scenario_71_each_certificate_is_accepted_or_refused_with_what_would_help(
     shown: str, require: str, verify_ca: str, verify_full: str, running: TLSServer, certificates: dict[str, Certificate]

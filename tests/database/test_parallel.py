@@ -63,7 +63,7 @@ def in_use(db: Database) -> int:
 
 
 @pytest.mark.parametrize("n", few_of([2, 1, 5], 1))
-@pytest.mark.parametrize("backend", [None, "pyarrow"])
+@pytest.mark.parametrize("backend", few_of([None, "pyarrow"], 1))
 async def test_a_whole_table_is_the_frame_that_one_connection_gives(many: Database, n: int, backend: Any) -> None:
     """All types, values, dtypes, and the order in which the rows lie on disk."""
     one = await many.frame("select * from many order by ctid", dtype_backend=backend)

@@ -100,6 +100,7 @@ asyncio.run(main())
     assert done.stdout.startswith('100 ["select * from only public.things where')
 
 
+@pytest.mark.second_tier
 async def test_no_password_is_in_the_pickle_and_the_other_side_finds_its_own(
     guest_url: str, things: Database, run_script: Callable[..., CompletedProcess[str]]
 ) -> None:

@@ -30,7 +30,7 @@ from asyncdb_nb.dataframes.query.describe import prepare
 from asyncdb_nb.dataframes.types.table import column_type
 from asyncdb_nb.errors import CorruptStreamError, FrameError
 
-EXAMPLES = int(os.environ.get("ASYNCDB_NB_EXAMPLES", "100"))  # 10_000 for a soak
+EXAMPLES = int(os.environ.get("ASYNCDB_NB_EXAMPLES", "50"))  # 10_000 for a soak
 
 OIDS = {
     "bool": 16, "int2": 21, "int4": 23, "int8": 20, "oid": 26, "float4": 700, "float8": 701, "text": 25, "bytea": 17,

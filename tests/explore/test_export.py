@@ -160,6 +160,7 @@ async def test_values_are_bound(db: Database, tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "x.parquet").to_pylist() == [{"a": "it's", "b": ":b"}]
 
 
+@pytest.mark.second_tier
 @pytest.mark.parametrize("name", ["x.parquet", "x.arrow", "x.csv", "x.xlsx"])
 async def test_an_error_leaves_what_was_there_and_nothing_else(db: Database, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("before")

@@ -245,6 +245,7 @@ def many(url: str) -> None:
         connection.execute("insert into profiles.many_parts select * from profiles.many")
 
 
+@pytest.mark.second_tier
 @pytest.mark.usefixtures("many")
 @pytest.mark.parametrize("kind", SOURCES)
 async def test_a_sample_says_so_of_each_figure_and_is_the_same_each_time(db: Database, kind: str) -> None:

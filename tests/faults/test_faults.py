@@ -127,6 +127,7 @@ async def test_a_table_altered_under_a_session_fails_once_and_says_so(db: Databa
     assert await asyncio.gather(*(ask(db, "select * from altered") for _ in range(3))) == [None] * 3
 
 
+@pytest.mark.second_tier
 async def test_scenario_42d_closing_does_not_wait_for_a_frozen_server(victim: Victim) -> None:
     db = Database(victim.url)
     await warm(db)
@@ -149,6 +150,7 @@ async def test_a_frozen_backend_is_given_up_by_the_ping(
     victim.thaw(frozen)
 
 
+@pytest.mark.second_tier
 async def test_a_half_open_connection_is_given_up_and_the_next_call_works(
     far: Database, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +255,7 @@ async def test_a_begin_that_took_too_long_leaves_no_transaction_in_the_pool(far:
             assert await session.scalar(text("show transaction_read_only")) == "off"
 
 
+@pytest.mark.second_tier
 @pytest.mark.parametrize("how", ["refused", "swallowed"])
 @pytest.mark.parametrize(
     "connection_class", [asyncpg.Connection, asyncpg_connection.Connection], ids=["asyncpg's", "ours"]

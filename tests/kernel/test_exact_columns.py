@@ -41,7 +41,7 @@ def kernel(start_kernel: KernelMaker) -> Kernel:
             ("df['cost'].iloc[0] * 1.5", ["cost"]),
             ("def f():\n    return df['cost'].plot()\nf()", ["cost"]),
         ],
-        5,
+        2,
     ),
 )
 def test_the_columns_are_named_with_what_to_type(kernel: Kernel, code: str, columns: list[str]) -> None:

@@ -51,6 +51,7 @@ def early(request: pytest.FixtureRequest, start_kernel: KernelMaker, tmp_path: P
     return start_kernel(f"early {request.param.__name__}", IPYTHONDIR=str(tmp_path))
 
 
+@pytest.mark.second_tier
 def test_scenario_52_what_was_loaded_early_is_what_a_cell_loads(
     early: Kernel, start_kernel: KernelMaker, clean_server: ServerWatch
 ) -> None:
@@ -116,6 +117,7 @@ def test_scenario_53_quick_stops_tear_no_import_apart(start_kernel: KernelMaker,
     assert kernel.run('(await db.frame("select 1 as n")).n.tolist()').last == "[1]"
 
 
+@pytest.mark.second_tier
 def test_a_notebook_loads_pandas_beside_connect(start_kernel: KernelMaker) -> None:
     """So that the first frame is quick."""
     kernel = start_kernel("beside")

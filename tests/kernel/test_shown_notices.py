@@ -68,6 +68,7 @@ def test_an_error_comes_after_it(kernel: Kernel) -> None:
     assert "then" in reply.last
 
 
+@pytest.mark.second_tier
 def test_after_unload_it_is_the_logs_again(start_kernel: KernelMaker) -> None:
     kernel = start_kernel("unloaded")
     kernel.run("%load_ext asyncdb_nb\nfrom asyncdb_nb import connect\ndb = await connect()")

@@ -80,6 +80,7 @@ def test_scenario_33_a_button_reads_a_frame(kernel: Kernel, shell: str | None, h
         assert kernel.run("'33' in out.outputs[0]['data']['text/plain']").last == "True"
 
 
+@pytest.mark.second_tier
 def test_scenario_33_an_error_of_a_button_is_seen(kernel: Kernel, shell: str | None) -> None:
     comm = make_button(kernel, "fails", shell)
 
@@ -102,6 +103,7 @@ def test_stop_ends_what_a_button_waits_for(kernel: Kernel, clean_server: ServerW
     assert kernel.run("1").last == "1"
 
 
+@pytest.mark.second_tier
 @needs_subshells
 @pytest.mark.parametrize(
     "busy", few_of(['await db.frame("select pg_sleep(2)")', "run(db.frame('select pg_sleep(2)'))"], 1)

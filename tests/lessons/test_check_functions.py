@@ -78,6 +78,7 @@ def ordinary(engine: AsyncEngine) -> list[int]:
     return [42, 42, 42]
 
 
+@pytest.mark.second_tier
 @pytest.mark.parametrize(
     ("function", "words"),
     [
@@ -395,6 +396,7 @@ def larger(added: int, total: int) -> bool:
     return added > total
 
 
+@pytest.mark.second_tier
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -416,6 +418,7 @@ async def test_04_2_what_is_wrong_with_the_parts_is_told(make: Any, words: str, 
     assert words in await faulty("04.2", make(db))
 
 
+@pytest.mark.second_tier
 async def test_04_2_a_function_that_reads_on_is_given_up(
     db: Database, faulty: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -655,6 +658,7 @@ async def test_07_2_what_is_wrong_with_the_unit_is_told(make: Any, words: str, s
         assert len(await small.frame("select name from workflows.workflow")) == len(before)
 
 
+@pytest.mark.second_tier
 async def test_07_2_a_session_that_stays_open_is_told(small: Database, faulty: Any) -> None:
     """Its change is not committed, so nobody else sees it."""
     sessions = []

@@ -80,6 +80,7 @@ PICTURES: list[tuple[str, Any, str]] = [
 ]
 
 
+@pytest.mark.second_tier
 @pytest.mark.parametrize(("draw", "words"), [case[1:] for case in PICTURES], ids=[case[0] for case in PICTURES])
 async def test_06_3_what_is_wrong_with_the_picture_is_told(draw: Any, words: str, db: Database, faulty: Any) -> None:
     assert words in await faulty("06.3", draw(await steps_of(db)))
@@ -148,6 +149,7 @@ async def test_08_1_what_is_wrong_with_the_test_is_told(source: str, words: str,
     assert words in verdict.sentence
 
 
+@pytest.mark.second_tier
 async def test_08_1_a_test_that_can_fail_is_right(db: Database, right: Any, faulty: Any) -> None:
     await right("08.1", defined(GOOD))
     assert "`test_others_stay_open` is a str, and a function is asked for." in await faulty("08.1", GOOD)

@@ -288,6 +288,7 @@ REPEATED: list[tuple[str, Any, str]] = [
 ]
 
 
+@pytest.mark.second_tier
 @pytest.mark.parametrize(("answer", "words"), [case[1:] for case in REPEATED], ids=[case[0] for case in REPEATED])
 async def test_11_2_what_is_wrong_with_the_step_is_told(answer: Any, words: str, faulty: Any) -> None:
     assert words in await faulty("11.2", answer)

@@ -79,6 +79,7 @@ def test_wants_something_else(asyncdb):
 """
 
 
+@pytest.mark.second_tier
 def test_one_clean_state_for_a_module(run_suite: RunSuite) -> None:
     """`asyncdb_scope = module`: fixtures of the module may put into the database what all of its tests see.
 
@@ -403,6 +404,7 @@ def test_paths_of_a_schema_count_from_the_rootdir(
     run_suite(files=files, passed=1)
 
 
+@pytest.mark.second_tier
 @pytest.mark.parametrize(
     ("source", "named", "meant"),
     few_of(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text
+from tiers import few_of
 
 from asyncdb_nb import Database, EventLogError
 from asyncdb_nb.errors import MalformedRowError
@@ -154,21 +155,24 @@ async def test_an_activity_may_mean_failure(db: Database, write):
 
 @pytest.mark.parametrize(
     ("content", "options"),
-    [
-        ("\ufeff" + HEADER + ROWS, {}),
-        (HEADER.replace(",", ";") + ROWS.replace(",", ";"), {}),
-        (HEADER.replace(",", "\t") + ROWS.replace(",", "\t"), {}),
-        (HEADER + ROWS.rstrip("\n"), {}),
-        ((HEADER + ROWS).replace("\n", "\r\n"), {}),
-        (HEADER + "\n" + ROWS + "\n\n", {}),
-        (HEADER.replace("Activity", '"What, exactly"') + ROWS, {"activity": "What, exactly"}),
-        (gzip.compress((HEADER + ROWS).encode()), {}),
-        ((HEADER + ROWS.replace("Ann", "Zoë")).encode("cp1252"), {"encoding": "cp1252"}),
-        (HEADER + ROWS.replace("2024-03-0", "2024/03/0"), {}),
-        ((HEADER + ROWS).replace("2024-03-01T10:00:00", "2024-03-01T10:00:00.123456"), {}),
-        ("id," + HEADER + "x," + ROWS.replace("\n", "\nx,").removesuffix("x,"), {"attributes": ["id"]}),
-        ("case:id," + HEADER.replace("Case ID", "case:concept:name") + "x," + ROWS.replace("\n", "\nx,")[:-2], {}),
-    ],
+    few_of(
+        [
+            ("\ufeff" + HEADER + ROWS, {}),
+            (HEADER.replace(",", ";") + ROWS.replace(",", ";"), {}),
+            (HEADER.replace(",", "\t") + ROWS.replace(",", "\t"), {}),
+            (HEADER + ROWS.rstrip("\n"), {}),
+            ((HEADER + ROWS).replace("\n", "\r\n"), {}),
+            (HEADER + "\n" + ROWS + "\n\n", {}),
+            (HEADER.replace("Activity", '"What, exactly"') + ROWS, {"activity": "What, exactly"}),
+            (gzip.compress((HEADER + ROWS).encode()), {}),
+            ((HEADER + ROWS.replace("Ann", "Zoë")).encode("cp1252"), {"encoding": "cp1252"}),
+            (HEADER + ROWS.replace("2024-03-0", "2024/03/0"), {}),
+            ((HEADER + ROWS).replace("2024-03-01T10:00:00", "2024-03-01T10:00:00.123456"), {}),
+            ("id," + HEADER + "x," + ROWS.replace("\n", "\nx,").removesuffix("x,"), {"attributes": ["id"]}),
+            ("case:id," + HEADER.replace("Case ID", "case:concept:name") + "x," + ROWS.replace("\n", "\nx,")[:-2], {}),
+        ],
+        5,
+    ),
     ids=[
         *("bom", "semicolons", "tabs", "no last line end", "crlf", "empty lines", "named column", "gzip", "cp1252"),
         *("slashes", "microseconds", "attributes", "the standard's name wins"),
@@ -207,48 +211,55 @@ async def test_costs_attributes_and_time_zones_are_kept(db: Database, write):
 
 @pytest.mark.parametrize(
     ("content", "options", "message"),
-    [
-        ("", {}, "log.csv is empty"),
-        ("\n" + HEADER, {}, "no header in line 1"),
-        (HEADER, {}, "has a header and no rows"),
-        (
-            "who,what,when\n1,2,3\n",
-            {},
-            "No column is known to be the case.*'who', 'what', 'when'.* Type: load_event_log.*case='who'",
-        ),
-        (HEADER + ROWS, {"case": "Case"}, "no column 'Case' for case. The header has: 'Case ID'"),
-        (HEADER + ROWS, {"case": ""}, "needs a column for case"),
-        (
-            "case,Case ID,activity,timestamp\n",
-            {},
-            "Several columns may be the case: 'case', 'Case ID'. Type: .*case='case'",
-        ),
-        (
-            "case,case,activity,timestamp\n",
-            {"case": "case"},
-            "'case', for case, occurs 2 times. Rename one in the file",
-        ),
-        ("case,activity,timestamp,timestamp\n", {}, "'timestamp', for timestamp, occurs 2 times. Rename one"),
-        (
-            "Ticket,who,at\n1,2,3\n",
-            {"case": "Ticket"},
-            "No column is known to be the activity.*activity='who'",
-        ),
-        (HEADER + ROWS, {"attributes": ["x"]}, "no column 'x' for attributes"),
-        ("case;activity;timestamp,a,b\n", {}, "The delimiter may be"),
-        (HEADER + ROWS, {"delimiter": ",,"}, "A delimiter is one character, not ',,'"),
-        ("1,a,2024-03-01\n1,b,2024-03-02\n", {}, "looks like data: '2024-03-01' is a time.* into a line before it"),
-        (HEADER + ROWS, {"encoding": "undefined"}, "no encoding 'undefined'"),
-        (HEADER + ROWS, {"encoding": "klingon"}, "no encoding 'klingon'"),
-        ("Ticket\n1\n", {}, "The header is one column, 'Ticket', and an event log needs three"),
-        (HEADER + ROWS, {"meanings": {"done": "yes"}}, "'done' cannot mean 'yes'. Meanings are start, complete"),
-        (HEADER + ROWS, {"meanings": {"erledigt": "complete"}}, "No row has the word 'erledigt'"),
-        (HEADER + ROWS, {"schema": "workflows"}, "'workflows' is the sample's.*schema='logs'"),
-        (HEADER + ROWS, {"schema": "a-b"}, "'a-b' is no name for a schema.*schema='a_b'"),
-        (HEADER + ROWS, {"case": ["Case ID", "Activity"]}, "One column is the case, not 'Case ID', 'Activity'"),
-        (HEADER + ROWS, {"timezone": "Mars/Base"}, "no time zone 'Mars/Base'"),
-        (HEADER + ROWS, {"failed": ["rejekt"]}, "No event has the activity 'rejekt'.* 'check', 'decide', 'register'"),
-    ],
+    few_of(
+        [
+            ("", {}, "log.csv is empty"),
+            ("\n" + HEADER, {}, "no header in line 1"),
+            (HEADER, {}, "has a header and no rows"),
+            (
+                "who,what,when\n1,2,3\n",
+                {},
+                "No column is known to be the case.*'who', 'what', 'when'.* Type: load_event_log.*case='who'",
+            ),
+            (HEADER + ROWS, {"case": "Case"}, "no column 'Case' for case. The header has: 'Case ID'"),
+            (HEADER + ROWS, {"case": ""}, "needs a column for case"),
+            (
+                "case,Case ID,activity,timestamp\n",
+                {},
+                "Several columns may be the case: 'case', 'Case ID'. Type: .*case='case'",
+            ),
+            (
+                "case,case,activity,timestamp\n",
+                {"case": "case"},
+                "'case', for case, occurs 2 times. Rename one in the file",
+            ),
+            ("case,activity,timestamp,timestamp\n", {}, "'timestamp', for timestamp, occurs 2 times. Rename one"),
+            (
+                "Ticket,who,at\n1,2,3\n",
+                {"case": "Ticket"},
+                "No column is known to be the activity.*activity='who'",
+            ),
+            (HEADER + ROWS, {"attributes": ["x"]}, "no column 'x' for attributes"),
+            ("case;activity;timestamp,a,b\n", {}, "The delimiter may be"),
+            (HEADER + ROWS, {"delimiter": ",,"}, "A delimiter is one character, not ',,'"),
+            ("1,a,2024-03-01\n1,b,2024-03-02\n", {}, "looks like data: '2024-03-01' is a time.* into a line before it"),
+            (HEADER + ROWS, {"encoding": "undefined"}, "no encoding 'undefined'"),
+            (HEADER + ROWS, {"encoding": "klingon"}, "no encoding 'klingon'"),
+            ("Ticket\n1\n", {}, "The header is one column, 'Ticket', and an event log needs three"),
+            (HEADER + ROWS, {"meanings": {"done": "yes"}}, "'done' cannot mean 'yes'. Meanings are start, complete"),
+            (HEADER + ROWS, {"meanings": {"erledigt": "complete"}}, "No row has the word 'erledigt'"),
+            (HEADER + ROWS, {"schema": "workflows"}, "'workflows' is the sample's.*schema='logs'"),
+            (HEADER + ROWS, {"schema": "a-b"}, "'a-b' is no name for a schema.*schema='a_b'"),
+            (HEADER + ROWS, {"case": ["Case ID", "Activity"]}, "One column is the case, not 'Case ID', 'Activity'"),
+            (HEADER + ROWS, {"timezone": "Mars/Base"}, "no time zone 'Mars/Base'"),
+            (
+                HEADER + ROWS,
+                {"failed": ["rejekt"]},
+                "No event has the activity 'rejekt'.* 'check', 'decide', 'register'",
+            ),
+        ],
+        12,
+    ),
     ids=lambda value: value if isinstance(value, str) and value.isidentifier() else "",
 )
 async def test_a_wrong_file_or_option_is_told_in_one_sentence(db: Database, write, content, options, message):
@@ -264,36 +275,43 @@ LIFE = "case,activity,timestamp,lifecycle,start_timestamp,eur\n"
 
 @pytest.mark.parametrize(
     ("content", "line", "reason"),
-    [
-        (HEADER + GOOD + "1,a,yesterday,Ann\n", 3, "'Complete Timestamp' 'yesterday' is not a time in ISO 8601"),
-        (HEADER + GOOD + "1,a,2024-02-30,Ann\n", 3, "'Complete Timestamp' '2024-02-30' does not exist: day is out"),
-        (HEADER + GOOD + "1,a,,Ann\n", 3, "'Complete Timestamp' is missing"),
-        (HEADER + GOOD + ",a,2024-03-01,Ann\n", 3, "the case is missing"),
-        (HEADER + GOOD + "1, ,2024-03-01,Ann\n", 3, "the activity is missing"),
-        (HEADER + GOOD + "1,a,2024-03-01\n", 3, "it has 3 fields and the header has 4"),
-        (HEADER + GOOD + "1,a,2024-03-01,Ann,\n", 3, "it has 5 fields and the header has 4"),
-        (HEADER + GOOD + "1,a\0,2024-03-01,Ann\n", 3, "it has a NUL byte"),
-        ((HEADER + GOOD + "1,a,2024-03-01,Zoë\n").encode("cp1252"), 3, "byte 0xeb at position 18 is not utf-8"),
-        (HEADER + GOOD + '1,"a"b,2024-03-01,Ann\n', 3, "',' expected after '\"'"),
-        (HEADER + GOOD + '1,"a,2024-03-01,Ann\n' + GOOD, 3, "unexpected end of data"),
-        (HEADER + GOOD + f"1,{'a' * 501},2024-03-01,Ann\n", 3, "longer than 500 characters"),
-        (HEADER + GOOD + "a" * 4_100_000, 3, "it is longer than 4,000,000 bytes"),
-        (gzip.compress((HEADER + GOOD * 9).encode())[:-9], 11, "the gzip data is damaged or cut off"),
-        (LIFE + "1,a,2024-03-01,Beginn,,\n", 2, "'lifecycle' 'Beginn' is unknown.*meanings={'Beginn': 'start'}"),
-        (LIFE + "1,a,2024-03-01,,,\n", 2, "the lifecycle is missing"),
-        (LIFE + "1,a,2024-03-01,complete,2024-03-02,\n", 2, "it starts at 2024-03-02 .* and ends before"),
-        (LIFE + "1,a,2024-03-01,complete,soon,\n", 2, "'start_timestamp' 'soon' is not"),
-        (LIFE + "1,a,2024-03-01,complete,,1.234\n", 2, "the cost '1.234' may be 1.234 or 1234.*decimal='.'"),
-        (LIFE + "1,a,2024-03-01,complete,,NULL\n", 2, "the cost 'NULL' is not a number.*missing=.'NULL'"),
-        (
-            HEADER + GOOD + "1,a,2024-03-01,?\n",
-            3,
-            "'Resource' is '.', which may stand for a missing value",
-        ),
-        (LIFE + "1,a,2024-03-01,complete,,1e9\n", 2, "the cost '1e9' is not below 100,000,000"),
-        (LIFE + "1,a,2024-03-01,complete,,NaN\n", 2, "the cost 'NaN' is not"),
-        (LIFE + "1,a,2024-03-01,complete,,99999999.99996\n", 2, "the cost '99999999.99996' is not below 100,000,000"),
-    ],
+    few_of(
+        [
+            (HEADER + GOOD + "1,a,yesterday,Ann\n", 3, "'Complete Timestamp' 'yesterday' is not a time in ISO 8601"),
+            (HEADER + GOOD + "1,a,2024-02-30,Ann\n", 3, "'Complete Timestamp' '2024-02-30' does not exist: day is out"),
+            (HEADER + GOOD + "1,a,,Ann\n", 3, "'Complete Timestamp' is missing"),
+            (HEADER + GOOD + ",a,2024-03-01,Ann\n", 3, "the case is missing"),
+            (HEADER + GOOD + "1, ,2024-03-01,Ann\n", 3, "the activity is missing"),
+            (HEADER + GOOD + "1,a,2024-03-01\n", 3, "it has 3 fields and the header has 4"),
+            (HEADER + GOOD + "1,a,2024-03-01,Ann,\n", 3, "it has 5 fields and the header has 4"),
+            (HEADER + GOOD + "1,a\0,2024-03-01,Ann\n", 3, "it has a NUL byte"),
+            ((HEADER + GOOD + "1,a,2024-03-01,Zoë\n").encode("cp1252"), 3, "byte 0xeb at position 18 is not utf-8"),
+            (HEADER + GOOD + '1,"a"b,2024-03-01,Ann\n', 3, "',' expected after '\"'"),
+            (HEADER + GOOD + '1,"a,2024-03-01,Ann\n' + GOOD, 3, "unexpected end of data"),
+            (HEADER + GOOD + f"1,{'a' * 501},2024-03-01,Ann\n", 3, "longer than 500 characters"),
+            (HEADER + GOOD + "a" * 4_100_000, 3, "it is longer than 4,000,000 bytes"),
+            (gzip.compress((HEADER + GOOD * 9).encode())[:-9], 11, "the gzip data is damaged or cut off"),
+            (LIFE + "1,a,2024-03-01,Beginn,,\n", 2, "'lifecycle' 'Beginn' is unknown.*meanings={'Beginn': 'start'}"),
+            (LIFE + "1,a,2024-03-01,,,\n", 2, "the lifecycle is missing"),
+            (LIFE + "1,a,2024-03-01,complete,2024-03-02,\n", 2, "it starts at 2024-03-02 .* and ends before"),
+            (LIFE + "1,a,2024-03-01,complete,soon,\n", 2, "'start_timestamp' 'soon' is not"),
+            (LIFE + "1,a,2024-03-01,complete,,1.234\n", 2, "the cost '1.234' may be 1.234 or 1234.*decimal='.'"),
+            (LIFE + "1,a,2024-03-01,complete,,NULL\n", 2, "the cost 'NULL' is not a number.*missing=.'NULL'"),
+            (
+                HEADER + GOOD + "1,a,2024-03-01,?\n",
+                3,
+                "'Resource' is '.', which may stand for a missing value",
+            ),
+            (LIFE + "1,a,2024-03-01,complete,,1e9\n", 2, "the cost '1e9' is not below 100,000,000"),
+            (LIFE + "1,a,2024-03-01,complete,,NaN\n", 2, "the cost 'NaN' is not"),
+            (
+                LIFE + "1,a,2024-03-01,complete,,99999999.99996\n",
+                2,
+                "the cost '99999999.99996' is not below 100,000,000",
+            ),
+        ],
+        12,
+    ),
     ids=[
         *("no date", "no such day", "empty time", "empty case", "blank activity", "few fields", "many fields", "nul"),
         *("undecodable", "text after quote", "open quote", "long name", "no line ends", "cut gzip"),
@@ -420,14 +438,17 @@ async def test_an_end_that_is_open_is_a_running_task(db: Database, write):
 
 @pytest.mark.parametrize(
     ("state", "start", "end", "reason"),
-    [
-        ("running", "2024-03-01", "2024-03-02", "it is still running, and 'end' says that it has ended"),
-        ("success", "2024-03-01", "", "it has ended, and 'end' is missing"),
-        ("failed", "2024-03-01", "", "it has ended, and 'end' is missing"),
-        ("", "", "", "'end' is missing"),
-        ("Neu", "2024-03-01", "", "'state' 'Neu' is unknown.*meanings={'Neu': 'complete'}"),
-        ("", "2024-03-02", "2024-03-01", "it starts at 2024-03-02 .* and ends before"),
-    ],
+    few_of(
+        [
+            ("running", "2024-03-01", "2024-03-02", "it is still running, and 'end' says that it has ended"),
+            ("success", "2024-03-01", "", "it has ended, and 'end' is missing"),
+            ("failed", "2024-03-01", "", "it has ended, and 'end' is missing"),
+            ("", "", "", "'end' is missing"),
+            ("Neu", "2024-03-01", "", "'state' 'Neu' is unknown.*meanings={'Neu': 'complete'}"),
+            ("", "2024-03-02", "2024-03-01", "it starts at 2024-03-02 .* and ends before"),
+        ],
+        2,
+    ),
 )
 async def test_a_row_that_contradicts_itself_is_refused(db: Database, write, state, start, end, reason):
     names = {"start": "start", "timestamp": "end", "status": "state"}

@@ -85,6 +85,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.second_tier
 def test_scenario_73_what_it_proposes_loads_files_of_other_programs(
     fresh_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from sqlalchemy import select, text
+from tiers import few_of
 
 from asyncdb_nb import Database, Repository
 from asyncdb_nb.workflows import Run, Task, Workflow, WorkflowRepository, create_tables, load_event_log
@@ -312,7 +313,7 @@ async def test_the_time_between_tasks_that_overlap_is_nought(db: Database, tmp_p
     assert rows(frame.dropna(subset=["from_step", "to_step"]), "from_step", "to_step", "p50_seconds") == [("a", "b", 0)]
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("question", few_of(QUESTIONS, 6))
 async def test_an_answer_has_the_same_columns_and_dtypes_when_nothing_is_found(
     repository: WorkflowRepository, question: str
 ):
