@@ -100,7 +100,7 @@ def take_out_the_cure(project: Path) -> None:
 
 @each_project
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "two workers"])
-def test_a_project_passes_with_our_pool(name: str, workers: tuple[str, ...], run_suite: Run) -> None:
+def test_scenario_68_a_project_passes_with_our_pool(name: str, workers: tuple[str, ...], run_suite: Run) -> None:
     """Nothing is skipped; `server` sees afterwards that every connection was closed gracefully."""
     done = run_suite(name, *workers)
 
@@ -134,7 +134,7 @@ def pair() -> Iterator[Pair]:
 
 
 @pytest.mark.keeps_connections
-def test_the_project_on_failover_passes_before_and_after_one(pair: Pair, run_suite: Run) -> None:
+def test_scenario_69_the_project_on_failover_passes_before_and_after_one(pair: Pair, run_suite: Run) -> None:
     """The standby stands first in the URL; it is promoted when the primary has crashed."""
     url = f"postgresql+asyncpg://postgres@/postgres?{pair.standby_first}&target_session_attrs=read-write"
     before = [run_suite("failover", *workers, CLUSTER_URL=url) for workers in ((), ("-n", "2"))]

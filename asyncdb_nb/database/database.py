@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from asyncdb_nb.aio.async_for import AsyncFor
 from asyncdb_nb.aio.awaitables import Pending
-from asyncdb_nb.database import catalog, reads
+from asyncdb_nb.database import catalog
 from asyncdb_nb.database.history import History
 from asyncdb_nb.database.options import check_options
 from asyncdb_nb.database.session import SessionFactory, reading_scope, session_scope
@@ -264,6 +264,7 @@ class Database:
             >>> async for part in db.frames("select * from tasks", rows=100_000):
             ...     total += part["cost"].sum()
         """
+        from asyncdb_nb.database import reads
         from asyncdb_nb.dataframes import frames
 
         check_options(frames, options)
@@ -279,6 +280,7 @@ class Database:
             >>> async for batch in db.batches("select * from tasks"):
             ...     writer.write_batch(batch)
         """
+        from asyncdb_nb.database import reads
         from asyncdb_nb.dataframes import batches
 
         check_options(batches, options)
@@ -351,6 +353,7 @@ class Database:
         Example:
             >>> await db.export("select * from orders", "orders.parquet")
         """
+        from asyncdb_nb.database import reads
         from asyncdb_nb.dataframes import batches, frames
         from asyncdb_nb.explore import export
 
@@ -587,6 +590,8 @@ class Database:
         return self._scope(reading_scope, readonly=True)
 
     def _read(self, reader: Any, statement: Any, params: Any, options: dict[str, Any]) -> Callable[[], Any]:
+        from asyncdb_nb.database import reads
+
         def read() -> Coroutine[Any, Any, Any]:
             engine = self.engine if self._sessionmaker is None else None
             return reads.whole(self._reading, reader, statement, params, options, engine)

@@ -133,7 +133,7 @@ async def test_an_empty_table_has_its_columns(many: Database) -> None:
 
 
 @pytest.mark.parametrize("kind", ["plain", "partitioned"])
-async def test_beside_four_writers_every_read_is_of_one_moment(fresh_database_url: str, kind: str) -> None:
+async def test_scenario_80_beside_four_writers_every_read_is_of_one_moment(fresh_database_url: str, kind: str) -> None:
     """Number and sum of the accounts never change, whichever way they are read."""
     async with Database(fresh_database_url) as db, busy_bank(fresh_database_url, kind) as bank:
         for options in ({"parallel": 4}, {"parallel": 2, "key": "id"}, {"parallel": 3, "key": "amount"}) * 2:
@@ -434,9 +434,11 @@ async def test_an_exporter_that_is_ended_is_one_clear_error(many: Database, clea
     assert in_use(many) == 0
 
 
-def test_nothing_of_a_snapshot_is_imported_before_it_is_used() -> None:
+def test_nothing_of_frames_or_snapshots_is_imported_before_it_is_used() -> None:
     import subprocess
     import sys
 
-    code = "import asyncdb_nb.database.database, sys; print('asyncdb_nb.database.snapshot' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+    code = "import asyncdb_nb.database.database, sys; print(*sys.modules)"
+    imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split()
+    assert "asyncdb_nb.database.database" in imported
+    assert not {"asyncdb_nb.database.snapshot", "asyncdb_nb.dataframes"} & {*imported}

@@ -255,7 +255,7 @@ def _resident() -> int:
         pytest.param(1_000, 20_000, marks=[pytest.mark.soak, pytest.mark.timeout(3_600)]),
     ],
 )
-async def test_memory_is_flat_on_both_sides(database_url: str, settle: int, turns: int) -> None:
+async def test_scenario_84_memory_is_flat_on_both_sides(database_url: str, settle: int, turns: int) -> None:
     """Frames by COPY and small ones of 2,000 different texts: statements, the server's memory and ours do not grow."""
     async with Database(database_url, pool_size=1, max_overflow=0) as db:
         await _load(db, range(settle))

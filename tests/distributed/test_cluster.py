@@ -97,7 +97,7 @@ def test_a_partition_of_a_worker_that_dies_is_read_again_from_the_same_snapshot(
     release(collection)
 
 
-def test_kills_at_any_moment_are_the_right_result_or_one_clear_error(
+def test_scenario_81_kills_at_any_moment_are_the_right_result_or_one_clear_error(
     db: Database, server_watch: ServerWatch, client: Any
 ) -> None:
     kill_at_many_moments(db, server_watch, client, 6)
@@ -140,7 +140,9 @@ def _slowly(part: pd.DataFrame) -> int:
     return len(part)
 
 
-def test_an_exporter_that_was_ended_is_one_clear_error(db: Database, server_watch: ServerWatch, client: Any) -> None:
+def test_scenario_81_an_exporter_that_was_ended_is_one_clear_error(
+    db: Database, server_watch: ServerWatch, client: Any
+) -> None:
     collection = read_sql_table(db, "runs", npartitions=4)
     [exporter] = [one for one in server_watch.backends() if one.state == "idle in transaction"]
     server_watch.query("select pg_terminate_backend(%s, 5000)", exporter.pid)

@@ -155,7 +155,7 @@ def test_the_snapshot_lasts_as_long_as_a_collection_that_is_made_of_it(db: Datab
     wait_until(lambda: not exporters(clean_server))
 
 
-def test_an_exporter_that_was_ended_is_one_clear_error(db: Database, clean_server: ServerWatch) -> None:
+def test_scenario_81_an_exporter_that_was_ended_is_one_clear_error(db: Database, clean_server: ServerWatch) -> None:
     collection = read_sql_table(db, "runs", npartitions=3)
     clean_server.query("select pg_terminate_backend(%s, 5000)", exporters(clean_server)[0].pid)
 

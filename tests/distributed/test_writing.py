@@ -110,7 +110,7 @@ def test_what_becomes_of_a_table_that_is_there_is_as_for_write(db: Database, if_
         assert set(found["made"][found["id"] >= 0]) == {7}
 
 
-def test_what_was_read_is_written_as_it_was(db: Database) -> None:
+def test_scenario_78_what_was_read_is_written_as_it_was(db: Database) -> None:
     """Also types that a dtype does not say, and the index of a statement."""
     make(
         db,

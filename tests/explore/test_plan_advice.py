@@ -154,7 +154,7 @@ HEALTHY = {
 
 
 @pytest.mark.parametrize("fault", few_of(FAULTS, 5))
-async def test_a_planted_fault_is_named(db: Database, fault: str) -> None:
+async def test_scenario_76_a_planted_fault_is_named(db: Database, fault: str) -> None:
     statement, settings, named = FAULTS[fault]
 
     plan = await explained(db, statement, settings)
@@ -167,7 +167,7 @@ async def test_a_planted_fault_is_named(db: Database, fault: str) -> None:
 
 
 @pytest.mark.parametrize("query", HEALTHY)
-async def test_nothing_is_said_of_a_healthy_plan(db: Database, query: str) -> None:
+async def test_scenario_76_nothing_is_said_of_a_healthy_plan(db: Database, query: str) -> None:
     statement, settings = HEALTHY[query]
 
     plan = await explained(db, statement, settings)

@@ -66,7 +66,7 @@ def create(url: str, name: str, columns: list[tuple[str, str]], rows: list[list[
 
 
 @pytest.mark.parametrize("start", [0, *(pytest.param(n, marks=pytest.mark.second_tier) for n in range(10, 200, 10))])
-async def test_every_figure_is_that_of_pandas_for_random_tables(db: Database, url: str, start: int) -> None:
+async def test_scenario_75_every_figure_is_that_of_pandas_for_random_tables(db: Database, url: str, start: int) -> None:
     """Ten tables: the table itself and a statement that reads it."""
     for seed in range(start, start + 10):
         columns, rows = random_table(seed)
@@ -291,7 +291,7 @@ async def test_sample_is_how_many_rows_are_sorted(db: Database) -> None:
 @pytest.mark.parametrize(
     "what", ["profiles.many", "select id, code from profiles.many", "select 1 as a where 1 = :one"]
 )
-async def test_three_statements_do(db: Database, clean_server: ServerWatch, what: str) -> None:
+async def test_scenario_75_three_statements_do(db: Database, clean_server: ServerWatch, what: str) -> None:
     await db.frame("select 1")  # the first connection asks questions of its own
     clean_server.mark()
 

@@ -51,7 +51,7 @@ def soon(kernel: Kernel, code: str, *expected: str) -> None:
         ("await db.profile('zook", ["zookeeper"]),
     ],
 )
-def test_names_are_offered_where_sql_is_typed(kernel: Kernel, code: str, expected: list[str]) -> None:
+def test_scenario_77_names_are_offered_where_sql_is_typed(kernel: Kernel, code: str, expected: list[str]) -> None:
     soon(kernel, code, *expected)
 
 

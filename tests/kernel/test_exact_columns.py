@@ -44,7 +44,7 @@ def kernel(start_kernel: KernelMaker) -> Kernel:
         2,
     ),
 )
-def test_the_columns_are_named_with_what_to_type(kernel: Kernel, code: str, columns: list[str]) -> None:
+def test_scenario_83_the_columns_are_named_with_what_to_type(kernel: Kernel, code: str, columns: list[str]) -> None:
     reply = kernel.run(code)
 
     assert reply.status == "error"
@@ -66,7 +66,7 @@ def test_another_error_is_left_alone(kernel: Kernel, code: str) -> None:
     assert reply.stdout == ""
 
 
-def test_what_the_line_says_to_type_works(kernel: Kernel) -> None:
+def test_scenario_83_what_the_line_says_to_type_works(kernel: Kernel) -> None:
     said = kernel.run("df.plot(x='day', y='cost')").stdout
     assert 'await db.frame(..., numeric="float", dates="timestamp")' in said
     assert "`%%asql --numeric float --dates timestamp`" in said

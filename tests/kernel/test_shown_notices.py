@@ -31,7 +31,9 @@ SAY = "do $$ begin raise notice 'look'; raise warning 'out' using hint = 'there'
     ],
     ids=["await", "run", "task", "session"],
 )
-def test_it_stands_under_the_cell_that_asked_and_not_the_one_that_connected(kernel: Kernel, cell: str) -> None:
+def test_scenario_82_it_stands_under_the_cell_that_asked_and_not_the_one_that_connected(
+    kernel: Kernel, cell: str
+) -> None:
     reply = kernel.run(cell)
 
     assert reply.stdout == "NOTICE:  look\nWARNING:  out\nHINT:  there\n"

@@ -156,7 +156,7 @@ def names(server_watch: ServerWatch, database_url: str) -> Iterator[Names]:
 
 
 @pytest.mark.parametrize(("place", "expected"), PLACES, ids=[place for place, _ in PLACES])
-def test_the_names_that_may_stand_at_a_place(names: Names, place: str, expected: str) -> None:
+def test_scenario_77_the_names_that_may_stand_at_a_place(names: Names, place: str, expected: str) -> None:
     cursor = place.index("|") if place.count("|") == 1 else place.rindex("|")
 
     start, found = offers(names, place[:cursor] + place[cursor + 1 :], cursor)

@@ -36,7 +36,7 @@ def test_a_script_says_what_each_statement_did_and_shows_the_last_rows(kernel: K
     assert kernel.run("df = %asql select id from written\ndf['id'].tolist()").last == "[1]"
 
 
-def test_a_script_that_fails_shows_the_line_with_a_caret_and_keeps_nothing(kernel: Kernel) -> None:
+def test_scenario_82_a_script_that_fails_shows_the_line_with_a_caret_and_keeps_nothing(kernel: Kernel) -> None:
     reply = kernel.run("%%asql --write\ninsert into written values (5);\nselect 1\n  frm written")
 
     assert reply.stdout == "line 1: INSERT, 1 row\n"

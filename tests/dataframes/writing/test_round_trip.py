@@ -72,7 +72,9 @@ QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.
 
 @settings(max_examples=25, deadline=None, suppress_health_check=QUIET)
 @given(case=cases(), backend=st.sampled_from(BACKENDS))
-async def test_what_was_read_is_written_as_it_was(types: AsyncSession, case: Case, backend: Backend) -> None:
+async def test_scenario_78_what_was_read_is_written_as_it_was(
+    types: AsyncSession, case: Case, backend: Backend
+) -> None:
     await round_trip(types, case, backend)
 
 

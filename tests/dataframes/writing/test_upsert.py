@@ -168,7 +168,7 @@ async def test_rows_of_an_identity_that_the_server_gives_are_found_by_it(session
         await write(session, changed, "items")
 
 
-async def test_concurrent_upserts_of_the_same_keys_keep_one_row_of_each(db: Database) -> None:
+async def test_scenario_79_concurrent_upserts_of_the_same_keys_keep_one_row_of_each(db: Database) -> None:
     """What each reports adds up, and every row is one of those that were written."""
     await db.write(pd.DataFrame({"k": [0], "v": [-1]}), "contended", if_exists="replace", key="k")
     try:
@@ -191,7 +191,7 @@ async def test_concurrent_upserts_of_the_same_keys_keep_one_row_of_each(db: Data
             await session.execute(text("drop table contended"))
 
 
-async def test_upserts_beside_other_writers_report_what_a_trigger_has_seen(db: Database) -> None:
+async def test_scenario_79_upserts_beside_other_writers_report_what_a_trigger_has_seen(db: Database) -> None:
     await upserts_beside_others(db, seed=1, rounds=5)
 
 
