@@ -220,11 +220,12 @@ def _is_users_own(result: Any, session: Any) -> bool:
 
 def _name(of: Any, method: Callable[..., Any]) -> str:
     """Name a call as it is typed."""
-    return _typed(type(of), method.__name__)
+    kind: Any = type(of)
+    return _typed(kind, method.__name__)
 
 
 @cache  # each await of a session asks
-def _typed(of: type[Any], method: str) -> str:
+def _typed(of: Any, method: str) -> str:
     what = next((word for kind, word in _HANDED_OUT.items() if issubclass(of, kind)), "session")
     called = {"__anext__": f"async for ... in {what}", "__aexit__": f"async with {what}", "start": f"await {what}"}
     return called.get(method, f"{what}.{method}()")
