@@ -33,6 +33,7 @@ def asyncdb_nb(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.second_tier
 def test_a_started_server_runs_on_until_it_is_stopped(home: Path) -> None:
     """`server start` leaves a server behind that no process uses; `status` says so; `stop` ends it."""
     started = asyncdb_nb("server", "start")

@@ -56,6 +56,7 @@ async def test_it_says_what_was_asked_from_where_and_what_became_of_it(db: Datab
     assert found["when"].is_monotonic_decreasing
 
 
+@pytest.mark.second_tier
 @pytest.mark.parametrize("rows", [0, 1, 700, 60_000])
 async def test_rows_are_counted_whichever_way_they_came(db: Database, rows: int) -> None:
     for _ in range(3):

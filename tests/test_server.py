@@ -74,6 +74,7 @@ def shared(home: Path) -> EmbeddedServer:
     return EmbeddedServer(home / "server")
 
 
+@pytest.mark.second_tier
 def test_a_server_in_a_temporary_directory_leaves_nothing() -> None:
     """It answers inside the `with`, and directory and processes are gone after it."""
     with EmbeddedServer.start() as server:
@@ -85,6 +86,7 @@ def test_a_server_in_a_temporary_directory_leaves_nothing() -> None:
     assert wait_until(lambda: not is_running(pid))
 
 
+@pytest.mark.second_tier
 def test_processes_share_one_server_and_the_last_one_stops_it(shared: EmbeddedServer) -> None:
     """Two processes get the same server; it outlives the first and not the second."""
     first, second = UserProcess(), UserProcess()

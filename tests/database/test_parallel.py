@@ -102,6 +102,7 @@ async def test_an_arrow_table_is_the_same(many: Database) -> None:
     assert several.schema.equals(one.schema)
 
 
+@pytest.mark.second_tier
 async def test_parts_of_a_stream_come_in_order_and_in_the_size_that_was_asked_for(
     many: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

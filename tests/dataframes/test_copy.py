@@ -333,6 +333,7 @@ async def _until(session: AsyncSession, condition: str) -> None:
             await session.rollback()
 
 
+@pytest.mark.second_tier
 @pytest.mark.parametrize(("column", "path"), [("1", "copy"), ("'{}'::aclitem[]", "rows")], ids=["copy", "rows"])
 async def test_the_loop_is_free_while_a_large_result_is_read(session: AsyncSession, column: str, path: str) -> None:
     """Receiving, decoding and building hold it for moments only: of its thread's own time, whatever else runs."""

@@ -175,6 +175,7 @@ async def test_a_connection_notices_that_the_other_end_is_gone(far: Database) ->
         assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == keepalive.IDLE
 
 
+@pytest.mark.second_tier
 async def test_a_query_on_a_half_open_connection_can_be_stopped(far: Database, proxy: Proxy) -> None:
     await warm(far, 1)
     query = asyncio.create_task(ask(far, "select pg_sleep(0.2)"))

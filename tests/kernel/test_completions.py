@@ -88,6 +88,7 @@ def test_nothing_is_offered_elsewhere(kernel: Kernel, code: str) -> None:
     assert not {"zebra", "zoo.zebra", "zookeeper"} & set(complete(kernel, code))
 
 
+@pytest.mark.second_tier
 def test_ddl_is_noticed_whoever_does_it(kernel: Kernel, start_kernel: KernelMaker) -> None:
     soon(kernel, "%%asql\nselect * from zoo.", "zebra")
     other = start_kernel("other")

@@ -96,6 +96,7 @@ def test_it_works_in_the_very_cell_that_makes_it_known(start_kernel: KernelMaker
     assert fresh.run("found['eight'].tolist()").last == "[8]"
 
 
+@pytest.mark.second_tier
 @pytest.mark.parametrize(
     "first", few_of(["%load_ext asyncdb_nb", "from asyncdb_nb import connect\ndb = await connect()"], 1)
 )
@@ -219,6 +220,7 @@ def test_the_doctor_examines_the_database(kernel: Kernel, line: str) -> None:
     assert reply.last.splitlines()[-1] == "Nothing is wrong."
 
 
+@pytest.mark.second_tier
 def test_the_doctor_takes_the_only_database_and_asks_which_of_several(start_kernel: KernelMaker) -> None:
     kernel = start_kernel("doctor")
     kernel.run("%load_ext asyncdb_nb\nfrom asyncdb_nb import Database, connect\nshop = again = await connect()\nshop")

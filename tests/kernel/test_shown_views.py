@@ -35,6 +35,7 @@ def answer(kernel: Kernel, number: int) -> dict[str, Any]:
     return wait_until(heard) or {}
 
 
+@pytest.mark.second_tier
 def test_the_browser_asks_and_the_kernel_answers(kernel: Kernel) -> None:
     shown = kernel.run(VIEW)
     ask(kernel, comm_of(kernel), number=1, sort=[0, True], filters={"0": "<= 250"}, first=100)

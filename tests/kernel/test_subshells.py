@@ -10,6 +10,7 @@ from waiting import wait_until
 pytestmark = pytest.mark.keeps_connections
 
 
+@pytest.mark.second_tier
 @needs_subshells
 def test_scenario_32_a_subshell_uses_the_same_db(kernel: Kernel, clean_server: ServerWatch) -> None:
     """It has a sub-pool of its own, which ends with it; the main loop's connection stays."""

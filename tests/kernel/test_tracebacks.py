@@ -24,15 +24,18 @@ def analyst(kernel: Kernel) -> Kernel:
 
 @pytest.mark.parametrize(
     "code",
-    [
-        "await report('wokflow')",
-        "%asql select * from wokflow",
-        "async with db.session() as session:\n    await session.execute(text('select * from wokflow'))",
-        "await connect('postgresql://me@127.0.0.1:1/nothing')",
-        "await db.describe('wokflow')",
-        "await asyncio.wait_for(report('wokflow'), 10)",
-        "run(db.frame('select * from wokflow'))",
-    ],
+    few_of(
+        [
+            "await report('wokflow')",
+            "%asql select * from wokflow",
+            "async with db.session() as session:\n    await session.execute(text('select * from wokflow'))",
+            "await connect('postgresql://me@127.0.0.1:1/nothing')",
+            "await db.describe('wokflow')",
+            "await asyncio.wait_for(report('wokflow'), 10)",
+            "run(db.frame('select * from wokflow'))",
+        ],
+        2,
+    ),
     ids=["frame", "magic", "session", "connect", "describe", "wait_for", "run"],
 )
 def test_an_error_shows_the_users_own_lines_and_the_message(analyst: Kernel, code: str) -> None:

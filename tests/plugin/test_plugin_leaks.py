@@ -214,6 +214,7 @@ def test_a_warning_names_the_test_and_off_says_nothing(run_suite: RunSuite) -> N
     silent.stdout.no_fnmatch_line("*left a session*")
 
 
+@pytest.mark.second_tier
 def test_a_suite_without_the_fixtures_is_left_alone_unless_it_asks(run_suite: RunSuite) -> None:
     """Any engine of the process is watched then, with any pool, and each test on a lasting loop when it ends."""
     suite = (
