@@ -141,10 +141,10 @@ def learner() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def two_learners(learner: dict[str, str]) -> Iterator[list[dict[str, str]]]:
-    """Two persons with a server each, who can be at work at the same time."""
-    with _home_of_a_learner() as other:
-        yield [learner, other]
+def two_learners() -> Iterator[list[dict[str, str]]]:
+    """Two more, who can be at work at the same time, and may leave on their servers what they load."""
+    with _home_of_a_learner() as one, _home_of_a_learner() as other:
+        yield [one, other]
 
 
 @contextmanager
