@@ -13,7 +13,7 @@ import inspect
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from functools import cache, wraps
+from functools import wraps
 from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import (
@@ -220,12 +220,6 @@ def _is_users_own(result: Any, session: Any) -> bool:
 
 def _name(of: Any, method: Callable[..., Any]) -> str:
     """Name a call as it is typed."""
-    kind: Any = type(of)
-    return _typed(kind, method.__name__)
-
-
-@cache  # each await of a session asks
-def _typed(of: Any, method: str) -> str:
-    what = next((word for kind, word in _HANDED_OUT.items() if issubclass(of, kind)), "session")
+    what = next((word for kind, word in _HANDED_OUT.items() if isinstance(of, kind)), "session")
     called = {"__anext__": f"async for ... in {what}", "__aexit__": f"async with {what}", "start": f"await {what}"}
-    return called.get(method, f"{what}.{method}()")
+    return called.get(method.__name__, f"{what}.{method.__name__}()")
