@@ -9,14 +9,14 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
 import pytest
 import uvloop
 from server_checks import ServerWatch
 from sqlalchemy import create_engine, event, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -565,6 +565,51 @@ async def test_reset_on_return_is_what_the_engine_was_told(make_engine: EngineMa
 
     async with engine.connect() as connection:
         assert await connection.scalar(text("select count(*) from reset_test")) == kept
+
+
+async def begin_by_statement(engine: AsyncEngine) -> None:
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        await connection.execute(text("begin"))
+
+
+async def begin_with_the_driver(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        await (await connection.get_raw_connection()).driver_connection.transaction().start()  # type: ignore[union-attr]
+
+
+async def end_under_a_task(engine: AsyncEngine) -> None:
+    """End a block while a task uses the driver's connection: neither COMMIT nor ROLLBACK is sent."""
+    with pytest.raises(InterfaceError, match="another operation is in progress"):
+        async with engine.begin() as connection:
+            await connection.execute(text("select 1"))
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            query = asyncio.ensure_future(driver.fetch("select pg_sleep(60)"))
+            await asyncio.sleep(0)
+    await asyncio.wait([query])
+    assert query.exception() is not None
+
+
+@pytest.mark.parametrize("isolation", ["AUTOCOMMIT", "READ COMMITTED"])
+@pytest.mark.parametrize("leave", [begin_by_statement, begin_with_the_driver, end_under_a_task])
+async def test_a_connection_that_is_returned_in_a_transaction_is_not_handed_out_again(
+    make_engine: EngineMaker, leave: Callable[[AsyncEngine], Awaitable[None]], isolation: str
+) -> None:
+    """What its next user commits would be part of that transaction, and be lost with it."""
+    engine, other = make_engine(pool_size=1, max_overflow=0), make_engine()
+    async with other.begin() as connection:
+        await connection.execute(text("create table returned (i int)"))
+    try:
+        await leave(engine)
+        async with engine.execution_options(isolation_level=isolation).begin() as connection:
+            await connection.execute(text("insert into returned values (1)"))
+
+        async with other.connect() as connection:
+            assert await connection.scalar(text("select count(*) from returned")) == 1
+        assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    finally:
+        await engine.dispose()
+        async with other.begin() as connection:
+            await connection.execute(text("drop table returned"))
 
 
 # --- disposal ---------------------------------------------------------------------------------------------------------

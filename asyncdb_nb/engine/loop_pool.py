@@ -26,6 +26,7 @@ from sqlalchemy.util import greenlet_spawn
 from asyncdb_nb.aio import fork, loop_cleanup
 from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.aio.loop_cleanup import LoopPhase
+from asyncdb_nb.engine._sqlalchemy.execution import is_asyncpgs
 from asyncdb_nb.engine._sqlalchemy.pool import EnginePool, PlacesPool
 from asyncdb_nb.engine.abandoned_pools import IdleConnections
 from asyncdb_nb.engine.first_connect import FirstConnect
@@ -229,13 +230,21 @@ class SubPool(PlacesPool):
         elif self.retiring:
             self._retire(record)
         else:
-            self._log("returned %s", record)
-            self._idle_connections.add(record.dbapi_connection)
-            super().take_back(record)
-            if self._idle_timeout is not None:
-                record.idle_since = monotonic()
-                if self._reaper is None:
-                    self._reap_after(self._idle_timeout)
+            try:
+                if _is_in_transaction(record.dbapi_connection):  # what its next user commits would be lost in there
+                    self._log("closing %s, which was returned: a transaction is open on it", record)
+                    record.invalidate()
+            finally:
+                self._keep(record)
+
+    def _keep(self, record: Any) -> None:
+        self._log("returned %s", record)
+        self._idle_connections.add(record.dbapi_connection)
+        super().take_back(record)
+        if self._idle_timeout is not None:
+            record.idle_since = monotonic()
+            if self._reaper is None:
+                self._reap_after(self._idle_timeout)
 
     def _retire(self, record: Any) -> None:
         if self._waiting:  # somebody may be waiting for it
@@ -336,6 +345,12 @@ class SubPool(PlacesPool):
             LeakWarning,
             stacklevel=2,
         )
+
+
+def _is_in_transaction(connection: Any) -> bool:
+    """Say whether a transaction was begun by a statement or the driver, or could not be ended for another task."""
+    driver = connection.driver_connection if is_asyncpgs(connection) else None
+    return bool(driver is not None and not driver.is_closed() and driver.is_in_transaction())
 
 
 def _name(record: Any) -> str:
