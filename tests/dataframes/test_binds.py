@@ -333,6 +333,11 @@ MEAN = [
      '("2024-02-01 00:00:00","2024-02-02 00:00:00"]'),
     ("datemultirange", [Range(dt.date(2024, 2, 1), None)], "{[2024-02-01,)}"),
     ("int4multirange", [Range(1, 3), Range(5, 6)], "{[1,3),[5,6)}"),
+    ("float8", Decimal("1.5"), "1.5"),
+    ("float8", Decimal("-Infinity"), "-Infinity"),
+    ("timetz", "12:00:00.5+02", "12:00:00.5+02"),
+    ('"char"', "", ""),
+    ('"char"', "\\344", "\\344"),
 ]  # fmt: skip
 
 
@@ -415,6 +420,60 @@ async def test_a_misfit_names_bind_type_and_what_is_expected_and_its_advice_work
         assert len(await frame(session, f"select ({cast})::{type_} as a", {"v": value})) == 1
 
 
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        ("int", 2**31), ("bigint", 2**63), ("smallint", 1e5), ("bigint", Decimal("1e30")), ("int", Decimal("1e999999")),
+        ("float8", Decimal("1e400")), ("float8", 2**1030), ("real", 1e39), ("real", Decimal("1e50")),
+    ],
+)  # fmt: skip
+async def test_a_number_that_is_too_large_is_called_so_and_the_advice_works(
+    session: AsyncSession, type_: str, value: Any
+) -> None:
+    """A cast to the type that is too small for it would fail on the server; asyncpg makes Infinity of a Decimal."""
+    with pytest.raises(DBAPIError, match=r"out of .* range|too large") as raised:
+        await frame(session, f"select 0::{type_} = (:v)::{type_} as a", {"v": value})
+    await session.rollback()
+
+    [note] = raised.value.__notes__
+    assert note.startswith(f":v is out of the range of {type_}. Give a smaller one")
+    assert ("`:v::" in note) == (type_ != "float8")
+    if "`" in note and value != Decimal("1e999999"):  # which PostgreSQL does not hold
+        assert len(await frame(session, f"select 0::{type_} = {note.split('`')[1]} as a", {"v": value})) == 1
+
+
+@pytest.mark.parametrize("type_", ["jsonb", "text[]", "date[]"])
+async def test_a_table_is_no_value(session: AsyncSession, type_: str) -> None:
+    """Iterated, a DataFrame gives the names of its columns."""
+    for value in (pd.DataFrame({"a": ["x"]}), pa.table({"a": ["x"]})):
+        with pytest.raises(DBAPIError, match="invalid input for query argument"):
+            await frame(session, f"select :v::{type_} as a", {"v": value})
+        await session.rollback()
+
+
+NOTED = [
+    ("int", Decimal("NaN"), ":v got a value of type Decimal, and int is expected there. Give an int."),
+    ("int4range", (1.5, 3), ":v got a value of type tuple, and int4range is expected there. Give a Range."),
+    ("jsonb", {1}, ":v got a value of type set, and jsonb is expected there. Give what `json.dumps` takes"),
+    ("uuid", "zz", ":v is a text that is no uuid."),
+    ("inet", "zz", ":v is a text that is no inet."),
+    ("timetz", "zz", ":v is a text that is no timetz."),
+    ("timetz", dt.time(1), ":v got a value of type time, and timetz is expected there. Give a time with a fixed off"),
+    ("text", "a\ud800", ":v has half of a character, which no encoding writes: `value.encode(errors='ignore')"),
+    ("money", Decimal("1.5"), ":v got a value of type Decimal, and money is expected there. Give a str, or cast it: "
+     "`:v::numeric::money`."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("type_", "value", "said"), NOTED)
+async def test_a_note_advises_nothing_that_fails(session: AsyncSession, type_: str, value: Any, said: str) -> None:
+    with pytest.raises(DBAPIError) as raised:
+        await frame(session, f"select :v::{type_} as a", {"v": value})
+
+    [note] = raised.value.__notes__
+    assert note.startswith(said)
+
+
 async def test_a_value_that_would_be_cut_is_refused(session: AsyncSession) -> None:
     """asyncpg cuts 5.5 to 5 for an int, and drops nanoseconds."""
     for type_, value in [
@@ -437,6 +496,8 @@ async def test_a_value_that_would_be_cut_is_refused(session: AsyncSession) -> No
         ("timestamp", dt.datetime(2024, 2, 1, tzinfo=dt.UTC),
          ":v has a time zone, and none is expected. Give it without: `value.replace(tzinfo=None)`.",
          dt.datetime(2024, 2, 1)),
+        ("time", dt.time(12, tzinfo=dt.UTC),
+         ":v has a time zone, and none is expected. Give it without: `value.replace(tzinfo=None)`.", dt.time(12)),
         ("timestamp", pd.Timestamp("2024-02-01 00:00:00.123456789"),
          ":v has nanoseconds, and PostgreSQL counts microseconds. Give it without: `value.floor('us')`.",
          pd.Timestamp("2024-02-01 00:00:00.123456789").floor("us")),

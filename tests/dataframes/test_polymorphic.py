@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, Select, select
+from sqlalchemy import BigInteger, ForeignKey, Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.declarative import ConcreteBase
 from sqlalchemy.orm import (
@@ -87,6 +87,31 @@ class Cat(Animal):
     lives: Mapped[int | None]
 
 
+class Post(Base):
+    """Joined, and the subclasses have columns of one name that are of several types."""
+
+    __tablename__ = "poly_posts"
+    __mapper_args__ = {"polymorphic_on": "type", "polymorphic_identity": "post"}  # noqa: RUF012
+    id: Mapped[int] = mapped_column(primary_key=True)
+    type: Mapped[str]
+
+
+class Rated(Post):
+    __tablename__ = "poly_rated"
+    __mapper_args__ = {"polymorphic_identity": "rated"}  # noqa: RUF012
+    id: Mapped[int] = mapped_column(ForeignKey("poly_posts.id"), primary_key=True)
+    mark: Mapped[int] = mapped_column(BigInteger)
+    by: Mapped[int]
+
+
+class Weighed(Post):
+    __tablename__ = "poly_weighed"
+    __mapper_args__ = {"polymorphic_identity": "weighed"}  # noqa: RUF012
+    id: Mapped[int] = mapped_column(ForeignKey("poly_posts.id"), primary_key=True)
+    mark: Mapped[float]
+    by: Mapped[str]
+
+
 class Shape(Base):
     """Joined, with the subclasses in each select."""
 
@@ -133,6 +158,9 @@ async def people(session: AsyncSession) -> AsyncSession:
             Animal(id=1),
             Dog(id=2, bark="loud"),
             Cat(id=3, lives=9),
+            Post(id=1),
+            Rated(id=2, mark=2**53 + 1, by=7),
+            Weighed(id=3, mark=0.5, by="Ann"),
             Shape(id=1),
             Round(id=2, radius=1.5),
             Paper(id=1, title="A"),
@@ -285,3 +313,19 @@ async def test_a_grouped_select_of_a_polymorphic_class_has_entities(people: Asyn
     assert shown(loaded) == WORKERS
     with pytest.raises(FrameError, match="selectin_polymorphic"):
         await frame(people, grouped)
+
+
+@pytest.mark.parametrize("of", [Post, aliased(Post), with_polymorphic(Post, "*"), with_polymorphic(Post, [Rated])])
+async def test_columns_of_one_name_and_several_types_keep_their_values(people: AsyncSession, of: Any) -> None:
+    """PostgreSQL has no type for an integer beside a text, and makes a double of a bigint beside one."""
+    posts = {
+        "id": [1, 2, 3],
+        "type": ["post", "rated", "weighed"],
+        "mark": [None, 2**53 + 1, 0.5],
+        "by": [None, 7, "Ann"],
+    }
+    alone = await frame(people, select(of).order_by(of.id).where(of.id < 3))
+
+    assert shown(await frame(people, select(of).order_by(of.id))) == posts
+    assert shown(alone)["mark"] == [None, 2**53 + 1]
+    assert (await table(people, select(of).where(of.id < 3).order_by(of.id)))["mark"].to_pylist() == [None, 2**53 + 1]

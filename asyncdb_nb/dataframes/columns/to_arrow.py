@@ -11,6 +11,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Sequence
 from numbers import Number
+from reprlib import repr as short
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.dataframes.families.kind import ColumnType, UnfitError
@@ -40,8 +41,17 @@ def arrow(
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         for value, item in zip(values, fitted, strict=False):
             if not _is_taken(item, type_):
+                if type_.kind == "python":
+                    raise _without_type(name, value) from error
                 raise unfit(name, type_, value) from error
         raise FrameError(f"Column {name!r} cannot become {type_.name} in Arrow: {error}") from error
+
+
+def _without_type(name: str, value: Any) -> FrameError:
+    return FrameError(
+        f"Column {name!r} holds {short(value)} ({type(value).__name__}), for which Arrow has no type. Read a frame, "
+        "or select what is stored: `type_coerce(column, Text)` for a text, `LargeBinary` for bytes."
+    )
 
 
 def _is_taken(value: Any, type_: ColumnType) -> bool:

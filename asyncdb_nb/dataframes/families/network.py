@@ -73,5 +73,6 @@ KINDS = (
         from_driver=always(str),
         classes=(str,),
         converter=of(str),
+        sqlalchemy={pg.MACADDR: "macaddr", pg.MACADDR8: "macaddr8"},
     ),
 )

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types as sql
+from sqlalchemy.dialects import postgresql as pg
 
 from asyncdb_nb.dataframes.families.kind import (
     BuiltIn,
@@ -79,7 +80,8 @@ def _encode(column: ColumnType, array: pa.Array) -> pa.Array | None:
     return array if (longest or 0) <= column.typmod - _LENGTH else None
 
 
-def _write_char(value: Any) -> bytes:
+def char_bytes(value: Any) -> bytes:
+    """Give the byte of a "char" as frames show it: a character, an octal number of a byte, or nothing for none."""
     escaped = len(value) == 4 and value[0] == "\\"
     return bytes([int(value[1:], 8)]) if escaped else need(len(value) < 2, value).encode("ascii") or b"\0"
 
@@ -106,7 +108,7 @@ KINDS = (
         exact_in_asyncpg=True,
         classes=(str,),
         converter=of(str),
-        sqlalchemy={sql.String: "text"},
+        sqlalchemy=dict.fromkeys((sql.String, pg.TSVECTOR, pg.TSQUERY, pg.REGCLASS, pg.REGCONFIG), "text"),
         python={str: "text"},
     ),
     Kind(
@@ -116,7 +118,7 @@ KINDS = (
         types={"char": BuiltIn(18, 1002, width=1)},
         reader=each(_char),
         vectorized=_chars,
-        writer=written(_write_char),
+        writer=written(char_bytes),
         from_driver=always(lambda value: value if isinstance(value, str) else _char(value)),
     ),
 )

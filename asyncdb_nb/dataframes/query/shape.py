@@ -98,6 +98,8 @@ class Shape:
             return from_wire(name, type_, values, self.loads)
         if exact and type_.kind == "python" and step.process is not None:
             values = [step.process(value) for value in values]
+        if not exact and step.how == "members" and step.stored is not None and type_.kind != "python":
+            values = [step.stored(value) for value in values]
         return from_native(name, type_, values, fit=exact and type_.kind != "python")
 
     def _processed(self, column: Column, described: Described, step: Processing) -> Column:

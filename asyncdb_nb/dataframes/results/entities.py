@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, FromClause, Select, and_, case, func, inspect, or_
-from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper, with_polymorphic
+from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper, selectin_polymorphic, with_polymorphic
 from sqlalchemy.orm.util import AliasedInsp
 
 from asyncdb_nb.dataframes.families.kind import ColumnType
 from asyncdb_nb.dataframes.results.bundles import bundle_of, columns_of
 from asyncdb_nb.dataframes.types import declared
+from asyncdb_nb.dataframes.types.processing import how
 from asyncdb_nb.engine._sqlalchemy.statements import annotation_of, can_be_joined, has_outer_join, returned_by
 from asyncdb_nb.errors import FrameError
 
@@ -70,8 +71,12 @@ def as_columns(statement: Select[Any]) -> Select[Any]:
 
     The tables of subclasses are joined where they are not yet.
 
-    A select that would need such a join and cannot have one (GROUP BY, FOR UPDATE) stays as it is.
+    A select that would need such a join and cannot have one (GROUP BY, FOR UPDATE) stays as it is. So does one of a
+    class whose subclasses have columns of one name and several types, which the entities are loaded with.
     """
+    entities = [entity for line in statement.column_descriptions if (entity := entity_of(line)) is not None]
+    if mixed := [entity for entity in entities if _has_mixed_types(inspect(entity).mapper)]:
+        return statement.options(*map(_with_subclasses, mixed))
     columns: list[Any] = []
     joins: list[tuple[Any, Any]] = []
     may_lack = has_outer_join(statement)
@@ -217,6 +222,22 @@ def _where_found(entity: Any, key: str, column: Any) -> Any:
         return column
     keys = [getattr(entity, name).is_not(None) for name in _primary_key(entity)]
     return case((or_(*keys), column), else_=None).label(key)
+
+
+def _has_mixed_types(mapper: Mapper[Any]) -> bool:
+    """Say whether subclasses have columns of one name that PostgreSQL would convert to have them in one column."""
+    return not all(map(_are_alike, _inherited(mapper).values()))
+
+
+def _are_alike(owners: Sequence[ColumnProperty[Any]]) -> bool:
+    types = [owner.columns[0].type for owner in owners]
+    if len({*map(id, types)}) == 1:
+        return True
+    return len({*map(repr, types)}) == 1 and how(types[0]) in ("nothing", "members")
+
+
+def _with_subclasses(entity: Any) -> Any:
+    return selectin_polymorphic(entity, [each.class_ for each in inspect(entity).mapper.self_and_descendants][1:])
 
 
 def _inherited(mapper: Mapper[Any]) -> Owners:

@@ -119,12 +119,14 @@ def _is_plain(part: Any) -> bool:
     return isinstance(part.element if isinstance(part, Label) else part, Column | Cast)
 
 
-def _type(type_: TypeEngine[Any] | None, oid: int, *, plain: bool) -> ColumnType | None:
+def _type(type_: TypeEngine[Any] | type | None, oid: int, *, plain: bool) -> ColumnType | None:
     server = _built_in(oid)
+    if isinstance(type_, type):  # a bundle class of a user's own
+        return PYTHON
     if type_ is None or isinstance(type_, NullType):
         return server
     told = declared.of_sql_type(type_)
-    if server is None or told == PYTHON or how(type_) == "function":
+    if server is None or how(type_) in ("function", "members"):
         return told
     if how(type_) == "floats":
         return server.as_float()

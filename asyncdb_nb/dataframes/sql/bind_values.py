@@ -8,6 +8,7 @@ asyncpg's own form of them is not exact (see `datetimes`); whatever else asyncpg
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 import json
 import math
@@ -21,6 +22,7 @@ from reprlib import repr as short
 from typing import Any
 
 from asyncdb_nb.dataframes.families.kind import ColumnType
+from asyncdb_nb.dataframes.families.text import char_bytes
 from asyncdb_nb.dataframes.sql import datetimes
 
 Dumps = Callable[[Any], str]
@@ -33,10 +35,15 @@ _WRITERS: dict[str, Callable[[Any], str]] = {
 }
 _HAS_NAN = frozenset({"float4", "float8", "float", "numeric", "decimal"})
 _INTEGERS = frozenset({"int2", "int4", "int8", "oid", "xid8"})
-_CHANGED = frozenset({*_WRITERS, "json", *_INTEGERS, "bit", "char"})  # kinds for which a plain value may change
+_FLOATS = frozenset({"float4", "float8"})
+_CHANGED = frozenset(
+    {*_WRITERS, "json", *_INTEGERS, *_FLOATS, "bit", "char", "timetz"}
+)  # kinds for which a plain value may change
+_BEYOND_INTEGERS = 2**64  # `int()` of a Decimal with a large exponent does not end
 _HOLDS_OTHERS = frozenset({"array", "range", "multirange"})
 _PLAIN = frozenset({type(None), bool, int, str, bytes, Decimal, uuid.UUID})
 _ARRAYS = frozenset({"ndarray", "Series", "Index", "ChunkedArray"})
+_TABLES = frozenset({"DataFrame", "LazyFrame", "Table", "RecordBatch"})  # which give their columns, not their rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,7 @@ def fitted(values: Sequence[Any], parameters: Sequence[Parameter], dumps: Dumps 
     for number, (value, parameter) in enumerate(zip(values, parameters, strict=True), 1):
         try:
             fitted_.append(_fitted(value, parameter.type, parameter.written, dumps or json.dumps))
-        except (TypeError, ValueError, OverflowError, AttributeError) as error:
+        except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
             from asyncpg import DataError
 
             raise DataError(f"invalid input for query argument ${number}: {short(value)} ({error})") from error
@@ -116,6 +123,10 @@ def _fitted(value: Any, column: ColumnType, written: bool, dumps: Dumps) -> Any:
         return _multirange(value, column, written, dumps)
     if kind in _INTEGERS and isinstance(value, float | Decimal):
         return _whole(value)
+    if kind in _FLOATS and isinstance(value, Decimal) and value.is_finite() and math.isinf(value):
+        raise OverflowError(f"value out of {kind} range")
+    if kind == "time" and getattr(value, "tzinfo", None) is not None:
+        raise ValueError("expected a time without a time zone, got one with it")
     return str(value) if kind == "text" and isinstance(value, PurePath) else value
 
 
@@ -127,7 +138,9 @@ def _bits(text: str) -> Any:
 
 def _whole(value: float | Decimal) -> int:
     """Give a whole number as an int; asyncpg would cut any other down to one."""
-    if value != value // 1:
+    if value == value and not -_BEYOND_INTEGERS < value < _BEYOND_INTEGERS:
+        raise OverflowError("value out of int64 range")
+    if value != value or value != int(value):
         raise ValueError(f"expected an int, got {type(value).__name__}")
     return int(value)
 
@@ -165,7 +178,11 @@ def _jsonable(value: Any) -> Any:
 def _is_array(value: Any) -> bool:
     """Tell an array of numpy, pandas or pyarrow; numpy's texts look like one."""
     is_like_one = hasattr(value, "__array__") and hasattr(value, "__len__") and not isinstance(value, str | bytes)
-    return type(value).__name__ in _ARRAYS or is_like_one
+    return type(value).__name__ in _ARRAYS or (is_like_one and not _is_table(value))
+
+
+def _is_table(value: Any) -> bool:
+    return type(value).__name__ in _TABLES
 
 
 def _inside(column: ColumnType) -> Iterable[ColumnType]:
@@ -176,6 +193,8 @@ def _array(value: Any, column: ColumnType, written: bool, dumps: Dumps) -> Any:
     value = plain(value)
     if value is None or _is_nan(value):
         return None
+    if _is_table(value):
+        raise TypeError(f"a list was expected, got {type(value).__name__}")
     if not _is_array(value) and not (isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)):
         if written:
             raise TypeError(f"a list was expected, got {type(value).__name__}")
@@ -237,4 +256,8 @@ def _multirange(value: Any, column: ColumnType, written: bool, dumps: Dumps) -> 
     return "{" + ",".join(ranges) + "}" if written else ranges
 
 
-_AS_FRAMES_SHOW: dict[str, Callable[[str], Any]] = {"bit": _bits, "char": str.encode}
+_AS_FRAMES_SHOW: dict[str, Callable[[str], Any]] = {
+    "bit": _bits,
+    "char": char_bytes,
+    "timetz": dt.time.fromisoformat,
+}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import math
+import re
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -17,6 +19,8 @@ from asyncdb_nb.dataframes.sql.bind_values import Parameter, plain
 A_LIST = "A list is one value: type `= any(:names)` instead of `in :names`."
 
 _TIMES = frozenset({"date", "timestamp", "timestamptz"})
+_TAKE_LISTS = frozenset({"array", "range", "multirange", "json", "floats", "path"})
+_TAKE_TEXT = frozenset({"uuid", "inet", "timetz", "bit", "char"})  # of the right form
 _GIVE = {
     "bool": "True or False",
     "int2": "an int",
@@ -31,6 +35,7 @@ _GIVE = {
     "money": "a str",
     "date": "a date",
     "time": "a time",
+    "timetz": "a time with a fixed offset, such as `datetime.timezone.utc`",
     "timestamp": "a datetime without a time zone",
     "timestamptz": "a datetime with a time zone",
     "interval": "a timedelta",
@@ -40,6 +45,7 @@ _GIVE = {
     "multirange": "a list of Range",
 }
 _NUMBERS = frozenset({"int2", "int4", "int8", "float4", "float8", "numeric"})
+_BEYOND = re.compile(r"value out of \w+ range|too large to convert to float")
 # Python type → the type that a cast makes of it; subclasses stand before their bases
 _TYPES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (bool, "bool"),
@@ -68,16 +74,22 @@ def misfit(bind: str, value: Any, said: str, parameter: Parameter | None, *, alo
     value = plain(value)
     given = type(value).__name__
     kind = parameter.type.kind if parameter else ""
-    if isinstance(value, list | tuple | set) and kind not in ("array", "multirange"):
+    if isinstance(value, list | tuple | set) and kind not in _TAKE_LISTS:
         return A_LIST
     if "nanoseconds" in said:
         return f"{bind} has nanoseconds, and PostgreSQL counts microseconds. Give it without: `value.floor('us')`."
     if kind == "timestamptz" and given in ("Timestamp", "datetime64"):
         localized = "value.tz_localize('UTC')" if given == "Timestamp" else "pd.Timestamp(value, tz='UTC')"
         return f"{bind} has no time zone. Give it one: `{localized}`."
-    if kind == "timestamp" and getattr(value, "tzinfo", None) is not None:
+    if kind in ("timestamp", "time") and getattr(value, "tzinfo", None) is not None:
         return f"{bind} has a time zone, and none is expected. Give it without: `value.replace(tzinfo=None)`."
     expected = parameter.in_sql() if parameter else "int"
+    if _BEYOND.search(said) and (own := _own_type(value)):
+        return _beyond(bind, own, kind, expected)
+    if isinstance(value, str) and kind == "text":
+        return f"{bind} has half of a character, which no encoding writes: `value.encode(errors='ignore').decode()`."
+    if isinstance(value, str) and kind in _TAKE_TEXT:
+        return f"{bind} is a text that is no {_short(expected)}."
     if isinstance(value, str):
         what, give = ("a time", "a datetime or a date") if kind in _TIMES else ("something that is no text", "that")
         cast = f", or cast the text: `{bind}::text::{_short(expected)}`" if bind.startswith(":") else ""
@@ -85,12 +97,19 @@ def misfit(bind: str, value: Any, said: str, parameter: Parameter | None, *, alo
     return _other(bind, value, given, kind, expected, alone)
 
 
+def _beyond(bind: str, own: str, kind: str, expected: str) -> str:
+    """Say that a number is of the right kind, and too large; beside float8, PostgreSQL makes one of any number."""
+    cast = f", or say what it is: `{bind}::{own}`" if bind.startswith(":") and kind != "float8" else ""
+    return f"{bind} is out of the range of {_short(expected)}. Give a smaller one{cast}."
+
+
 def _other(bind: str, value: Any, given: str, kind: str, expected: str, alone: bool) -> str:
     own = _own_type(value)
     if alone and own and kind == "text" and bind.startswith(":"):
         return f"{bind} got a value of type {given}. Give what fits there, or say what this is: `{bind}::{own}`."
     give = _GIVE.get(kind, "what fits there")
-    cast = f", or cast it: `{bind}::{own}::{_short(expected)}`" if bind.startswith(":") and _casts(own, kind) else ""
+    castable = bind.startswith(":") and _casts(own, kind) and _is_finite(value)
+    cast = f", or cast it: `{bind}::{own}::{_short(expected)}`" if castable else ""
     return f"{bind} got a value of type {given}, and {_short(expected)} is expected there. Give {give}{cast}."
 
 
@@ -98,7 +117,13 @@ def _casts(own: str, kind: str) -> bool:
     """Say whether PostgreSQL can cast a value of type `own` to a parameter's kind."""
     if not own:
         return False
+    if kind == "money":
+        return own in ("int", "bigint", "numeric")
     return kind == "text" or (own in ("int", "bigint", "float8", "numeric") and kind in _NUMBERS)
+
+
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, float | Decimal) or math.isfinite(value)
 
 
 def _own_type(value: Any) -> str:

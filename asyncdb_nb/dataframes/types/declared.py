@@ -13,19 +13,23 @@ from typing import Any
 
 from sqlalchemy import Cast, Column, FunctionFilter, Label, Over, ScalarSelect
 from sqlalchemy import types as sql
+from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.sql import functions
 
 from asyncdb_nb.dataframes.families.built_in import named
 from asyncdb_nb.dataframes.families.kind import KINDS, ColumnType
 from asyncdb_nb.dataframes.families.processed import PYTHON
-from asyncdb_nb.dataframes.types.processing import how
+from asyncdb_nb.dataframes.types.processing import as_on_postgresql, how
 from asyncdb_nb.dataframes.types.table import column_type
 
 
 def of_sql_type(type_: sql.TypeEngine[Any]) -> ColumnType:
     """Give the type of a column that SQLAlchemy declares; dtype object where it processes values in Python."""
-    if isinstance(type_, sql.TypeDecorator) and not isinstance(type_, sql.Interval) and how(type_) == "nothing":
+    type_ = as_on_postgresql(type_)
+    if isinstance(type_, sql.TypeDecorator) and how(type_) == "nothing":
         return of_sql_type(type_.impl_instance)
+    if isinstance(type_, pg.DOMAIN):
+        return of_sql_type(type_.data_type)
     if how(type_) == "floats":
         return named("float8")
     if how(type_) != "nothing":

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import ARRAY, Enum, Float, Interval, Numeric, TypeDecorator, Uuid
+from sqlalchemy import ARRAY, Enum, Float, Numeric, TypeDecorator, Uuid
+from sqlalchemy.dialects.postgresql import asyncpg
 
 from asyncdb_nb.dataframes.families.kind import ColumnType
 from asyncdb_nb.engine._sqlalchemy.statements import declared_columns, is_declared_in_order
@@ -65,10 +67,17 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class Processing:
-    """What happens to one column's values: nothing, a function, a list of members, or floats."""
+    """What happens to one column's values: nothing, a function, a list of members, or floats.
+
+    Attributes:
+        how: Which of these.
+        process: Makes of a value from the server what SQLAlchemy gives.
+        stored: Makes of that what the server has.
+    """
 
     how: Literal["nothing", "function", "members", "floats"] = "nothing"
     process: Callable[[Any], Any] | None = None
+    stored: Callable[[Any], Any] | None = None
 
     def type(self, column: ColumnType, *, members: bool = True) -> ColumnType:
         """Give the type that a frame shows; with `members` false an Enum stays the text that it is in PostgreSQL."""
@@ -92,16 +101,21 @@ def processings(declared: Declared, columns: Sequence[tuple[str, int]], dialect:
     return [_processing(type_, oid, dialect) for type_, (_, oid) in zip(types, columns, strict=True)]
 
 
+def as_on_postgresql(type_: TypeEngine[Any]) -> TypeEngine[Any]:
+    """Give what a type is on PostgreSQL, where `with_variant` or a decorator's `load_dialect_impl` names another."""
+    return type_.dialect_impl(_dialect())
+
+
 def how(type_: TypeEngine[Any]) -> Literal["nothing", "function", "members", "floats"]:
     """Say what a column type does to the values that come from the server."""
-    if type(type_) is Interval and type_.native:
-        return "nothing"  # it is a TypeDecorator for the sake of databases that have no intervals
+    type_ = as_on_postgresql(type_)
     if isinstance(type_, TypeDecorator):
         return "function" if _has_own_processing(type_) else how(type_.impl_instance)
     if isinstance(type_, Enum):
         return "members" if type_.enum_class is not None else "nothing"
     if isinstance(type_, ARRAY):
-        return "nothing" if how(type_.item_type) == "nothing" else "function"
+        of_items = how(type_.item_type)
+        return of_items if of_items in ("nothing", "members") else "function"
     if isinstance(type_, Float):  # a Numeric in SQLAlchemy 2.0, not in 2.1
         return "function" if type_.asdecimal else "nothing"
     if isinstance(type_, Numeric):
@@ -109,6 +123,11 @@ def how(type_: TypeEngine[Any]) -> Literal["nothing", "function", "members", "fl
     if isinstance(type_, Uuid):
         return "nothing" if type_.as_uuid else "function"
     return "nothing" if type(type_).__module__.startswith("sqlalchemy.") else "function"
+
+
+@cache
+def _dialect() -> Dialect:
+    return asyncpg.dialect()  # type: ignore[no-untyped-call]
 
 
 def _cut(name: str) -> str:
@@ -128,5 +147,7 @@ def _processing(type_: TypeEngine[Any] | None, oid: int, dialect: Dialect) -> Pr
     done = "nothing" if type_ is None else how(type_)
     if type_ is None or done == "nothing":
         return Processing()
-    process = type_.dialect_impl(dialect).result_processor(dialect, oid)
-    return Processing() if process is None and done != "floats" else Processing(done, process)
+    impl = type_.dialect_impl(dialect)
+    process = impl.result_processor(dialect, oid)
+    stored = impl.bind_processor(dialect) if done == "members" else None
+    return Processing() if process is None and done != "floats" else Processing(done, process, stored)
