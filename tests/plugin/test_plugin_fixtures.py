@@ -239,6 +239,95 @@ async def test_a_caught_error_spoils_a_scope_as_it_does_elsewhere(asyncdb):
     run_suite(files={"test_it": suite}, passed=7)
 
 
+@pytest.mark.second_tier
+def test_a_statement_that_fails_outside_of_a_transaction_is_undone_alone(run_suite: RunSuite) -> None:
+    """By SQLAlchemy under AUTOCOMMIT and by the driver; what came before it stays, and the test goes on."""
+    suite = """
+import asyncio
+import pytest
+from things import add, count, text
+
+ADD = "insert into things (name) values ('one')"
+DRIVER = [
+    lambda raw: raw.execute(ADD),
+    lambda raw: raw.fetch(ADD),
+    lambda raw: raw.fetch("select * from nowhere"),
+    lambda raw: raw.executemany("insert into things (name) values ($1)", [("two",), ("one",)]),
+    lambda raw: raw.copy_records_to_table("things", records=[("two",), ("one",)], columns=["name"]),
+    lambda raw: raw.copy_from_query("select 1/0", output="/dev/null"),
+    lambda raw: asyncio.wait_for(raw.execute("select pg_sleep(60)"), 0.05),
+]
+
+async def test_autocommit(asyncdb):
+    await add(asyncdb)
+    engine = asyncdb.engine.execution_options(isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        await connection.execute(text("insert into things (name) values ('kept')"))
+        for statement in (ADD, "select * from nowhere", "select 1/0"):
+            with pytest.raises(Exception):
+                await connection.execute(text(statement))
+        await connection.execute(text("insert into things (name) values ('after')"))
+    assert await count(asyncdb) == 3
+
+@pytest.mark.parametrize("way", DRIVER)
+async def test_the_driver(asyncdb, way):
+    await add(asyncdb)
+    async with asyncdb.engine.connect() as connection:
+        raw = (await connection.get_raw_connection()).driver_connection
+        with pytest.raises(Exception):
+            await way(raw)
+        await raw.execute("insert into things (name) values ('after')")
+    assert (await asyncdb.frame("select name from things order by id"))["name"].to_list() == ["one", "after"]
+
+async def test_in_a_transaction_it_ends_all_of_it(asyncdb):
+    with pytest.raises(Exception, match="aborted"):
+        async with asyncdb.engine.begin() as connection:
+            with pytest.raises(Exception, match="division"):
+                await connection.execute(text("select 1/0"))
+            await connection.execute(text("select 1"))
+    assert await count(asyncdb) == 0
+"""
+    run_suite(files={"test_it": suite}, passed=9)
+
+
+@pytest.mark.second_tier
+def test_what_ends_the_one_transaction_is_refused_or_reaches_no_other_test(run_suite: RunSuite) -> None:
+    """Two phases, and texts after which another transaction is open."""
+    suite = """
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+from asyncdb_nb.errors import OneTransactionError
+from things import add, count, insert, text, things
+
+TEXTS = [["commit"], ["commit; begin"], ["commit", "begin"], ["rollback; begin"], ["end", "begin"]]
+
+@pytest.mark.parametrize("texts", TEXTS)
+@pytest.mark.parametrize("level", ["AUTOCOMMIT", "READ COMMITTED"])
+async def test_a_text(asyncdb, texts, level):
+    assert await count(asyncdb) == 0
+    await add(asyncdb)
+    with pytest.raises(Exception, match="COMMIT or ROLLBACK as a statement"):
+        async with asyncdb.engine.execution_options(isolation_level=level).begin() as connection:
+            raw = (await connection.get_raw_connection()).driver_connection
+            await connection.execute(text("insert into things (name) values ('two')"))
+            for each in texts:
+                await raw.execute(each)
+            await connection.execute(text("select 1"))
+
+async def test_two_phases(asyncdb):
+    assert await count(asyncdb) == 0
+    with pytest.raises(OneTransactionError, match="PREPARE TRANSACTION"):
+        async with AsyncSession(asyncdb.engine, twophase=True) as session:
+            await session.execute(insert(things).values(name="two"))
+            await session.commit()
+    await add(asyncdb)
+
+async def test_nothing_is_left(asyncdb):
+    assert await count(asyncdb) == 0
+"""
+    run_suite(files={"test_it": suite}, passed=12)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -16,6 +16,7 @@ import threading
 import weakref
 from typing import Any
 
+import asyncpg
 from sqlalchemy import URL, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import PoolProxiedConnection
@@ -26,10 +27,13 @@ from asyncdb_nb.aio.loop_cleanup import LoopPhase
 from asyncdb_nb.aio.portal import Portal
 from asyncdb_nb.database.database import Database
 from asyncdb_nb.engine.pool import LoopBoundPool
+from asyncdb_nb.errors import OneTransactionError
+from asyncdb_nb.pytest_plugin.isolation.autocommit import SingleStatements
 from asyncdb_nb.pytest_plugin.isolation.cross_loop import CarriedProtocol, Carrier
 from asyncdb_nb.pytest_plugin.isolation.savepoint import Savepoint, SharedConnection
 from asyncdb_nb.pytest_plugin.isolation.turns import Turn, Turns
 
+_OUTERMOST = "asyncdb_test"  # a savepoint: gone when a statement has ended the transaction, whatever began since
 _LEAVE = "asyncdb_nb.leave"  # in the `record_info` of a checked-out connection: ends its turn
 
 _instances: weakref.WeakSet[OneTransaction] = weakref.WeakSet()
@@ -51,6 +55,7 @@ class OneTransaction:
         self._raw: Any = None
         self._begun = False
         self._intact = True  # no test ended the transaction behind our back
+        self._opened: set[Any] = set()  # savepoints that stand for transactions, and this one while it begins or ends
         self._abandoned: list[Savepoint] = []  # whose shares were closed: undone before the next checkout
 
     def database(self) -> Database:
@@ -66,6 +71,7 @@ class OneTransaction:
         )
         event.listen(database.engine.sync_engine, "checkout", _refuse_dead)
         event.listen(database.engine.sync_engine, "checkin", _leave)
+        event.listen(database.engine.sync_engine, "begin_twophase", _refuse_two_phases)
         return database
 
     async def enter(self) -> Turn:
@@ -102,7 +108,7 @@ class OneTransaction:
                 self._portal = Portal(0)
                 self._carrier.home = self._portal.loop
         await self._carrier.call(self._open, arguments)
-        return SharedConnection(self._raw, self._carrier, self._abandoned.append)
+        return SharedConnection(self._raw, self._carrier, self._opened, self._abandoned.append)
 
     async def _open(self, arguments: dict[str, Any]) -> None:
         if self._raw is not None and not self._raw.is_closed():
@@ -113,27 +119,39 @@ class OneTransaction:
         if self._raw is None:
             loop_cleanup.before_close(asyncio.get_running_loop(), self._finish)
         self._raw = await asyncpg_connection.connect(**{**arguments, "max_cached_statement_lifetime": 0})  # no timers
-        replace_protocol(self._raw, lambda protocol: CarriedProtocol(protocol, self._carrier))
+        replace_protocol(
+            self._raw, lambda protocol: CarriedProtocol(SingleStatements(protocol, self._opened), self._carrier)
+        )
         self._begun = False
         await self._make_ready()
 
     async def _make_ready(self) -> None:
         if not self._begun and not self._raw.is_closed():
-            self._outer = self._raw.transaction()
-            await self._outer.start()
+            self._opened.add(self)
+            try:
+                self._outer = self._raw.transaction()
+                await self._outer.start()
+                await self._raw.execute(f"SAVEPOINT {_OUTERMOST}")
+            finally:
+                self._opened.discard(self)
             self._begun = True
         while self._abandoned:
             await self._abandoned.pop(0).rollback()
 
     async def _clear(self) -> None:
-        """Roll back. The connection stays for the next test."""
+        """Roll back. The connection stays for the next test, unless this one has ended the transaction."""
         self._abandoned.clear()
+        self._opened.clear()
         begun, self._begun = self._begun, False
         if not begun or self._raw.is_closed():
             return
-        self._intact = self._raw.is_in_transaction()
+        self._opened.add(self)
         try:
-            await self._outer.rollback() if self._intact else await self._raw.reset()
+            await self._raw.execute(f"ROLLBACK TO SAVEPOINT {_OUTERMOST}")
+            await self._outer.rollback()
+        except (asyncpg.NoActiveSQLTransactionError, asyncpg.InvalidSavepointSpecificationError):
+            self._intact = False
+            await self._raw.close()
         except Exception:
             self._raw.terminate()  # the server rolls back then, and the next test gets a new connection
             raise
@@ -174,6 +192,10 @@ class OneConnectionPool(LoopBoundPool):
 def _refuse_dead(connection: Any, record: Any, fairy: Any) -> None:
     if connection.driver_connection.is_closed():
         raise DisconnectionError("The test's connection has ended.")
+
+
+def _refuse_two_phases(connection: Any, xid: Any) -> None:
+    raise OneTransactionError("one of two phases, which PREPARE TRANSACTION takes out of it")
 
 
 def _leave(connection: Any, record: Any) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 
 from asyncdb_nb.errors import OneTransactionError
+from asyncdb_nb.pytest_plugin.isolation.autocommit import ENDED
 from asyncdb_nb.pytest_plugin.isolation.cross_loop import Carrier
 
 
@@ -25,13 +26,15 @@ class SharedConnection:
     Args:
         raw: The connection, on which a transaction is open.
         carrier: Carries calls to the loop of the connection.
+        opened: What stands for a transaction and is open, of all that share the connection.
         abandon: Called with the savepoint that is open when the share is closed: it has to be undone before the
             connection is used again. Closing cannot do it, because `terminate` does not wait.
     """
 
-    def __init__(self, raw: Any, carrier: Carrier, abandon: Callable[[Savepoint], None]) -> None:
+    def __init__(self, raw: Any, carrier: Carrier, opened: set[Any], abandon: Callable[[Savepoint], None]) -> None:
         self._raw = raw
         self._carrier = carrier
+        self._opened = opened
         self._abandon = abandon
         self._savepoint: Savepoint | None = None
         self._closed = False
@@ -44,7 +47,7 @@ class SharedConnection:
         """Return a savepoint in the place of a transaction."""
         if isolation not in (None, "read_committed"):
             raise OneTransactionError(f"{isolation.replace('_', ' ').upper()} isolation")
-        self._savepoint = Savepoint(self._raw, self._carrier, readonly)
+        self._savepoint = Savepoint(self._raw, self._carrier, self._opened, readonly)
         return self._savepoint
 
     def is_in_transaction(self) -> bool:
@@ -71,12 +74,17 @@ class Savepoint:
 
     _numbers = count(1)
 
-    def __init__(self, raw: Any, carrier: Carrier, readonly: bool) -> None:
+    def __init__(self, raw: Any, carrier: Carrier, opened: set[Any], readonly: bool) -> None:
         self._raw = raw
         self._carrier = carrier
+        self._opened = opened
         self._readonly = readonly
         self._name = f"asyncdb_{next(self._numbers)}"
-        self.open = False
+
+    @property
+    def open(self) -> bool:
+        """Whether it has begun, and not ended."""
+        return self in self._opened
 
     async def __aenter__(self) -> None:
         await self.start()
@@ -87,10 +95,14 @@ class Savepoint:
     async def start(self) -> None:
         """Begin."""
         read_only = "; SET TRANSACTION READ ONLY" if self._readonly else ""
-        await self._send(f"SAVEPOINT {self._name}{read_only}")
+        self._opened.add(self)
+        try:
+            await self._send(f"SAVEPOINT {self._name}{read_only}")
+        except BaseException:
+            self._opened.discard(self)
+            raise
         if self._raw.commands.watchers <= 1:
             self._raw.commands.forget()
-        self.open = True
 
     async def commit(self) -> None:
         """Keep what was done, until the test is over. A limit in time set by `session_scope` ends here as well.
@@ -98,31 +110,34 @@ class Savepoint:
         When a statement has failed, it is undone without an error, as PostgreSQL answers COMMIT; a `session_scope`
         hears of it, as it does there.
         """
-        self.open = False
         try:
             await self._execute(f"RELEASE SAVEPOINT {self._name}; RESET statement_timeout")
             answer = "COMMIT"
         except asyncpg.InFailedSQLTransactionError:
             await self.rollback()
             answer = "ROLLBACK"
+        finally:
+            self._opened.discard(self)
         await self._carrier.call(self._raw.commands.check, answer)
 
     async def rollback(self) -> None:
         """Undo what was done since the start."""
-        self.open = False
-        if not self._raw.is_closed() and self._raw.is_in_transaction():
-            await self._execute(f"ROLLBACK TO SAVEPOINT {self._name}; RELEASE SAVEPOINT {self._name}")
+        try:
+            if not self._raw.is_closed() and self._raw.is_in_transaction():
+                await self._execute(f"ROLLBACK TO SAVEPOINT {self._name}; RELEASE SAVEPOINT {self._name}")
+        finally:
+            self._opened.discard(self)
 
     async def _send(self, statements: str) -> None:
         try:
             await self._carrier.call(self._raw.execute, statements)
         except asyncpg.NoActiveSQLTransactionError:
-            raise OneTransactionError("COMMIT or ROLLBACK as a statement, which ended it") from None
+            raise OneTransactionError(ENDED) from None
 
     async def _execute(self, statements: str) -> None:
         try:
             await self._send(statements)
         except asyncpg.InvalidSavepointSpecificationError:  # it was within another one, which has ended
             raise OneTransactionError(
-                "two transactions that overlap: one began within the other and outlived it"
+                "two transactions that overlap (one began within the other and outlived it), or " + ENDED
             ) from None
