@@ -149,9 +149,11 @@ async def tables(url: str) -> AsyncIterator[AsyncEngine]:
         async with db.engine.begin() as connection:
             await connection.execute(text("create unlogged table mixed (i int)"))
         await db.frame("select 1 as one")  # imports pandas: the loop stands still for that, and every deadline with it
-        yield db.engine
-        async with db.engine.begin() as connection:
-            await connection.execute(text("drop table mixed"))
+        try:
+            yield db.engine
+        finally:
+            async with db.engine.begin() as connection:
+                await connection.execute(text("drop table mixed"))
 
 
 async def writes_work(db: Database) -> None:
@@ -168,7 +170,8 @@ async def cancel_many(url: str, near_url: str, mix: Work, times: int, seed: int)
 
     async def worker(number: int) -> None:
         chance = random.Random(f"{seed} {number}")
-        options: Any = {"connect_args": {"server_settings": {"application_name": "cancelled"}}}
+        # a busy machine may leave twenty-five connects without an answer for longer than the usual fifteen seconds
+        options: Any = {"connect_args": {"server_settings": {"application_name": "cancelled"}, "timeout": 600}}
         async with Database(url, pool_size=1, max_overflow=0, pool_timeout=120, **options) as db:
             for _ in range(times // WORKERS):
                 await cancel(partial(mix, db, chance), chance)
