@@ -302,7 +302,7 @@ async def test_what_is_no_postgresql_is_said_so() -> None:
 
 
 async def test_a_server_that_does_not_answer_is_given_up() -> None:
-    """`connect_timeout` ends the wait, and the message says how to wait longer."""
+    """`connect_timeout`, or asyncpg's `timeout`, ends the wait, and the message says how to wait longer."""
     silent = asyncio.Event()
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -313,6 +313,8 @@ async def test_a_server_that_does_not_answer_is_given_up() -> None:
         port = other.sockets[0].getsockname()[1]
         with pytest.raises(ConnectError, match=r"did not answer within 0\.2 seconds.*connect_timeout=60"):
             await connect(f"postgresql://127.0.0.1:{port}/shop?connect_timeout=0.2")
+        with pytest.raises(ConnectError, match=r"within 0\.3 seconds\. Check .* type connect_args={\"timeout\": 60}\."):
+            await connect(f"postgresql://127.0.0.1:{port}/shop", connect_args={"timeout": 0.3})
         silent.set()
 
 

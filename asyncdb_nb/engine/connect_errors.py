@@ -16,6 +16,7 @@ from asyncdb_nb.engine.tls_errors import ANOTHER_CERTIFICATE, explain_tls, shown
 LISTENER = "a do_connect listener of the engine"
 FUNCTION = "the function in connect_args['password']"
 ARGUMENT = "connect_args['password']"
+TIMEOUT_ARGUMENT = "connect_args['timeout']"
 
 _PERCENT = "if it holds one of : / ? # @ %, percent-encoded: urllib.parse.quote(password, safe='')"
 
@@ -108,6 +109,17 @@ def _server_says(error: Exception, sqlstate: str, target: Target) -> str:
     )
 
 
+def _within(error: TimeoutError, target: Target) -> str:
+    """Say how long was waited, unless it was the operating system that gave up."""
+    return "" if error.errno else f" within {target.parameters.get('connect_timeout', '15')} seconds"
+
+
+def _longer(target: Target) -> str:
+    if target.sources.get("connect_timeout") == TIMEOUT_ARGUMENT:
+        return 'type connect_args={"timeout": 60}'
+    return "type ?connect_timeout=60 at the end of the URL"
+
+
 def _of_password(target: Target) -> str:
     user, server = target.user, target.server
     if not target.parameters.get("password"):
@@ -169,10 +181,9 @@ def _network_says(error: Exception, target: Target) -> str:
                 "Type another value, such as any, or further hosts: host1:5432,host2:5432."
             )
         case TimeoutError():
-            seconds = target.parameters.get("connect_timeout", "15")
             return (
-                f"The server at {server} did not answer within {seconds} seconds. "
-                "Check host, port, firewall and VPN, or wait longer: type ?connect_timeout=60 at the end of the URL."
+                f"The server at {server} did not answer{_within(error, target)}. "
+                f"Check host, port, firewall and VPN, or wait longer: {_longer(target)}."
             )
         case FileNotFoundError() if target.addresses and target.addresses[0][0].startswith("/"):
             return f"No PostgreSQL listens on the socket in {server}. Start it, or type another host."

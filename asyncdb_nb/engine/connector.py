@@ -17,7 +17,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from asyncdb_nb.engine import statement_cache
 from asyncdb_nb.engine.application_name import application_name
-from asyncdb_nb.engine.connect_errors import ARGUMENT, FUNCTION, LISTENER, explain, refuses_password
+from asyncdb_nb.engine.connect_errors import (
+    ARGUMENT,
+    FUNCTION,
+    LISTENER,
+    TIMEOUT_ARGUMENT,
+    explain,
+    refuses_password,
+)
 from asyncdb_nb.engine.conninfo.parameters import Target
 from asyncdb_nb.engine.frozen_clock import import_extension
 from asyncdb_nb.engine.pool import LoopBoundPool
@@ -140,6 +147,9 @@ class Connector:
         if password != self._target.connect_args["password"]:
             tried["password"] = password if isinstance(password, str) else "from a function"
             sources["password"] = LISTENER if "password" in given else FUNCTION if callable(password) else ARGUMENT
+        seconds = self._arguments.get("timeout")
+        if seconds != self._target.connect_args["timeout"]:
+            tried["connect_timeout"], sources["connect_timeout"] = str(seconds), TIMEOUT_ARGUMENT
         return replace(self._target, parameters=tried, sources=sources)
 
     async def _open(self, given: dict[str, Any]) -> Any:
