@@ -589,12 +589,20 @@ async def end_under_a_task(engine: AsyncEngine) -> None:
     assert query.exception() is not None
 
 
+async def leave_to_a_task(engine: AsyncEngine) -> None:
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        query = asyncio.ensure_future(driver.fetch("select pg_sleep(60)"))
+        query.add_done_callback(asyncio.Future.exception)  # which ends it
+        await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize("isolation", ["AUTOCOMMIT", "READ COMMITTED"])
-@pytest.mark.parametrize("leave", [begin_by_statement, begin_with_the_driver, end_under_a_task])
-async def test_a_connection_that_is_returned_in_a_transaction_is_not_handed_out_again(
+@pytest.mark.parametrize("leave", [begin_by_statement, begin_with_the_driver, end_under_a_task, leave_to_a_task])
+async def test_a_connection_that_is_returned_in_use_is_not_handed_out_again(
     make_engine: EngineMaker, leave: Callable[[AsyncEngine], Awaitable[None]], isolation: str
 ) -> None:
-    """What its next user commits would be part of that transaction, and be lost with it."""
+    """What its next user commits would be lost with the transaction that is open, or be refused."""
     engine, other = make_engine(pool_size=1, max_overflow=0), make_engine()
     async with other.begin() as connection:
         await connection.execute(text("create table returned (i int)"))

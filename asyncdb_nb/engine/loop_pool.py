@@ -231,8 +231,8 @@ class SubPool(PlacesPool):
             self._retire(record)
         else:
             try:
-                if _is_in_transaction(record.dbapi_connection):  # what its next user commits would be lost in there
-                    self._log("closing %s, which was returned: a transaction is open on it", record)
+                if reason := _still_in_use(record.dbapi_connection):
+                    self._log(f"closing %s, which was returned: {reason}", record)
                     record.invalidate()
             finally:
                 self._keep(record)
@@ -347,10 +347,19 @@ class SubPool(PlacesPool):
         )
 
 
-def _is_in_transaction(connection: Any) -> bool:
-    """Say whether a transaction was begun by a statement or the driver, or could not be ended for another task."""
+def _still_in_use(connection: Any) -> str:
+    """Say why the next one to check a connection out would suffer from the last; nothing where it would not.
+
+    What is committed in a transaction that a statement or the driver began, or that could not be ended, would be lost
+    with it. Where a task still awaits an answer, every statement is refused.
+    """
     driver = connection.driver_connection if is_asyncpgs(connection) else None
-    return bool(driver is not None and not driver.is_closed() and driver.is_in_transaction())
+    if driver is None or driver.is_closed():
+        return ""
+    if driver.is_in_transaction():
+        return "a transaction is open on it"
+    commands = getattr(driver, "commands", None)  # of our own class
+    return "another task is using it" if commands is not None and commands.running else ""
 
 
 def _name(record: Any) -> str:

@@ -32,11 +32,13 @@ class Commands:
     Attributes:
         answer: The server's answer to the last COMMIT, or PREPARE TRANSACTION: "ROLLBACK" when a statement had failed.
         watchers: How many ask for an error when the answer is "ROLLBACK".
+        running: How many are sent, and not answered yet: one, or none.
     """
 
     def __init__(self, protocol: Any) -> None:
         self.answer = ""
         self.watchers = 0
+        self.running = 0
         self._texts: set[str] = set()
         self._wrote = False
         self._failed = False  # the last statement did, and so has its transaction
@@ -44,6 +46,7 @@ class Commands:
         self._in_transaction = protocol.is_in_transaction
         for name in SENDING:
             setattr(protocol, name, self._watched(getattr(protocol, name)))
+        protocol.prepare = self._counted(protocol.prepare)
 
     def forget(self) -> None:
         """Begin anew: nothing was sent yet."""
@@ -65,11 +68,14 @@ class Commands:
             if not self._in_transaction():
                 self.forget()
             failed, self._failed = self._failed, False
+            self.running += 1
             try:
                 result = await method(*args, **kw)
             except PostgresError as error:
                 self._failed = error.severity is not None and self._in_transaction()  # not one of asyncpg's own
                 raise
+            finally:
+                self.running -= 1
             sent = args[0] if args else next(iter(kw.values()))
             text = sent if isinstance(sent, str) else sent.query
             if _COMMITS.match(text):
@@ -79,6 +85,16 @@ class Commands:
             return result
 
         return watched
+
+    def _counted(self, method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+        async def counted(*args: Any, **kw: Any) -> Any:
+            self.running += 1
+            try:
+                return await method(*args, **kw)
+            finally:
+                self.running -= 1
+
+        return counted
 
     def _note(self, text: str) -> None:
         """Keep a text, whose meaning is asked for only when something was rolled back."""
