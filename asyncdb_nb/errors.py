@@ -79,6 +79,16 @@ class ConcurrentUseError(AsyncDBError):
             "inside the function that you gather."
         )
 
+    @classmethod
+    def at_the_end(cls, running: str, outcome: str) -> ConcurrentUseError:
+        """A session's block ended while another task was using the session."""
+        error = cls(running, "")
+        error.args = (
+            f"The block of this session ended while another task was still at `{running}`, which was cancelled. "
+            f"{outcome} Await that task inside the block, or open a session in the task.",
+        )
+        return error
+
 
 class SessionEndedError(AsyncDBError):
     """A session was used after the block that it was opened for."""

@@ -9,9 +9,13 @@ from contextlib import asynccontextmanager, suppress
 from functools import wraps
 from typing import Any
 
+import asyncpg
 import pytest
-from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from asyncpg import QueryCanceledError
+from sqlalchemy import ForeignKey, select, text
+from sqlalchemy.exc import InterfaceError
+from sqlalchemy.ext.asyncio import AsyncAttrs, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb import ConcurrentUseError, LoopBoundPool, SessionEndedError, WrongLoopError, session_scope
@@ -347,3 +351,180 @@ async def test_a_stream_of_a_connection_ends_with_its_block(engine: AsyncEngine)
                     raise LookupError
         async with (await session.connection()).stream(MANY) as rows:
             assert len([row async for row in rows]) == 20_000
+
+
+class Base(AsyncAttrs, DeclarativeBase):
+    pass
+
+
+class Parent(Base):
+    __tablename__ = "guards_parent"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    notes: Mapped[str] = mapped_column(deferred=True, default="")
+    children: Mapped[list[Child]] = relationship()
+
+
+class Child(Base):
+    __tablename__ = "guards_child"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    parent_id: Mapped[int] = mapped_column(ForeignKey(Parent.id))
+
+
+@pytest.fixture
+async def family(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    async with session_scope(engine) as session:
+        session.add_all([Parent(id=1, children=[Child(), Child()]), Parent(id=2)])
+    yield engine
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.drop_all)
+
+
+def inside(call: Callable[[Any], Any]) -> Call:
+    """Reach what is inside an `AsyncSession` without it, as a function does that keeps a session of `run_sync()`."""
+    return lambda session: greenlet_spawn(call, session.sync_session)
+
+
+def execute_kept(sync: Any) -> Any:
+    [connection] = sync.get_transaction().connections
+    return connection.execute(ONE)
+
+
+AROUND: dict[str, tuple[Callable[[Any, Any], Awaitable[Any]], str]] = {
+    "a relationship": (lambda _, parent: parent.awaitable_attrs.children, "entity.awaitable_attrs"),
+    "a deferred column": (lambda _, parent: parent.awaitable_attrs.notes, "entity.awaitable_attrs"),
+    "a statement": (lambda session, _: inside(lambda sync: sync.execute(ONE))(session), "Session.execute()"),
+    "an entity": (lambda session, _: inside(lambda sync: sync.get(Parent, 2))(session), "Session.get()"),
+    "a query": (lambda session, _: inside(lambda sync: sync.query(Parent).all())(session), "Session.execute()"),
+    "the end": (lambda session, _: inside(lambda sync: sync.close())(session), "Session.close()"),
+    "a kept connection": (lambda session, _: inside(execute_kept)(session), "Connection.execute()"),
+}
+
+
+async def loaded_parent(session: AsyncSession) -> Any:
+    return (await session.scalars(select(Parent).where(Parent.id == 1))).one()
+
+
+@pytest.mark.parametrize(("use", "name"), AROUND.values(), ids=AROUND)
+async def test_what_goes_around_a_sessions_methods_is_refused_as_well(
+    family: AsyncEngine, use: Callable[[Any, Any], Awaitable[Any]], name: str
+) -> None:
+    async with session_scope(family) as session:
+        parent = await loaded_parent(session)
+        statement = asyncio.create_task(session.scalar(text("select 1 from pg_sleep(0.05)")))
+        await asyncio.sleep(0)
+        with pytest.raises(ConcurrentUseError) as refused:
+            await use(session, parent)
+
+        assert f"`session.scalar()` for another task when `{name}`" in str(refused.value)
+        assert await statement == 1
+        await use(session, parent)
+
+
+@pytest.fixture
+async def locked_children(family: AsyncEngine) -> AsyncIterator[AsyncEngine]:
+    """Nobody else reads the table of the children: who loads them waits until the test is over."""
+    async with family.connect() as connection:
+        await connection.execute(text("lock table guards_child"))
+        yield family
+
+
+async def is_loading(engine: AsyncEngine, session: AsyncSession) -> None:
+    """Wait until the server says that it waits for the lock."""
+    pid = (await (await session.connection()).get_raw_connection()).driver_connection.get_server_pid()  # type: ignore[union-attr]
+    waits = text("select wait_event_type = 'Lock' from pg_stat_activity where pid = :pid")
+    async with engine.connect() as watch:
+        while not (await watch.execute(waits, {"pid": pid})).scalar():
+            await watch.rollback()
+
+
+async def test_the_load_of_an_attribute_holds_others_off(family: AsyncEngine) -> None:
+    async with session_scope(family) as session:
+        parent = await loaded_parent(session)
+        load = asyncio.ensure_future(parent.awaitable_attrs.children)
+        await asyncio.sleep(0)
+        with pytest.raises(ConcurrentUseError, match=r"`entity.awaitable_attrs` .* `session.close"):
+            await session.close()
+
+        assert len(await load) == 2
+
+
+async def test_a_block_that_ends_under_the_load_of_an_attribute_says_so(locked_children: AsyncEngine) -> None:
+    """The load is cancelled; what was written before it is rolled back, and the connection is given back."""
+    with pytest.raises(ConcurrentUseError, match=r"ended while .* `entity.awaitable_attrs`.* was rolled back"):
+        async with session_scope(locked_children) as session:
+            parent = await loaded_parent(session)
+            session.add(Parent(id=3))
+            await session.flush()
+            watched = asyncio.ensure_future(is_loading(locked_children, session))
+            await asyncio.sleep(0)
+            load = asyncio.ensure_future(parent.awaitable_attrs.children)
+            await watched
+
+    with pytest.raises(asyncio.CancelledError):
+        await load
+    async with session_scope(locked_children) as session:
+        assert await session.get(Parent, 3) is None
+
+
+async def test_a_session_that_is_closed_while_its_driver_is_at_work_gives_its_connection_back(
+    engine: AsyncEngine,
+) -> None:
+    """What asyncpg is asked itself, nobody can hold off."""
+    async with session_scope(engine) as session:
+        await session.execute(ONE)
+        raw = await (await session.connection()).get_raw_connection()
+        work = asyncio.ensure_future(raw.driver_connection.fetch("select pg_sleep(60)"))  # type: ignore[union-attr]
+        await asyncio.sleep(0)
+        with pytest.raises(InterfaceError):
+            await session.close()
+
+        with pytest.raises((QueryCanceledError, asyncpg.InterfaceError)):
+            await work
+        assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+class Audited(AsyncSession):
+    """Methods of a user's own that use the session in tasks of theirs."""
+
+    async def commit(self) -> None:
+        await self.execute(ONE)
+        await super().commit()
+
+    async def in_time(self) -> Any:
+        return await asyncio.create_task(self.scalar(ONE))  # as `wait_for` does in Python 3.11
+
+    async def both(self) -> list[Any]:
+        return await asyncio.gather(self.scalar(ONE), self.scalar(ONE), return_exceptions=True)
+
+
+async def test_a_task_that_a_method_waits_for_may_use_its_session(engine: AsyncEngine) -> None:
+    """So may each other one for itself, but not two at once; and no other task meanwhile."""
+    async with session_scope(engine, sessionmaker=Audited) as session:
+        own: Any = session
+        assert await own.in_time() == 1
+        first, second = await own.both()
+        assert (first, type(second)) == (1, ConcurrentUseError)
+        waiting = asyncio.ensure_future(own.in_time())
+        await asyncio.sleep(0)
+        with pytest.raises(ConcurrentUseError, match=r"`session.in_time\(\)` for another task"):
+            await session.scalar(ONE)
+        assert await waiting == 1
+
+
+async def test_the_connections_of_a_sessions_transaction_refuse_a_second_task(engine: AsyncEngine) -> None:
+    async with session_scope(engine) as session:
+        await session.scalar(ONE)
+        transaction: Any = session.get_transaction()
+        if not hasattr(transaction, "connections"):
+            pytest.skip("SQLAlchemy before 2.1 does not hand them out")
+        [connection] = transaction.connections
+        statement = asyncio.create_task(session.scalar(text("select 1 from pg_sleep(0.05)")))
+        await asyncio.sleep(0)
+        with pytest.raises(ConcurrentUseError, match=r"when `connection.commit\(\)`"):
+            await connection.commit()
+
+        assert await statement == 1

@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb.database.history import recorded
-from asyncdb_nb.database.one_task import to_the_end
 from asyncdb_nb.database.session import start_transaction
+from asyncdb_nb.database.usage import to_the_end
 from asyncdb_nb.engine._sqlalchemy.execution import is_asyncpgs
 from asyncdb_nb.engine.pre_ping import left_out
 

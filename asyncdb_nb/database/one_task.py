@@ -8,13 +8,12 @@ their class, so that they stay what they are.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
@@ -27,12 +26,10 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.ext.asyncio.base import GeneratorStartableContext
 
-from asyncdb_nb.aio.loop_cleanup import describe
-from asyncdb_nb.aio.shielded import wait_to_the_end
+from asyncdb_nb.database.one_task_sync import one_task_at_a_time_in
+from asyncdb_nb.database.usage import Usage
 from asyncdb_nb.engine._sqlalchemy.statements import is_given
-from asyncdb_nb.errors import ConcurrentUseError, SessionEndedError, WrongLoopError
-
-T = TypeVar("T")
+from asyncdb_nb.errors import SessionEndedError
 
 _LETTING_GO = ("close", "aclose", "invalidate", "reset", "rollback", "__aexit__")
 _ADDING = ("add", "add_all")  # what is given to a session after its block would never be written
@@ -49,69 +46,16 @@ _END = object()
 _Transactions = AsyncTransaction | AsyncSessionTransaction
 
 
-async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work` in a task of its own; a cancellation is passed on only when it is done."""
-    task = asyncio.ensure_future(work)
-    try:
-        await wait_to_the_end(task)
-    except asyncio.CancelledError as cancelled:
-        if not task.cancelled() and task.exception() is not None:
-            cancelled.add_note(f"Meanwhile: {task.exception()!r}")
-        raise
-    return task.result()
+def guard(session: Any, commit: Callable[..., Any] = lambda method: method) -> None:
+    """Have a session refuse a second task, on the running loop, from now on.
 
-
-class Usage:
-    """Which task is using a scope's session, on which loop."""
-
-    def __init__(self) -> None:
-        self.over = False  # the block has ended
-        self._loop = asyncio.get_running_loop()
-        self._user: asyncio.Task[Any] | None = None
-        self._call = ""  # what the user calls
-        self._free = asyncio.Event()
-        self.first: asyncio.Task[None] | None = None  # what everybody else waits for
-
-    async def exclusively(self, call: Coroutine[Any, Any, T], name: str, *, lets_go: bool = False) -> T:
-        """Await `call` as the only task that does; refuse a second one when the first has come to its end.
-
-        After the block, only what lets go of something is let through.
-        """
-        try:
-            me = await self._admit(name, lets_go)
-        except BaseException:
-            call.close()
-            raise
-        if self._user is me:  # one method calls another
-            return await call
-        self._user, self._call = me, name
-        self._free.clear()
-        try:
-            return await call
-        finally:
-            self._user = None
-            self._free.set()
-
-    async def _admit(self, name: str, lets_go: bool) -> asyncio.Task[Any]:
-        me = asyncio.current_task()
-        if me is None or me.get_loop() is not self._loop:
-            raise WrongLoopError(describe(self._loop), describe(me.get_loop() if me else None))
-        if self.over and not lets_go:
-            raise SessionEndedError
-        if self.first is not None and self.first is not me:
-            await asyncio.wait([self.first])
-            self.first = None
-        if self._user not in (None, me):
-            running = self._call
-            await self._free.wait()
-            raise ConcurrentUseError(running, name)
-        return me
-
-    async def end(self) -> None:
-        """Cancel a statement that another task still runs in this session, because the block is over."""
-        while self._user is not None:
-            self._user.cancel()
-            await to_the_end(self._free.wait())
+    Args:
+        session: An `AsyncSession`; `_usage` says from then on who uses it.
+        commit: What to make of its method `commit` before.
+    """
+    session.__class__ = one_task_at_a_time(type(session), commit)
+    session._usage = Usage()
+    one_task_at_a_time_in(session.sync_session, session._usage)
 
 
 def one_task_at_a_time(kind: Any, commit: Callable[..., Any] = lambda method: method) -> Any:
@@ -150,11 +94,17 @@ def _methods(kind: Any) -> dict[str, Any]:
         name for name in dir(kind) if name[:2] != "__" or (name in _SPECIAL and not issubclass(kind, AsyncSession))
     ]
     found = {name: inspect.getattr_static(kind, name) for name in names}
-    return {
+    properties = {"connections": property(_connections)} if "connections" in found else {}
+    return properties | {
         name: _exclusive(method, lets_go=name in _LETTING_GO)
         for name, method in found.items()
         if inspect.isfunction(method)
     }
+
+
+def _connections(transaction: Any) -> frozenset[Any]:
+    """Give the connections of a session's transaction, as SQLAlchemy 2.1 does."""
+    return frozenset(_held(each, transaction.session) for each in AsyncSessionTransaction.connections.fget(transaction))  # type: ignore[attr-defined]
 
 
 def _exclusive(method: Callable[..., Any], *, lets_go: bool = False) -> Callable[..., Any]:
@@ -173,7 +123,7 @@ def _exclusive(method: Callable[..., Any], *, lets_go: bool = False) -> Callable
 
     @wraps(method)
     def perhaps_exclusive(self: Any, *args: Any, **kw: Any) -> Any:
-        if method.__name__ in _ADDING and _usage(self).over:
+        if method.__name__ in _ADDING and _usage(self).ended:
             raise SessionEndedError
         result = method(self, *args, **kw)
         if inspect.iscoroutine(result):

@@ -23,10 +23,14 @@ from sqlalchemy.util import await_only
 
 from asyncdb_nb.database.commit import commit, refuse_rollbacks, tells
 from asyncdb_nb.database.history import UNRECORDED
-from asyncdb_nb.database.one_task import Usage, one_task_at_a_time, to_the_end
+from asyncdb_nb.database.one_task import guard
+from asyncdb_nb.database.usage import to_the_end
 from asyncdb_nb.engine._sqlalchemy.execution import begin, is_asyncpgs, raise_wrapped
 from asyncdb_nb.engine.pre_ping import answered
-from asyncdb_nb.errors import AsyncDBError
+from asyncdb_nb.errors import AsyncDBError, ConcurrentUseError
+
+_ROLLED_BACK = "The transaction was rolled back."
+_ENDED_BEFORE = "What became of the transaction, the error of that task says."
 
 SessionFactory = async_sessionmaker[Any] | type[AsyncSession] | type[Session]
 
@@ -100,8 +104,7 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         if self._session is not None:
             raise AsyncDBError("This scope is open already. Open a second one: `async with session_scope(engine):`.")
         session: Any = self._make(**{"bind": self._engine, "expire_on_commit": False, **self._options})
-        session.__class__ = one_task_at_a_time(type(session), commit=_telling)
-        session._usage = Usage()
+        guard(session, commit=_telling)
         if "transaction_read_only" not in self._settings:
             refuse_rollbacks(session.sync_session)
         if self._settings:
@@ -116,15 +119,20 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         try:
             await self._end(session, error)
         finally:
-            session._usage.over = True
+            session._usage.ended = True
 
     async def _end(self, session: Any, error: BaseException | None) -> None:
-        await session._usage.end()
+        cancelled = await session._usage.end()
+        if error is None and cancelled:
+            had_begun = session.in_transaction()
+            refused = ConcurrentUseError.at_the_end(cancelled, _ROLLED_BACK if had_begun else _ENDED_BEFORE)
+            await _close_after(session, refused)
+            raise refused
         if error is not None:
             had_begun = session.in_transaction()
             await _close_after(session, error)
             if had_begun and isinstance(error, asyncio.CancelledError) and not tells(error):
-                error.add_note("The transaction was rolled back.")
+                error.add_note(_ROLLED_BACK)
             return
         try:
             await session.commit()
@@ -174,8 +182,7 @@ def do_first(session: AsyncSession, work: Callable[[AsyncSession], Coroutine[Any
     """Start `work(session)` on the running loop; whatever else is asked of the session waits until it is done."""
     held: Any = session
     if not hasattr(held, "_usage"):
-        held.__class__ = one_task_at_a_time(type(session), commit=_telling)
-        held._usage = Usage()
+        guard(session, commit=_telling)
     held._usage.first = asyncio.ensure_future(work(session))
 
 

@@ -154,6 +154,15 @@ def is_given(connection: Any, transaction: Any) -> bool:
     return not entries.get(connection, (None,) * 4)[3]
 
 
+def loads_attribute(options: Any) -> bool:
+    """Say whether a statement with these execution options loads an attribute of an entity that is there already.
+
+    Stands on `_lazy_loaded_from` and `_refresh_state` of what the ORM passes as `_sa_orm_load_options`.
+    """
+    loading = (options or {}).get("_sa_orm_load_options")
+    return any(getattr(loading, name, None) is not None for name in ("_lazy_loaded_from", "_refresh_state"))
+
+
 def is_prepared(transaction: Any) -> bool:
     """Say whether PREPARE TRANSACTION was sent for a session's transaction. Stands on `_state`."""
     return getattr(transaction, "_state", None) is SessionTransactionState.PREPARED
