@@ -19,11 +19,12 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from asyncdb_nb.engine._sqlalchemy.statements import connections_of
+from asyncdb_nb.engine.lost_connections import LOST, UNKNOWN, outcome
 from asyncdb_nb.errors import CommitRolledBackError
 
 if TYPE_CHECKING:
@@ -34,10 +35,12 @@ ANSWER_SECONDS = 2.0  # how long the server's answer to that is waited for
 
 COMMITTED = "The transaction was committed: the cancellation came too late to prevent it."
 NOT_COMMITTED = "The transaction was not committed; nothing of it was kept."
+_INVALIDATED = "8s2b"  # SQLAlchemy's code for a transaction whose connection was given up
 _FAILED = "25P02"  # in_failed_sql_transaction
-UNKNOWN = (
-    "Whether the transaction was committed cannot be known: the server did not answer. "
-    "Look for its rows before you repeat it."
+_CAUGHT = (
+    "A statement of this transaction was cancelled, or its connection was lost, and the block caught that error. So "
+    "nothing of the transaction was kept. Let the error leave the block, or write `await session.rollback()` where you "
+    "catch it."
 )
 IN_PARTS = "The session's transactions did not end alike: "
 
@@ -109,23 +112,21 @@ async def commit(session: AsyncSession, send: Callable[[], Awaitable[None]]) -> 
         answers = [Answer(connection) for connection in connections_of(session.sync_session.get_transaction())]
         sending = asyncio.ensure_future(_sent(session, send))
         await asyncio.wait([sending])
+        sending.result()
     except asyncio.CancelledError as cancelled:
         if sending is not None:
             await _end(sending, answers)
         cancelled.add_note(_parts(answers) or _outcome(sending))
         raise
-    try:
-        sending.result()
     except Exception as error:
-        if parts := _parts(answers):
-            error.add_note(parts)
+        _explain(error, answers)
         raise
 
 
 def tells(error: BaseException) -> bool:
     """Tell whether an error says already what became of a commit."""
     notes = getattr(error, "__notes__", ())
-    return any(note.startswith((COMMITTED, NOT_COMMITTED, UNKNOWN, IN_PARTS)) for note in notes)
+    return any(note.startswith((COMMITTED, NOT_COMMITTED, UNKNOWN, LOST, IN_PARTS)) for note in notes)
 
 
 class Answer:
@@ -159,6 +160,17 @@ def _parts(answers: list[Answer]) -> str:
     """Say what became of each transaction, where that is not the same for all."""
     alike = len({answer.outcome for answer in answers}) < 2
     return "" if alike else f"{IN_PARTS}{'; '.join(map(str, answers))}."
+
+
+def _explain(error: Exception, answers: list[Answer]) -> None:
+    """Say on an error of COMMIT what became of the transaction, where it does not say so."""
+    if parts := _parts(answers):
+        error.add_note(parts)
+    elif isinstance(error, PendingRollbackError) and error.code == _INVALIDATED:
+        error.add_note(_CAUGHT)
+    elif isinstance(error, DBAPIError) and error.connection_invalidated and not tells(error):
+        for note in {outcome(answer.driver, error.orig) for answer in answers if error.orig is not None} - {""}:
+            error.add_note(note)
 
 
 async def _sent(session: AsyncSession, send: Callable[[], Awaitable[None]]) -> None:
@@ -215,7 +227,7 @@ def _outcome(sending: asyncio.Task[None] | None) -> str:
     match sending.exception():
         case None:
             return COMMITTED
-        case DBAPIError(connection_invalidated=True):
+        case DBAPIError(connection_invalidated=True) as error if LOST not in getattr(error, "__notes__", ()):
             return UNKNOWN
         case DBAPIError(orig=BaseException(__cause__=said) as adapted):  # SQLAlchemy 2.0 puts a class before the text
             return f"{NOT_COMMITTED} The server said: {said or adapted}"

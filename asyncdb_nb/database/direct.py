@@ -20,6 +20,7 @@ from asyncdb_nb.database.history import recorded
 from asyncdb_nb.database.session import start_transaction
 from asyncdb_nb.database.usage import to_the_end
 from asyncdb_nb.engine._sqlalchemy.execution import is_asyncpgs
+from asyncdb_nb.engine.lost_connections import after_failed_rollback
 from asyncdb_nb.engine.pre_ping import left_out
 
 if TYPE_CHECKING:
@@ -88,4 +89,4 @@ async def _let_go(direct: Direct, error: BaseException) -> None:
         try:
             await greenlet_spawn(step)
         except Exception as failure:
-            error.add_note(f"Rolling back failed too: {type(failure).__name__}: {failure}")
+            error.add_note(after_failed_rollback(failure))

@@ -26,6 +26,7 @@ from asyncdb_nb.database.history import UNRECORDED
 from asyncdb_nb.database.one_task import guard
 from asyncdb_nb.database.usage import to_the_end
 from asyncdb_nb.engine._sqlalchemy.execution import begin, is_asyncpgs, raise_wrapped
+from asyncdb_nb.engine.lost_connections import after_failed_rollback
 from asyncdb_nb.engine.pre_ping import answered
 from asyncdb_nb.errors import AsyncDBError, ConcurrentUseError
 
@@ -251,7 +252,7 @@ async def _close_after(session: AsyncSession, error: BaseException) -> None:
         try:
             await to_the_end(step(session))
         except Exception as failure:
-            error.add_note(f"Rolling back failed too: {type(failure).__name__}: {failure}")
+            error.add_note(after_failed_rollback(failure))
 
 
 def _telling(method: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any], Coroutine[Any, Any, None]]:

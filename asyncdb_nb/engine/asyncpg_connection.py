@@ -15,12 +15,11 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import asyncpg
 from asyncpg.protocol import NO_TIMEOUT
-from sqlalchemy.exc import OperationalError
 
 from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.aio.shielded import SECONDS, await_before_close, in_time, limit, start, wait_for, wait_to_the_end
@@ -36,9 +35,6 @@ from asyncdb_nb.engine.cancellable_transfers import CopyOut, ExecuteMany, Transf
 from asyncdb_nb.engine.keepalive import keep_alive
 from asyncdb_nb.engine.pooler import is_pooled
 from asyncdb_nb.engine.rollback_detection import Commands
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import ExceptionContext
 
 T = TypeVar("T", bound=Transfer)
 
@@ -264,19 +260,6 @@ class _UnpreparedConnection(Connection):
 def by_default(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> None:
     """Let an asyncpg engine connect by `connect`, unless it was told otherwise: SQLAlchemy's `do_connect` listener."""
     options.setdefault("async_creator_fn", connect)
-
-
-def lost_its_place(context: ExceptionContext) -> BaseException | None:
-    """Take asyncpg's loss of its place for the disconnect that it is: SQLAlchemy's `handle_error` listener.
-
-    A server that stops says so, and hangs up. A statement that is sent between the two finds asyncpg in the middle of
-    the first, and fails with an error that no program expects.
-    """
-    error: Any = context.original_exception
-    if not isinstance(error, asyncpg.InternalClientError):
-        return None
-    context.is_disconnect = True
-    return OperationalError(context.statement, context.parameters, error, connection_invalidated=True)
 
 
 def _stoppable_execute_many(send: Callable[..., Any], connection: weakref.ref[Connection]) -> Callable[..., Any]:

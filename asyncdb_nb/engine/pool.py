@@ -25,7 +25,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from asyncdb_nb.aio import fork, loop_cleanup, shielded
 from asyncdb_nb.aio._asyncio import running_loop
-from asyncdb_nb.engine import pooler, to_sql_errors
+from asyncdb_nb.engine import lost_connections, pooler, to_sql_errors
 from asyncdb_nb.engine._sqlalchemy.pool import EnginePool
 from asyncdb_nb.engine.first_connect import FirstConnect
 from asyncdb_nb.engine.loop_affinity import home_of, reraise_unwrapped
@@ -235,7 +235,7 @@ def _prepare(dialect: Dialect, loop: asyncio.AbstractEventLoop) -> None:
         shielded.await_before_close(loop)
         if not event.contains(dialect, "do_connect", asyncpg_connection.by_default):
             event.listen(dialect, "do_connect", asyncpg_connection.by_default)
-            event.listen(dialect, "handle_error", asyncpg_connection.lost_its_place)
+            event.listen(dialect, "handle_error", lost_connections.explain)
             event.listen(dialect, "handle_error", pooler.explain)
             event.listen(dialect, "handle_error", to_sql_errors.explain)
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from asyncpg import InterfaceError, PostgresError
+from asyncpg import InterfaceError, InternalClientError, PostgresError
 
 from asyncdb_nb.engine.write_detection import BLANK, may_only_read, question
 from asyncdb_nb.errors import CommitRolledBackError
@@ -31,12 +31,14 @@ class Commands:
 
     Attributes:
         answer: The server's answer to the last COMMIT, or PREPARE TRANSACTION: "ROLLBACK" when a statement had failed.
+        unanswered: Whether one was sent that has not been answered.
         watchers: How many ask for an error when the answer is "ROLLBACK".
         running: How many are sent, and not answered yet: one, or none.
     """
 
     def __init__(self, protocol: Any) -> None:
         self.answer = ""
+        self.unanswered = False
         self.watchers = 0
         self.running = 0
         self._texts: set[str] = set()
@@ -68,17 +70,24 @@ class Commands:
             if not self._in_transaction():
                 self.forget()
             failed, self._failed = self._failed, False
+            sent = args[0] if args else next(iter(kw.values()))
+            text = sent if isinstance(sent, str) else sent.query
+            commits = self.unanswered = _COMMITS.match(text) is not None
             self.running += 1
             try:
                 result = await method(*args, **kw)
+            except (InterfaceError, InternalClientError):  # asyncpg has refused to send it
+                self.unanswered = False
+                raise
             except PostgresError as error:
-                self._failed = error.severity is not None and self._in_transaction()  # not one of asyncpg's own
+                by_server = error.severity is not None  # not one of asyncpg's own
+                self._failed = by_server and self._in_transaction()
+                self.unanswered = commits and not by_server
                 raise
             finally:
                 self.running -= 1
-            sent = args[0] if args else next(iter(kw.values()))
-            text = sent if isinstance(sent, str) else sent.query
-            if _COMMITS.match(text):
+            self.unanswered = False
+            if commits:
                 await self.check(_answer(_tag(result), failed))
             else:
                 self._note(text)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 from asyncdb_nb.dataframes.writing.server import Server
+from asyncdb_nb.engine.lost_connections import after_failed_rollback
 
 
 @asynccontextmanager
@@ -25,5 +26,5 @@ async def savepoint(server: Server) -> AsyncIterator[None]:
         try:
             await server.to_the_end(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
         except Exception as failure:
-            error.add_note(f"Rolling back failed too: {type(failure).__name__}: {failure}")
+            error.add_note(after_failed_rollback(failure))
         raise
