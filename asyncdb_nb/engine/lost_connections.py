@@ -43,7 +43,7 @@ def explain(context: ExceptionContext) -> BaseException | None:
         return None
     if note := outcome(context.connection.connection.driver_connection, context.original_exception):
         error.add_note(note)
-    return None if error is context.sqlalchemy_exception else error  # type: ignore[no-any-return]
+    return None if error is context.sqlalchemy_exception else error
 
 
 def outcome(driver: Any, error: BaseException) -> str:
