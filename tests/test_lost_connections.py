@@ -180,3 +180,25 @@ async def test_a_block_that_caught_a_timeout_and_went_on_says_that_nothing_was_k
         await session.rollback()  # as the note says
         await session.execute(INSERT)
     assert len(await db.frame("select a from lost_connections")) == 1
+
+
+@pytest.mark.parametrize("raises", [False, True], ids=["committed", "with an error of the block"])
+async def test_a_prepared_transaction_that_is_left_on_the_server_is_named(
+    db: Database, clean_server: ServerWatch, raises: bool
+) -> None:
+    with pytest.raises((DBAPIError, KeyError)) as lost:
+        async with db.session(twophase=True) as session:
+            await session.execute(INSERT)
+            driver = await driver_of(session)
+            await session.run_sync(lambda sync: sync.prepare())
+            clean_server.query("select pg_terminate_backend(%s)", driver.get_server_pid())
+            await until(driver.is_closed)
+            if raises:
+                raise KeyError("mine")
+
+    [note] = lost.value.__notes__
+    [[gid]] = clean_server.query("select gid from pg_prepared_xacts")
+    assert f"COMMIT PREPARED '{gid}', or ROLLBACK PREPARED '{gid}'" in note
+    async with db.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        await connection.execute(text(f"COMMIT PREPARED '{gid}'"))
+    assert await has_rows(db)

@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from asyncdb_nb.engine._sqlalchemy.statements import connections_of
-from asyncdb_nb.engine.lost_connections import LOST, UNKNOWN, outcome
+from asyncdb_nb.engine.lost_connections import LOST, PREPARED, UNKNOWN, outcome
 from asyncdb_nb.errors import CommitRolledBackError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ _CAUGHT = (
     "catch it."
 )
 IN_PARTS = "The session's transactions did not end alike: "
+_TELLING = (COMMITTED, NOT_COMMITTED, UNKNOWN, LOST, PREPARED, IN_PARTS)
 
 
 _WATCHED = "asyncdb_nb.watched"  # in the `info` of a session: the connections of its transaction that are watched
@@ -126,7 +127,7 @@ async def commit(session: AsyncSession, send: Callable[[], Awaitable[None]]) -> 
 def tells(error: BaseException) -> bool:
     """Tell whether an error says already what became of a commit."""
     notes = getattr(error, "__notes__", ())
-    return any(note.startswith((COMMITTED, NOT_COMMITTED, UNKNOWN, LOST, IN_PARTS)) for note in notes)
+    return any(note.startswith(_TELLING) for note in notes)
 
 
 class Answer:
@@ -169,7 +170,9 @@ def _explain(error: Exception, answers: list[Answer]) -> None:
     elif isinstance(error, PendingRollbackError) and error.code == _INVALIDATED:
         error.add_note(_CAUGHT)
     elif isinstance(error, DBAPIError) and error.connection_invalidated and not tells(error):
-        for note in {outcome(answer.driver, error.orig) for answer in answers if error.orig is not None} - {""}:
+        for note in {
+            outcome(answer.driver, error.orig, error.statement) for answer in answers if error.orig is not None
+        } - {""}:
             error.add_note(note)
 
 
@@ -227,8 +230,8 @@ def _outcome(sending: asyncio.Task[None] | None) -> str:
     match sending.exception():
         case None:
             return COMMITTED
-        case DBAPIError(connection_invalidated=True) as error if LOST not in getattr(error, "__notes__", ()):
-            return UNKNOWN
+        case DBAPIError(connection_invalidated=True) as error:
+            return next((note for note in getattr(error, "__notes__", ()) if note.startswith(_TELLING)), UNKNOWN)
         case DBAPIError(orig=BaseException(__cause__=said) as adapted):  # SQLAlchemy 2.0 puts a class before the text
             return f"{NOT_COMMITTED} The server said: {said or adapted}"
         case error:

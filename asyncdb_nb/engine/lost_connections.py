@@ -7,6 +7,7 @@ transaction was rolled back; one that was sent and never answered may have been 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -23,7 +24,9 @@ UNKNOWN = (
     "Whether the transaction was committed cannot be known: the server did not answer. "
     "Look for its rows before you repeat it."
 )
+PREPARED = "The connection was lost when the transaction had been prepared. "
 _GONE = "The connection was lost meanwhile, and its transaction was rolled back with it."
+_PREPARED = re.compile(r"\s*(?:prepare\s+transaction|(?:commit|rollback)\s+prepared)\s+('(?:[^']|'')*')", re.IGNORECASE)
 
 
 def explain(context: ExceptionContext) -> BaseException | None:
@@ -41,22 +44,26 @@ def explain(context: ExceptionContext) -> BaseException | None:
             )
     if error is None or not context.is_disconnect or context.connection is None:
         return None
-    if note := outcome(context.connection.connection.driver_connection, context.original_exception):
+    driver = context.connection.connection.driver_connection
+    if note := outcome(driver, context.original_exception, context.statement):
         error.add_note(note)
     return None if error is context.sqlalchemy_exception else error
 
 
-def outcome(driver: Any, error: BaseException) -> str:
+def outcome(driver: Any, error: BaseException, statement: str | None) -> str:
     """Say what became of the transaction of a lost connection; "" where none was open, or nothing is known.
 
     Args:
         driver: The driver's connection; None where the pool has thrown it away.
         error: What was raised on it.
+        statement: What was to be sent, as SQLAlchemy knows it.
     """
     if driver is None:
         return ""
     was_not_sent = _is_from(error, "InterfaceError", "InternalClientError")
     commands = getattr(driver, "commands", None)
+    if not (was_not_sent and driver.is_in_transaction()) and (left := _left_prepared(statement)):
+        return left
     if commands is not None and commands.unanswered:
         return UNKNOWN
     is_open = (commands is not None or was_not_sent) and driver.is_in_transaction()
@@ -66,8 +73,19 @@ def outcome(driver: Any, error: BaseException) -> str:
 def after_failed_rollback(failure: Exception) -> str:
     """Say why a rollback failed, as a note on the error that it was for."""
     if isinstance(failure, DBAPIError) and failure.connection_invalidated:
-        return _GONE
+        return _left_prepared(failure.statement) or _GONE
     return f"Rolling back failed too: {type(failure).__name__}: {failure}"
+
+
+def _left_prepared(statement: str | None) -> str:
+    """Say that a transaction of two phases may be left on the server; "" where the statement is of none."""
+    found = _PREPARED.match(statement or "")
+    if found is None:
+        return ""
+    return (
+        f"{PREPARED}Unless pg_prepared_xacts does not list it, it keeps its locks until somebody ends it: "
+        f"COMMIT PREPARED {found[1]}, or ROLLBACK PREPARED {found[1]}."
+    )
 
 
 def _is_from(error: BaseException, *names: str) -> bool:
