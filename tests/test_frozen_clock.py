@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
+from waiting import until
+
+from asyncdb_nb import Database
+from asyncdb_nb.engine import loop_pool
 
 RunScript = Callable[..., CompletedProcess[str]]
 
@@ -95,3 +101,17 @@ async def work():
 asyncio.run(work())"""
 
     assert run_frozen(freezer, body) == "[3]\n"
+
+
+async def test_a_connection_that_was_returned_under_a_clock_that_is_ahead_is_closed_when_it_is_idle(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by `freeze_time("2090-01-01", real_asyncio=True)`, which has the loop's timers go by the real clock."""
+    async with Database(database_url, idle_timeout=0.05) as db:
+        with monkeypatch.context() as frozen:
+            frozen.setattr(loop_pool, "monotonic", lambda: time.monotonic() + 1e9)
+            await db.frame("select 1 as n")
+        pool: Any = db.engine.pool
+        assert pool.idle() == 1
+
+        await until(lambda: pool.idle() == 0)

@@ -278,7 +278,10 @@ class SubPool(PlacesPool):
         if self._idle_timeout is None or self.retiring:
             return
         records = self._take_idle()
-        oldest_allowed = monotonic() - self._idle_timeout
+        now = monotonic()
+        for record in records:
+            record.idle_since = min(record.idle_since, now)  # a clock that was frozen may have been ahead
+        oldest_allowed = now - self._idle_timeout
         fresh = [record for record in records if record.idle_since > oldest_allowed]
         stale = [record for record in records if record.idle_since <= oldest_allowed]
         for record in fresh:

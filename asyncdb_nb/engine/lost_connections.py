@@ -62,12 +62,12 @@ def outcome(driver: Any, error: BaseException, statement: str | None) -> str:
         return ""
     was_not_sent = _is_from(error, "InterfaceError", "InternalClientError")
     commands = getattr(driver, "commands", None)
-    if not (was_not_sent and driver.is_in_transaction()) and (left := _left_prepared(statement)):
+    was_open = _was_in_transaction(driver)
+    if not (was_not_sent and was_open) and (left := _left_prepared(statement)):
         return left
     if commands is not None and commands.unanswered:
         return UNKNOWN
-    is_open = (commands is not None or was_not_sent) and driver.is_in_transaction()
-    return LOST if is_open else ""
+    return LOST if was_open and (commands is not None or was_not_sent) else ""
 
 
 def after_failed_rollback(failure: Exception) -> str:
@@ -75,6 +75,15 @@ def after_failed_rollback(failure: Exception) -> str:
     if isinstance(failure, DBAPIError) and failure.connection_invalidated:
         return _left_prepared(failure.statement) or _GONE
     return f"Rolling back failed too: {type(failure).__name__}: {failure}"
+
+
+def _was_in_transaction(driver: Any) -> bool:
+    if hasattr(driver, "commands"):
+        return bool(driver.commands.is_in_transaction())
+    try:
+        return bool(driver.is_in_transaction())
+    except AttributeError:  # asyncpg's own class has let go of its protocol
+        return False
 
 
 def _left_prepared(statement: str | None) -> str:

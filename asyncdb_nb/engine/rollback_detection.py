@@ -32,6 +32,7 @@ class Commands:
     Attributes:
         answer: The server's answer to the last COMMIT, or PREPARE TRANSACTION: "ROLLBACK" when a statement had failed.
         unanswered: Whether one was sent that has not been answered.
+        is_in_transaction: Says whether a transaction is open, or was when the connection was lost.
         watchers: How many ask for an error when the answer is "ROLLBACK".
         running: How many are sent, and not answered yet: one, or none.
     """
@@ -45,7 +46,7 @@ class Commands:
         self._wrote = False
         self._failed = False  # the last statement did, and so has its transaction
         self._query = protocol.query
-        self._in_transaction = protocol.is_in_transaction
+        self.is_in_transaction = protocol.is_in_transaction
         for name in SENDING:
             setattr(protocol, name, self._watched(getattr(protocol, name)))
         protocol.prepare = self._counted(protocol.prepare)
@@ -67,7 +68,7 @@ class Commands:
 
     def _watched(self, method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
         async def watched(*args: Any, **kw: Any) -> Any:
-            if not self._in_transaction():
+            if not self.is_in_transaction():
                 self.forget()
             failed, self._failed = self._failed, False
             sent = args[0] if args else next(iter(kw.values()))
@@ -81,7 +82,7 @@ class Commands:
                 raise
             except PostgresError as error:
                 by_server = error.severity is not None  # not one of asyncpg's own
-                self._failed = by_server and self._in_transaction()
+                self._failed = by_server and self.is_in_transaction()
                 self.unanswered = commits and not by_server
                 raise
             finally:
