@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
+import pandas as pd
 import psycopg
 import pytest
 from psycopg import sql
@@ -19,7 +21,7 @@ from sqlalchemy import text
 from asyncdb_nb import Database
 from asyncdb_nb.dataframes.types.catalog import column_types
 from asyncdb_nb.diagnostics.check_server import look_at_server
-from asyncdb_nb.errors import AsyncDBError
+from asyncdb_nb.errors import AsyncDBError, WriteError
 from asyncdb_nb.jupyter.known_names import KnownNames
 from asyncdb_nb.pytest_plugin.isolation import truncate
 from asyncdb_nb.pytest_plugin.isolation.databases import Databases
@@ -47,6 +49,7 @@ create table looked as select g as i, g::float8 as f, g::numeric as n, g::text a
     now() + g * interval '1 h' as z, jsonb_build_object('a', g) as j, array[g] as a, g % 2 = 0 as b, 'fine'::mood as m,
     gen_random_uuid() as u, g::text::bytea as y, g * interval '1 h' as v, time '01:00' as c, g::text::name as s,
     ('10.0.0.' || g % 9)::cidr as k, g::text::json as o from generate_series(1, 300) as g;
+create table plain as select i, f, t, d, u from looked;
 create role planter;
 grant create on schema public to planter;
 """
@@ -158,6 +161,54 @@ async def explored(db: Database) -> None:
     await db.diagram("public")
 
 
+async def written(db: Database) -> None:
+    """The statements of a write, each way; an upsert compares and casts in the server."""
+    rows = pd.DataFrame({"i": range(300, 310), "f": 1.5, "t": "a", "d": dt.date(2024, 1, 1), "b": True})
+    await db.write(rows, "written", if_exists="replace", key="i")
+    for if_exists in ("append", "truncate"):
+        await db.write(rows.assign(i=rows.i + 100), "written", if_exists=if_exists)
+    for change in (1.5, 2.5):
+        await db.write(rows.assign(f=change), "written", if_exists="upsert", key="i")
+    kinds = pd.DataFrame({"id": [1, 2], "mood": "fine", "label": ["one", "two"]})
+    await db.write(kinds, "kinds", if_exists="upsert", key="id")
+    with pytest.raises(WriteError):
+        await db.write(pd.DataFrame({"id": [None]}), "kinds")
+    await db.execute("drop table written")
+
+
+async def in_parts(db: Database) -> None:
+    """A snapshot, what cuts a table and a statement, and what reads them."""
+    async with db.snapshot("plain") as snap:
+        assert await snap.blocks("plain", 2)
+        for how in ("percentile", "width"):
+            for key in ("i", "d", "f"):
+                assert await snap.ranges("select i, d, f from plain", key, 3, how=how)
+        assert await snap.ranges("select t, u from plain", "t", 3)
+    await db.frame("plain", parallel=2)
+    await db.frame("select i, t from plain", parallel=2, key="i")
+    async for _ in db.frames("plain", parallel=2):
+        pass
+
+
+async def viewed(db: Database) -> None:
+    """A page in each order, with each kind of filter over each column."""
+    for source in ("kinds", "looked"):
+        view = await db.view(source)
+        for place in range(len(view.columns)):
+            await view.page(sort=place, descending=True)
+            for wanted in ("1", "= null", "!= null"):
+                await view.page(filters={place: wanted})
+                await view.count(filters={place: wanted})
+    for comparison in ("= 5", "!= 5", "< 5", "<= 5", "> 5", ">= 5"):
+        await (await db.view("looked")).page(filters={0: comparison, 3: comparison})
+
+
+async def exported(db: Database) -> None:
+    with TemporaryDirectory() as folder:
+        for ending in ("csv", "parquet"):
+            await db.export("select i, f, t from looked", Path(folder) / f"a.{ending}")
+
+
 async def emptying(db: Database) -> None:
     with pytest.raises(AsyncDBError, match="kinds"):
         await truncate.refuse_seeds(db)
@@ -183,7 +234,21 @@ def test_databases(url: str) -> None:
 test_databases.__test__ = False  # type: ignore[attr-defined]
 
 
-PATHS = [catalog, explored, doctor, sessions, frames, emptying, workflows, questions, test_databases]
+PATHS = [
+    catalog,
+    explored,
+    written,
+    in_parts,
+    viewed,
+    exported,
+    doctor,
+    sessions,
+    frames,
+    emptying,
+    workflows,
+    questions,
+    test_databases,
+]
 
 
 @pytest.fixture(scope="module")
