@@ -232,6 +232,30 @@ def test_what_is_typed_wins_over_the_service_and_that_over_the_environment(
     assert target.connect_args["server_settings"] == {"application_name": "from_environment"}
 
 
+@pytest.mark.parametrize(
+    ("url", "password"),
+    [
+        ("postgresql://another.invalid/d", None),
+        ("postgresql://db.example.org/d", "50%off"),
+        ("postgresql:///d", "50%off"),
+        ("postgresql://another.invalid/d?service=prod", "50%off"),
+    ],
+)
+@pytest.mark.parametrize("where", ["typed", "$DATABASE_URL"])
+def test_another_host_gets_the_password_of_a_service_only_where_both_are_named_together(
+    url: str, password: str | None, where: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / ".pg_service.conf").write_text(SERVICES)
+    monkeypatch.setenv("PGSERVICE", "prod")
+    if where != "typed":
+        monkeypatch.setenv("DATABASE_URL", url)
+
+    target = found(url if where == "typed" else None)
+
+    assert target.parameters.get("password") == password
+    assert ("PGSERVICE" in target.withheld) == (password is None)
+
+
 def test_an_unknown_service_is_answered_with_those_there_are(home: Path) -> None:
     """The message names the file and the services in it."""
     (home / ".pg_service.conf").write_text(SERVICES)
@@ -310,13 +334,17 @@ localhost:5432:*:*:for the socket
         ("postgresql://u@db.example.org/shop", r"with:colon\and backslash"),
         ("postgresql://u:typed@db.example.org/shop", "typed"),
         ("postgresql://someone@db.example.org/shop", None),
-        ("postgresql://u@x,db.example.org/shop", r"with:colon\and backslash"),
+        ("postgresql://u@x,db.example.org/shop", None),
+        ("postgresql://u@db.example.org,db.example.org:6543/shop", r"with:colon\and backslash"),
         ("postgresql:///shop", "for the socket"),
         ("postgresql:///shop?host=/run/elsewhere", "elsewhere"),
     ],
 )
 def test_the_password_file_is_read_as_libpq_reads_it(url: str, password: str | None, home: Path) -> None:
-    """First match wins; `*` matches all; a backslash escapes; a socket's default directory counts as localhost."""
+    """First match wins; `*` matches all; a backslash escapes; a socket's default directory counts as localhost.
+
+    libpq looks for each host's own; asyncpg sends all of them one, which has to be that of each.
+    """
     (home / ".pgpass").write_text(PASSWORDS)
     (home / ".pgpass").chmod(0o600)
 

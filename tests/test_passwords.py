@@ -198,3 +198,18 @@ async def test_a_withheld_password_is_told(url: Any, home: Path, monkeypatch: py
     keep(home / ".pgpass", line.replace("PASSWORD", SECRET) + "\n")
     async with await connect() as db, db.session() as session:
         assert await session.scalar(text("select current_user")) == "guest"
+
+
+async def test_the_withheld_password_of_a_service_is_told(
+    url: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is for the host of the service that the environment names, not for one that is typed; so is the line."""
+    keep(home / ".pg_service.conf", f"[own]\nhost=a.invalid\npassword={SECRET}\n")
+    monkeypatch.setenv("PGSERVICE", "own")
+    with pytest.raises(ConnectError, match=r"\$PGSERVICE names was not used: it is for that service's host") as caught:
+        await connect(dsn(url))
+
+    line = str(caught.value).rpartition(" ")[2]
+    keep(home / ".pgpass", line.replace("PASSWORD", SECRET) + "\n")
+    async with await connect(dsn(url)) as db, db.session() as session:
+        assert await session.scalar(text("select current_user")) == "guest"

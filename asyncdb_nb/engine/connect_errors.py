@@ -145,8 +145,14 @@ def _where_to_put(target: Target) -> str:
             f"$PGPASSWORD was not used, because {target.origin} names the server. "
             f"Type the password there, or this line into ~/.pgpass: {line}"
         )
+    if "PGSERVICE" in target.withheld:
+        return (
+            "That of the service which $PGSERVICE names was not used: it is for that service's host. Type the password "
+            f"in the URL, postgresql://{target.user}:password@…, or this line into ~/.pgpass: {line}"
+        )
+    each = ", a line for each of the hosts with the same password" if len(target.addresses) > 1 else ""
     if target.origin == GIVEN:
-        return f"Type it in the URL, postgresql://{target.user}:password@…, or put it into ~/.pgpass."
+        return f"Type it in the URL, postgresql://{target.user}:password@…, or put it into ~/.pgpass{each}."
     return f"The server is named by {target.origin}. Type the password there, or this line into ~/.pgpass: {line}"
 
 

@@ -67,7 +67,8 @@ class Filled(NamedTuple):
     Attributes:
         parameters: Complete, under libpq's names.
         sources: Parameter → where it came from, in words; those that were typed are missing.
-        withheld: Variables of the environment that were not used, because another source names the server.
+        withheld: Variables of the environment that were not used, because another source names the server; of the
+            service that PGSERVICE names, it is the password.
         service: The service that was read, and its file, in words; empty if there was none.
     """
 
@@ -82,7 +83,8 @@ def fill_in(typed: Parameters, *, self_contained: bool = False) -> Filled:
 
     Args:
         typed: What a URL or a connection string said; it wins over everything else. A `service` in it, or `$PGSERVICE`,
-            names the section of the service file to read.
+            names the section of the service file to read. The password of `$PGSERVICE` is for that service's host
+            alone.
         self_contained: Whether they are from a self-contained source, such as a `.env`. The environment then gives
             settings alone, a service's password stays with the service's host, and an entry of the password file
             counts only where it names the host.
@@ -102,14 +104,16 @@ def fill_in(typed: Parameters, *, self_contained: bool = False) -> Filled:
             f"It names the service {service!r} and a {min(place)} of its own, which would get the service's password. "
             "Leave one of the two out."
         )
+    variables = {name: variable for name, variable in VARIABLES.items() if os.environ.get(variable)}
+    withheld = tuple(variables.pop(name) for name in _OF_ONE_SOURCE if self_contained and name in variables)
     in_words = ""
     if service:
         file, found = read_service(service)
+        if "service" not in typed and typed.get("host", found.get("host")) != found.get("host"):
+            withheld = (*withheld, "PGSERVICE") if found.pop("password", "") else withheld
         in_words = f"service {service!r} in {file}"
         sources |= dict.fromkeys(found.keys() - typed.keys(), in_words)
         filled = {**found, **filled}
-    variables = {name: variable for name, variable in VARIABLES.items() if os.environ.get(variable)}
-    withheld = tuple(variables.pop(name) for name in _OF_ONE_SOURCE if self_contained and name in variables)
     for name, variable in variables.items():
         if name not in filled:
             filled[name], sources[name] = os.environ[variable], f"${variable}"

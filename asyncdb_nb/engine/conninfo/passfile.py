@@ -32,16 +32,16 @@ class Entry(NamedTuple):
 
 
 def find_entry(passfile: Path, parameters: dict[str, str], *, named: bool = False) -> Entry | None:
-    """Find the first entry for one of the hosts.
+    """Find the entry for the host; of several hosts, each has to have one, with the password that all of them receive.
 
     Args:
         passfile: The password file; it need not exist.
         parameters: Connection parameters under libpq's names, with `dbname` and `user`.
-        named: Whether only entries count that name the host, instead of `*`; of several hosts, each has to have one,
-            with the same password, which all of them would receive.
+        named: Whether only entries count that name the host, instead of `*`.
 
     Returns:
-        The entry, or None. A file that others could read, or that is someone else's, has none; a warning says so.
+        The entry, of several hosts that of the first, or None. A file that others could read, or that is someone
+        else's, has none; a warning says so.
     """
     if not os.path.isfile(passfile) or _refused(passfile):
         return None
@@ -52,9 +52,7 @@ def find_entry(passfile: Path, parameters: dict[str, str], *, named: bool = Fals
         port = ports[min(index, len(ports) - 1)] or "5432"
         wanted = (_shown_as(host), port, parameters["dbname"], parameters["user"])
         found.append(next((entry for entry in _entries(passfile) if _matches(entry, wanted, named)), None))
-    if named and len({entry and entry.password for entry in found}) > 1:
-        return None
-    return next(filter(None, found), None)
+    return found[0] if len({entry and entry.password for entry in found}) == 1 else None
 
 
 def _matches(entry: Entry, wanted: tuple[str, str, str, str], named: bool) -> bool:
