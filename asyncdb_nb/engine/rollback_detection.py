@@ -73,22 +73,23 @@ class Commands:
             failed, self._failed = self._failed, False
             sent = args[0] if args else next(iter(kw.values()))
             text = sent if isinstance(sent, str) else sent.query
-            commits = self.unanswered = _COMMITS.match(text) is not None
+            commits = _COMMITS.match(text) is not None
+            self.unanswered |= commits
             self.running += 1
             try:
                 result = await method(*args, **kw)
             except (InterfaceError, InternalClientError):  # asyncpg has refused to send it
-                self.unanswered = False
+                self.unanswered &= not commits
                 raise
             except PostgresError as error:
                 by_server = error.severity is not None  # not one of asyncpg's own
                 self._failed = by_server and self.is_in_transaction()
-                self.unanswered = commits and not by_server
+                self.unanswered &= not (commits and by_server)
                 raise
             finally:
                 self.running -= 1
-            self.unanswered = False
             if commits:
+                self.unanswered = False
                 await self.check(_answer(_tag(result), failed))
             else:
                 self._note(text)
