@@ -389,8 +389,7 @@ def inside(call: Callable[[Any], Any]) -> Call:
 
 
 def execute_kept(sync: Any) -> Any:
-    [connection] = sync.get_transaction().connections
-    return connection.execute(ONE)
+    return sync.info["kept"].execute(ONE)
 
 
 AROUND: dict[str, tuple[Callable[[Any, Any], Awaitable[Any]], str]] = {
@@ -414,6 +413,7 @@ async def test_what_goes_around_a_sessions_methods_is_refused_as_well(
 ) -> None:
     async with session_scope(family) as session:
         parent = await loaded_parent(session)
+        session.info["kept"] = await session.run_sync(lambda sync: sync.connection())
         statement = asyncio.create_task(session.scalar(text("select 1 from pg_sleep(0.05)")))
         await asyncio.sleep(0)
         with pytest.raises(ConcurrentUseError) as refused:
