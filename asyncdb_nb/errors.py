@@ -318,7 +318,17 @@ class EventLogError(AsyncDBError, ValueError):
 
     def __init__(self, problem: str, options: Mapping[str, Any] | None = None) -> None:
         self.problem, self.options = problem, dict(options or {})
-        super().__init__(" ".join([problem, *self._advice()]))
+        super().__init__()
+        self._tell()
+
+    def add(self, problem: str, options: Mapping[str, Any] | None) -> None:
+        """Tell what would be wrong next, with more options that help; None where there are none that do."""
+        self.problem += f" {problem}"
+        self.options = {} if options is None else {**self.options, **options}
+        self._tell()
+
+    def _tell(self) -> None:
+        self.args = (" ".join([self.problem, *self._advice()]),)
 
     def _advice(self) -> Iterator[str]:
         if self.options:
@@ -370,6 +380,11 @@ class MalformedRowError(EventLogError):
     ) -> None:
         self.line, self.reason, self.bad_rows = line, reason, bad_rows
         super().__init__(f"{file}, line {line:,}: {reason}", options)
+
+    def blame_all(self) -> None:
+        """Propose no file of bad rows any more: all rows would be in it."""
+        self.bad_rows = None
+        self._tell()
 
     def _advice(self) -> Iterator[str]:
         yield from super()._advice()

@@ -53,5 +53,6 @@ def _option(name: str, value: Any) -> Iterator[str]:
     elif isinstance(value, Iterable) and not isinstance(value, str):
         for each in value:
             yield from _option(name, each)
-    elif value not in (None, False):
+    elif value is not None and value is not False:
+        value = str(value)
         yield f"--{name}={quote(value)}" if value.startswith("-") else f"--{name} {quote(value)}"

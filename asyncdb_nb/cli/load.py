@@ -35,6 +35,7 @@ _VALUES = (
     ("thousands", "MARK", "between groups of three digits"),
     ("encoding", "NAME", "of the file (utf-8)"),
     ("delimiter", "CHARACTER", "between fields (found by itself)"),
+    ("skip-lines", "NUMBER", "how many lines stand before the header, such as a title (only empty ones)"),
 )
 _LISTS = {"attribute": "attributes", "meaning": "meanings"}  # what the library calls them
 
@@ -56,7 +57,7 @@ def add_load(subparsers: Subparsers) -> None:
     columns.add_argument("--attribute", metavar="COLUMN", action="append", help="to keep in the tasks' context; again")
     values = parser.add_argument_group("values")
     for option, metavar, what in _VALUES:
-        values.add_argument(f"--{option}", metavar=metavar, help=what)
+        values.add_argument(f"--{option}", metavar=metavar, help=what, type=int if metavar == "NUMBER" else str)
     for option, metavar, what in (
         ("missing", "WORD", "a word for a missing value, such as NULL; '' for no others; may be given again"),
         ("meaning", "WORD=MEANING", "what a lifecycle or a status means: start, complete, fail, cancel, ignore; again"),

@@ -7,6 +7,7 @@ import gzip
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def zipped(*names: str) -> bytes:
     return file.getvalue()
 
 
-def read(path: Path, content: bytes, **options: str) -> list[tuple[int, list[str]]]:
+def read(path: Path, content: bytes, **options: Any) -> list[tuple[int, list[str]]]:
     path.write_bytes(content)
     with CSVFile(path, **options) as file:
         assert file.header[:3] == ["case", "activity", "timestamp"]
@@ -80,8 +81,13 @@ def test_a_file_has_the_same_records_in_any_form(tmp_path: Path, content: str | 
         ("sep=;\r\ncase;activity;timestamp\r\n1;a;x\r\n", [3]),
         ('"sep=|"\ncase|activity|timestamp\n1|a|x\n', [3]),
         ("SEP=\t\ncase\tactivity\ttimestamp\n1\ta\tx\n", [3]),
+        ("\n\r\n,,\ncase,activity,timestamp\n1,a,x\n", [5]),
+        ('case, activity, timestamp\n1, "a, b", x\n', [2]),
     ],
-    ids=["trailing delimiters", "blank", "quoted line ends", "quoted cr", "sep=;", "quoted sep", "tab sep"],
+    ids=[
+        *("trailing delimiters", "blank", "quoted line ends", "quoted cr", "sep=;", "quoted sep", "tab sep"),
+        *("blank before the header", "spaces before quotes"),
+    ],
 )
 def test_lines_are_counted_as_an_editor_does(tmp_path: Path, content: str, lines: list[int]) -> None:
     """Whatever is passed over: empty lines, lines of delimiters alone, Excel's first line; a trailing delimiter."""
@@ -89,6 +95,75 @@ def test_lines_are_counted_as_an_editor_does(tmp_path: Path, content: str, lines
 
     assert [line for line, _ in records] == lines
     assert {len(fields) for _, fields in records} == {3}
+
+
+TITLES = {
+    "comment": ("# export\n", ",", 1),
+    "title": ("Incidents of 2024\n\n", ",", 2),
+    "title with commas": ("Incidents, open and closed, of 2024, Berlin\n", ",", 1),
+    "title with other marks": ("# Export of 01.03.2024; client 100\n# Page 1\n", "\t", 2),
+    "names and values": ("Report;Incidents\nCreated;2024-03-01\n\n", ";", 3),
+    "padded": ("Report;;\n;;\n", ";", 2),
+    "quoted": ('"A title of\ntwo lines"\n', "|", 2),
+    "after sep": ("sep=;\nReport\n", ";", 2),
+    "cp1252": ("Störungen\n", ";", 1),
+}
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_what_stands_before_the_header_is_told_and_can_be_skipped(tmp_path: Path, name: str) -> None:
+    """With the number of its lines; what is skipped is not read at all, whatever its bytes are."""
+    before, delimiter, lines = TITLES[name]
+    content = before.encode("cp1252") + PLAIN.replace(",", delimiter).encode()
+    (path := tmp_path / "log.csv").write_bytes(content)
+    first = "sep=;" if name == "after sep" else before[:5]
+
+    with pytest.raises(EventLogError, match=f"what looks like the header is in line {lines + 1}") as caught:
+        CSVFile(path)
+
+    assert caught.value.options == {"skip_lines": lines}
+    assert name in ("cp1252", "after sep") or first in caught.value.problem
+    assert read(path, content, skip=lines) == [(line + lines, fields) for line, fields in READ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "case,activity,timestamp\n1,a,b,2024-03-01\n2,a,b,2024-03-01\n3,a,2024-03-01\n",
+        "case,activity,timestamp\n1,a\n2,b\n",
+        "case,activity,timestamp\n",
+        "case,activity,timestamp,\n1,a,2024-03-01,\n",
+        "case,activity,timestamp\nstring,string,datetime,x\n",
+    ],
+    ids=["commas in values", "short rows", "no rows", "trailing delimiters", "one row"],
+)
+def test_a_header_is_taken_for_one_whatever_its_rows_are(tmp_path: Path, content: str) -> None:
+    (path := tmp_path / "log.csv").write_text(content)
+
+    with CSVFile(path) as file:
+        assert file.header[:3] == ["case", "activity", "timestamp"]
+
+
+def test_the_delimiter_is_what_goes_with_the_rows(tmp_path: Path) -> None:
+    """Where the header has two marks as often; and another mark than the usual ones is proposed only if it does."""
+    (path := tmp_path / "log.csv").write_text("case;what, or so;when, roughly\n1;a;2024-03-01\n2;b;2024-03-02\n")
+    with CSVFile(path) as file:
+        assert file.header == ["case", "what, or so", "when, roughly"]
+    path.write_text("case$what$when\n1$a$2024-03-01\n")
+    with pytest.raises(EventLogError, match=r"Does '\$' stand between its fields") as caught:
+        CSVFile(path)
+    assert caught.value.options == {"delimiter": "$"}
+    path.write_text("case #1\n1\n")
+    with CSVFile(path) as file:
+        assert file.header == ["case #1"]
+
+
+def test_a_header_without_the_name_of_the_row_numbers_is_told(tmp_path: Path) -> None:
+    """As R's `write.table` writes it: every row would be a bad one."""
+    (path := tmp_path / "log.csv").write_text('"case","activity","timestamp"\n"1","7","a",2024-03-01\n"2","7","b",x\n')
+
+    with pytest.raises(EventLogError, match=r"has 3 names, and all rows have 4 fields.*: row,case,activity,…"):
+        CSVFile(path)
 
 
 def test_a_trailing_delimiter_hides_no_field(tmp_path: Path) -> None:
@@ -124,9 +199,9 @@ def test_a_trailing_delimiter_hides_no_field(tmp_path: Path) -> None:
         ("log.db", b"SQLite format 3\0", "an SQLite database"),
         ("log.csv", b"", "log.csv is empty"),
         ("log.csv", b"\xef\xbb\xbf", "no header in line 1"),
-        ("log.csv", b"\n" + PLAIN.encode(), "no header in line 1"),
-        ("log.csv", b"sep=;\n", "no header in line 1"),
-        ("log.csv", b"a;b;c,d,e\n", "The delimiter may be ';' or ','"),
+        ("log.csv", b"\n \n", "no header in line 2"),
+        ("log.csv", b"sep=;\n", "no header in line 2"),
+        ("log.csv", b"a;b;c,d,e\n", "The delimiter may be ',' or ';'"),
     ],
 )
 def test_what_is_no_csv_file_is_told_with_a_remedy(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -214,12 +214,20 @@ async def test_costs_attributes_and_time_zones_are_kept(db: Database, write):
     few_of(
         [
             ("", {}, "log.csv is empty"),
-            ("\n" + HEADER, {}, "no header in line 1"),
+            ("\n" + HEADER, {}, "has a header and no rows"),
+            ("# export\n" + HEADER + ROWS, {}, "begins with '# export'.*in line 2. Type: .*skip_lines=1"),
+            (HEADER + ROWS, {"skip_lines": -1}, "0 or more, not -1"),
+            (HEADER + ROWS, {"skip_lines": 99}, "no header in line"),
             (HEADER, {}, "has a header and no rows"),
+            (
+                "who,what,when\n1,2,2024-03-01\n",
+                {},
+                "No column is known to be the case.*'who', 'what', 'when'.* Type: load_event_log.*case='who'",
+            ),
             (
                 "who,what,when\n1,2,3\n",
                 {},
-                "No column is known to be the case.*'who', 'what', 'when'.* Type: load_event_log.*case='who'",
+                "known to be the case.*, line 2: 'when' '3' is not a time in ISO 8601, such as 2024-02-28 14:30:00.$",
             ),
             (HEADER + ROWS, {"case": "Case"}, "no column 'Case' for case. The header has: 'Case ID'"),
             (HEADER + ROWS, {"case": ""}, "needs a column for case"),
@@ -235,7 +243,7 @@ async def test_costs_attributes_and_time_zones_are_kept(db: Database, write):
             ),
             ("case,activity,timestamp,timestamp\n", {}, "'timestamp', for timestamp, occurs 2 times. Rename one"),
             (
-                "Ticket,who,at\n1,2,3\n",
+                "Ticket,who,at\n1,2,2024-03-01\n",
                 {"case": "Ticket"},
                 "No column is known to be the activity.*activity='who'",
             ),

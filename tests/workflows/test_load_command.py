@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from asyncdb_nb import EventLogError
 from asyncdb_nb.cli import main
 from asyncdb_nb.cli.command_line import command, shown
+from asyncdb_nb.workflows import load_event_log
+from asyncdb_nb.workflows.event_log.preparation import complete, prepared
 from asyncdb_nb.workflows.event_log.proposal import propose
 from asyncdb_nb.workflows.event_log.unreadable import UnreadableError
 from asyncdb_nb.workflows.event_log.vocabulary import Words
@@ -70,6 +75,29 @@ FOREIGN = {
         "Case,Task,Begin,End\n1,a,2024-03-01T10:00,2024-03-01T11:00\n1,b,2024-03-01T11:00,0001-01-01T00:00\n"
         "1,c,2024-03-01T11:00,9999-12-31T23:59\n",
     ),
+    "titled.csv": (
+        "1 case, 2 tasks",
+        "Incidents;;\nMade on;01.03.2024;\n\nTicket;Schritt;Zeit\n1;a;06.05.2024 09:30\n1;b;13.05.2024 10:00\n",
+    ),
+    "last rows.csv": (
+        "1 case, 2 tasks",
+        "Ticket;Schritt;Zeit;EUR\n1;a;06.05.2024 09:30;5\n1;b;13.05.2024 10:00;6\nTotal;;;11\n\n(2 rows)\n",
+    ),
+    "wide.csv": (
+        "1 case, 2 tasks",
+        f"{','.join(f'c{n}' for n in range(200))},Ticket,Schritt,Zeit\n"
+        f"{'x,' * 200}1,a,06.05.2024 09:30\n{'x,' * 200}1,b,13.05.2024 10:00\n",
+    ),
+    "starts.csv": (
+        "1 case, 2 tasks",
+        "id;event;time;Event Type\n1;a;2024-03-01 08:00;START\n1;a;2024-03-01 09:00;END\n1;b;2024-03-01 09:00;START\n",
+    ),
+    "author.csv": (
+        "1 case, 2 tasks",
+        "key,created,author,from,to\nP,2024-03-01,x,Open,Review\nP,2024-03-02,x,Review,Done\n",
+    ),
+    "cp1252.csv": ("1 case, 1 task", "Ticket;Tätigkeit;Zeit\n1;Prüfen;06.05.2024 09:30\n".encode("cp1252")),
+    "utf-16.csv": ("1 case, 1 task", "Ticket;Schritt;Zeit\n1;a;06.05.2024 09:30\n".encode("utf-16-le")),
     "ctime.csv": ("1 case, 1 task", "case,activity,timestamp\n1,a,Fri Mar  1 10:00:00 2024\n"),
     "epoch.csv": ("1 case, 2 tasks", "id,event,ts\n1,a,1711123456789\n1,b,1711123466789\n"),
     "mac.csv": ("1 case, 2 tasks", "Ticket;Schritt;Zeit\r1;open;06.05.2024 09:30\r1;close;13.05.2024 10:00\r"),
@@ -92,7 +120,7 @@ def test_scenario_73_what_it_proposes_loads_files_of_other_programs(
     """One message each, with the whole command; and so can each be deleted."""
     monkeypatch.chdir(tmp_path)
     for name, (_, content) in FOREIGN.items():
-        Path(name).write_bytes(content.encode())
+        Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
         words = ["load", f"./{name}", "--url", fresh_database_url]
         assert main(words) == 1, name
 
@@ -102,6 +130,82 @@ def test_scenario_73_what_it_proposes_loads_files_of_other_programs(
         out = capsys.readouterr().out
         assert out.startswith(f"{Path(name).stem}: {FOREIGN[name][0]}, ")
         assert main(shlex.split(out.partition("again: ")[2])[1:]) == 0
+
+
+OPEN_ENDS = {
+    "some": ["2024-03-01 09:00", "NULL", "0000-00-00", "9999-12-31"],
+    "none but words": ["NULL", "0000-00-00", "9999-12-31 00:00:00"],
+    "nothing at all": ["", ""],
+    "far away": ["2024-03-01 09:00", "1900-01-01", "2999-12-31", "0001-01-01 00:00:00.0000000", "1899-12-30"],
+    "as in the US": ["3/13/2024 09:00", "12/31/9999 23:59", "1/1/0001 00:00", "01/01/1900 00:00"],
+    "as in Germany": ["13.03.2024 09:00", "31.12.9999 23:59", "00.00.0000 00:00", "01.01.0001"],
+    "SAP's": ["20240313;090000", "00000000;000000", "99991231;235959", "00000000;", ";"],
+}
+
+
+@pytest.mark.parametrize("name", OPEN_ENDS)
+def test_an_end_that_is_open_is_proposed_as_one(name: str, tmp_path: Path):
+    """However a program writes it: its column is that of the ends, and the tasks are running."""
+    ends = OPEN_ENDS[name]
+    start = {"as in the US": "2/28/2024 09:00", "as in Germany": "28.02.2024 09:00", "SAP's": "20240228;090000"}
+    names = "BEGDA;BEGZT;ENDDA;ENDZT" if name == "SAP's" else "Begin;End"
+    rows = "".join(f"1;{n};{start.get(name, '2024-02-28')};{end}\n" for n, end in enumerate(ends))
+    (path := tmp_path / "log.csv").write_text(f"Case;Task;{names}\n{rows}")
+
+    options = completed(path)
+    with prepared(path, options) as log:
+        events = list(log.parser.events(log.file.records()))
+
+    closed = [at is not None for _, _, _, at, _, phase, *_ in events if phase == "complete"]
+    assert len(closed) == sum("2024" in end for end in ends)
+    assert [phase for *_, phase, _, _, _, _ in events].count("start") == len(ends) - len(closed)
+
+
+def completed(path: Path) -> dict[str, Any]:
+    """All options that the first message proposes for a file."""
+    options = {name: each.default for name, each in inspect.signature(load_event_log).parameters.items()}
+    with pytest.raises(EventLogError) as caught, prepared(path, options):
+        pass
+    complete(caught.value, path, options)
+    return options | caught.value.options
+
+
+def test_a_clock_goes_with_the_date_beside_it(tmp_path: Path):
+    """Not with the first date of the row."""
+    rows = [["1", "a", "20240101", "20240301", "103000"], ["1", "b", "20240101", "20240301", "103000"]]
+
+    assert propose(["case", "task", "AEDAT", "ERDAT", "ERZET"], rows, {}).options["timestamp"] == ["ERDAT", "ERZET"]
+
+
+def test_what_cannot_be_proposed_is_told_and_nothing_is_proposed(tmp_path: Path):
+    """A command that would fail is none."""
+    for content, told in (
+        ("id,event,date\n1,a,45352.375\n", "As Excel counts days it may be one"),
+        ("Id,Date,Task,Date\n1,2024-03-01,a,x\n", "The column 'Date', for timestamp, occurs 2 times. Rename one"),
+        ('"case,activity,timestamp"\n"1,a,2024-03-01"\n', "Quotes before and after the whole line"),
+    ):
+        (path := tmp_path / "log.csv").write_text(content)
+        options = {name: each.default for name, each in inspect.signature(load_event_log).parameters.items()}
+        with pytest.raises(EventLogError) as caught, prepared(path, options):
+            pass
+        complete(caught.value, path, options)
+
+        assert told in caught.value.problem
+        assert not caught.value.options
+
+
+def test_bad_rows_are_not_proposed_where_all_are(
+    fresh_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Nor under the name of a file that is there."""
+    monkeypatch.chdir(tmp_path)
+    for rows, proposed in (("1,a,x\n1,b,x\n", ""), ("1,a,x\n1,b,2024-03-01\n", "--bad-rows log.bad2.csv")):
+        Path("log.csv").write_text(f"case,activity,timestamp\n{rows}")
+        Path("log.bad.csv").touch()
+
+        assert main(["load", "log.csv", "--url", fresh_database_url]) == 1
+
+        assert capsys.readouterr().err.partition("aside: ")[2].rstrip().endswith(proposed)
 
 
 def test_an_activity_is_what_has_a_name_rather_than_a_number():

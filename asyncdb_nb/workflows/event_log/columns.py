@@ -9,7 +9,6 @@ matter. Two candidates for one role are a question, not a guess.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -105,7 +104,7 @@ def find_columns(
                 found[role] = (position,)
     missing = [role for role in REQUIRED if role not in found]
     if missing:
-        _refuse_missing(header, missing[0], named, proposal)
+        _refuse_missing(header, missing, named, proposal)
     single: dict[str, Any] = {role: found.get(role, (None,))[0] for role in ROLES if role not in IN_TWO}
     kept = tuple((name, _named(header, "attributes", name)) for name in attributes)
     return Columns(
@@ -113,7 +112,10 @@ def find_columns(
     )
 
 
-def _refuse_missing(header: Sequence[str], role: str, named: Mapping[str, Any], proposal: Proposal) -> NoReturn:
+def _refuse_missing(
+    header: Sequence[str], missing: Sequence[str], named: Mapping[str, Any], proposal: Proposal
+) -> NoReturn:
+    role = next((role for role in missing if role not in proposal.options), missing[0])
     if named.get(role) is not None:
         problem = f"An event log needs a column for {role}, and '' is none. {_listed(header)}"
         raise EventLogError(problem, proposal.options)
@@ -123,10 +125,10 @@ def _refuse_missing(header: Sequence[str], role: str, named: Mapping[str, Any], 
             "Write the names of the columns into a line before it, such as: case,activity,timestamp"
         )
     if len(header) == 1:
-        marks = re.findall(r"[^\w \-.]", header[0])
-        problem = f"The header is one column, {cut(header[0])}, and an event log needs three."
-        raise EventLogError(f"{problem} Is another mark between its fields?", {"delimiter": marks[0]} if marks else {})
-    raise EventLogError(f"No column is known to be the {role}. {_listed(header)}{proposal.remark}", proposal.options)
+        quoted = " Quotes before and after the whole line make it one: take them away." if "," in header[0] else ""
+        raise EventLogError(f"The header is one column, {cut(header[0])}, and an event log needs three.{quoted}")
+    problem = f"No column is known to be the {role}. {_listed(header)}"
+    raise EventLogError(f"{problem}{proposal.remark}", proposal.options if role in proposal.options else {})
 
 
 def _all_named(header: Sequence[str], role: str, names: str | Sequence[str]) -> tuple[int, ...]:

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
 from asyncdb_nb.errors import EventLogError, MalformedRowError
+from asyncdb_nb.workflows.event_log.layout import find_layout, other_delimiter
 from asyncdb_nb.workflows.event_log.text_reader import TextFile
-
-DELIMITERS = (",", ";", "\t", "|")
+from asyncdb_nb.workflows.event_log.unreadable import cut
 
 _LONGEST_FIELD = 1_000_000
 _SAMPLE = 1_000  # records
 _SAMPLE_CHARACTERS = 2_000_000
+_FIRST = 100  # lines that show the delimiter and the header
+_FIRST_CHARACTERS = 500_000
 _SEP = re.compile(r'"?sep=(.)"?[,;|\t]*\s*', re.IGNORECASE)  # Excel's own first line, which names the delimiter
 
 
@@ -47,7 +49,8 @@ class CSVFile:
     Args:
         path: The file, which may be gzipped.
         encoding: As Python names it. A byte order mark of UTF-16 or UTF-32 counts more.
-        delimiter: The character between fields; found in the first line if None.
+        delimiter: The character between fields; found in the first lines if None.
+        skip: How many lines stand before the header; if None, lines other than empty ones are refused there.
 
     Attributes:
         header: The fields of the first record, stripped of spaces around them.
@@ -56,18 +59,20 @@ class CSVFile:
         size: The length of the file in bytes, as it is on disk.
 
     Raises:
-        EventLogError: The file is empty, is no text, or its delimiter is not clear.
+        EventLogError: The file is empty, is no text, or its delimiter or its header is not clear.
         OSError: The file cannot be opened.
     """
 
-    def __init__(self, path: Path, encoding: str = "utf-8", delimiter: str | None = None) -> None:
+    def __init__(
+        self, path: Path, encoding: str = "utf-8", delimiter: str | None = None, skip: int | None = None
+    ) -> None:
         self.path, self._encoding = path, encoding
         self._text = TextFile(path, encoding)
         self.size = self._text.size
         self._faults: dict[int, str] = {}
         self._last_line = ""
         try:
-            self._open(delimiter)
+            self._open(delimiter, skip)
         except BaseException:
             self.close()
             raise
@@ -93,27 +98,60 @@ class CSVFile:
         Raises:
             MalformedRowError: The file cannot be read on.
         """
-        return map(self._without_trailing, chain(self.sample, self._records))
+        return chain(self.sample, map(self._without_trailing, self._records))
 
-    def _open(self, delimiter: str | None) -> None:
-        name = self.path.name
+    def _open(self, delimiter: str | None, skip: int | None) -> None:
+        self._raise_field_limit()
         lines = self._lines()
         first = next(lines, "")
         if said := _SEP.fullmatch(first):
-            delimiter, first = delimiter or said[1], next(lines, "")
-        if not first.strip():
-            where = f"has no header in line {self._text.line}" if self._text.line else "is empty"
-            raise EventLogError(f"{name} {where}.")
-        if self._faults:
-            raise self._malformed(*self._faults.popitem(), first)
-        self.delimiter = delimiter or _delimiter(first)
-        self._records = self._read(chain([first], lines), self._text.line)
+            delimiter = delimiter or said[1]
+        above = max(skip or 0, bool(said))
+        lines = islice(chain([first], lines), above, None)
+        start = _some(lines)
+        self._faults = {line: fault for line, fault in self._faults.items() if line > above}
+        if "NUL" in self._faults.get(1, ""):
+            raise self._malformed(1, self._faults[1], first)
+        self._find_header(start, above, delimiter, skip)
+        self._records = self._read(chain(start, lines), above + 1)
         header = next(self._records)
         if header.fault:
             raise self._malformed(header.line, header.fault)
         self.header = [column.strip() for column in header.fields]
-        self.sample = list(self._first_records())
-        self._trailing = bool(self.sample) and self._has_trailing(self.sample[0])
+        records = list(self._first_records())
+        self._trailing = bool(records) and self._has_trailing(records[0])
+        self.sample = list(map(self._without_trailing, records))
+        self._check_widths(header.line)
+
+    def _raise_field_limit(self) -> None:
+        csv.field_size_limit(max(_LONGEST_FIELD, csv.field_size_limit()))  # which is the whole process's
+
+    def _find_header(self, lines: list[str], above: int, delimiter: str | None, skip: int | None) -> None:
+        name, said = self.path.name, next((line.strip() for line in lines if line.strip()), "")
+        if not said:
+            where = f"has no header in line {max(self._text.line, above + 1)}" if self._text.line else "is empty"
+            raise EventLogError(f"{name} {where}.")
+        self._layout = layout = find_layout(lines, delimiter)
+        self.delimiter, before = layout.delimiter, layout.header
+        if skip is None and before is not None and not layout.begins_with_header:
+            raise EventLogError(
+                f"{name} does not begin with its header: it begins with {cut(said)}, and what looks like the header is "
+                f"in line {above + before + 1}.",
+                {"skip_lines": above + before},
+            )
+        if delimiter is None and layout.usual[0] == 1 and (mark := other_delimiter(lines)):
+            problem = f"The header is one column, {cut(said)}, and an event log needs three."
+            raise EventLogError(f"{problem} Does {mark!r} stand between its fields?", {"delimiter": mark})
+
+    def _check_widths(self, line: int) -> None:
+        """Refuse a header that no row goes with."""
+        widths, wanted = [len(record.fields) for record in self.sample if not record.fault], len(self.header)
+        if wanted >= 3 and len(widths) > 1 and set(widths) == {wanted + 1}:
+            raise EventLogError(
+                f"The header of {self.path.name}, in line {line}, has {wanted} names, and all rows have {wanted + 1} "
+                "fields. If the first is the number of the row, as R writes it, write a name for it before the others, "
+                f"such as: row{self.delimiter}{self.delimiter.join(self.header[:2])}{self.delimiter}…"
+            )
 
     def _first_records(self) -> Iterator[Record]:
         characters = 0
@@ -136,12 +174,11 @@ class CSVFile:
         for text, fault in self._text.lines():
             if fault is not None:
                 self._faults[self._text.line] = fault
-            self._last_line = text
             yield text
 
     def _read(self, lines: Iterator[str], first_line: int) -> Iterator[Record]:
-        csv.field_size_limit(max(_LONGEST_FIELD, csv.field_size_limit()))  # which is the whole process's
-        reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
+        spaced = self._layout.spaced
+        reader = csv.reader(self._remembered(lines), delimiter=self.delimiter, skipinitialspace=spaced, strict=True)
         while True:
             line = first_line + reader.line_num
             try:
@@ -154,6 +191,10 @@ class CSVFile:
                 record = self._with_fault(record, first_line + reader.line_num)
             if record.fault or any(field.strip() for field in record.fields):
                 yield record
+
+    def _remembered(self, lines: Iterable[str]) -> Iterator[str]:
+        for self._last_line in lines:
+            yield self._last_line
 
     def _not_csv(self, line: int, next_line: int, error: csv.Error) -> Record:
         """Give the line as a faulty record; where the record has several, nobody knows where the next begins."""
@@ -177,13 +218,12 @@ def remedy_for(fault: str) -> dict[str, str]:
     return {"encoding": "cp1252"} if " is not utf-8" in fault else {}
 
 
-def _delimiter(first: str) -> str:
-    """The delimiter that the header has most of."""
-    counts = sorted(((_fields(first, delimiter), delimiter) for delimiter in DELIMITERS), reverse=True)
-    if counts[0][0] > 1 and counts[0][0] == counts[1][0]:
-        raise EventLogError(f"The delimiter may be {counts[0][1]!r} or {counts[1][1]!r}.", {"delimiter": counts[0][1]})
-    return counts[0][1] if counts[0][0] > 1 else ","
-
-
-def _fields(line: str, delimiter: str) -> int:
-    return len(next(csv.reader([line], delimiter=delimiter), []))
+def _some(lines: Iterator[str]) -> list[str]:
+    """Take the first lines, as far as they are needed to see what the file is like."""
+    taken, characters = [], 0
+    for line in islice(lines, _FIRST):
+        taken.append(line)
+        characters += len(line)
+        if characters > _FIRST_CHARACTERS:
+            break
+    return taken

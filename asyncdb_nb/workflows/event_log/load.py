@@ -24,13 +24,10 @@ from asyncdb_nb.errors import EventLogError, MalformedRowError
 from asyncdb_nb.workflows.bulk_load import Target, loading, raw
 from asyncdb_nb.workflows.event_log.assemble import EVENTS, assemble, create_events
 from asyncdb_nb.workflows.event_log.bad_rows import BadRows
-from asyncdb_nb.workflows.event_log.columns import find_columns
 from asyncdb_nb.workflows.event_log.csv_reader import CSVFile
-from asyncdb_nb.workflows.event_log.decimals import Decimals
-from asyncdb_nb.workflows.event_log.parse import FIELDS, Event, Parser, Reading
-from asyncdb_nb.workflows.event_log.proposal import propose
+from asyncdb_nb.workflows.event_log.parse import FIELDS, Event, Parser
+from asyncdb_nb.workflows.event_log.preparation import complete, prepared, stem
 from asyncdb_nb.workflows.event_log.schemas import add_workflow, checked_schema, schema_for
-from asyncdb_nb.workflows.event_log.times import Times
 from asyncdb_nb.workflows.models import Run, Task, in_schema, quoted
 
 if TYPE_CHECKING:
@@ -39,7 +36,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 _EVENTS_AT_ONCE = 5_000
-_TAB = "\\t"  # as it can be typed on a command line
 
 
 @dataclass(frozen=True)
@@ -107,6 +103,7 @@ async def load_event_log(
     thousands: str | None = None,
     encoding: str = "utf-8",
     delimiter: str | None = None,
+    skip_lines: int | None = None,
     progress: bool | None = None,
 ) -> EventLog:
     """
@@ -150,6 +147,7 @@ async def load_event_log(
         thousands: The mark between groups of three digits.
         encoding: Of the file. A byte order mark of UTF-16 or UTF-32 counts more.
         delimiter: Between fields; comma, semicolon, tab or bar are found by themselves.
+        skip_lines: How many lines stand before the header, such as a report's title. If None, only empty ones do.
         progress: Whether to show a progress bar (bytes of the file) on stderr; only on a terminal if None.
 
     Returns:
@@ -165,43 +163,31 @@ async def load_event_log(
         >>> async with db.session(readonly=True) as session:
         ...     overview = await WorkflowRepository(session, schema=log.schema).overview()
     """
-    path = Path(path)
-    named = {
-        "case": case,
-        "activity": activity,
-        "timestamp": timestamp,
-        "resource": resource,
-        "start": start,
-        "lifecycle": lifecycle,
-        "status": status,
-        "cost": cost,
-    }
-    name = _text(name or _stem(path))
-    schema = schema_for(name) if schema is None else checked_schema(schema)
-    missing = [missing] if isinstance(missing, str) else missing
-    failed = [failed] if isinstance(failed, str) else failed
-    times = Times(timestamp_format, timezone, ambiguous, nonexistent)
-    reading = Reading(times, Decimals(decimal, thousands), failed, meanings or {}, missing)
-    with _opened(path, encoding, delimiter) as file:
-        rows = [record.fields for record in file.sample if len(record.fields) == len(file.header)]
-        proposal = propose(file.header, rows, named, timestamp_format, missing)
-        columns = find_columns(file.header, named, attributes, proposal)
-        parser = Parser(path.name, file.header, columns, reading, file.sample, f"{_stem(path)}.bad.csv")
-        with _bad_rows_file(bad_rows, file.header) as aside:
-            async with loading(target, schema) as connection:
-                workflow_id = await add_workflow(connection, schema, name, _text(path.name), replace)
-                with _bar(file, progress) as bar:
-                    events = await _copy_events(connection, file, parser, bar, aside)
-                    await _check_seen(connection, parser)
-                    bar.set_postfix_str("now making runs and tasks of the events")
-                    await assemble(connection, quoted(schema), workflow_id, paired=columns.paired)
-                cases, tasks, first, last = await _loaded(connection, schema, workflow_id)
+    options = {name: value for name, value in locals().items() if name not in ("target", "path")}  # all of the above
+    try:
+        return await _load(target, Path(path), options)
+    except EventLogError as error:
+        complete(error, Path(path), options)
+        raise
+
+
+async def _load(target: Target, path: Path, options: Mapping[str, Any]) -> EventLog:
+    name = _text(options["name"] or stem(path))
+    schema = schema_for(name) if options["schema"] is None else checked_schema(options["schema"])
+    with (
+        prepared(path, options) as (file, columns, parser),
+        _bad_rows_file(options["bad_rows"], file.header) as aside,
+    ):
+        async with loading(target, schema) as connection:
+            workflow_id = await add_workflow(connection, schema, name, _text(path.name), options["replace"])
+            with _bar(file, options["progress"]) as bar:
+                events = await _copy_events(connection, file, parser, bar, aside)
+                await _check_seen(connection, parser)
+                bar.set_postfix_str("now making runs and tasks of the events")
+                await assemble(connection, quoted(schema), workflow_id, paired=columns.paired)
+            cases, tasks, first, last = await _loaded(connection, schema, workflow_id)
     found = columns.named(file.header)
     return EventLog(name, schema, cases, tasks, events, first, last, found, aside.count if aside else 0)
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").rpartition(".")[0] or path.name
 
 
 def _text(name: str) -> str:
@@ -211,16 +197,6 @@ def _text(name: str) -> str:
 
 def _many(number: int, what: str) -> str:
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
-def _opened(path: Path, encoding: str, delimiter: str | None) -> CSVFile:
-    delimiter = "\t" if delimiter == _TAB else delimiter
-    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise EventLogError(f"A delimiter is one character, not {delimiter!r}.")
-    try:
-        return CSVFile(path, encoding, delimiter)
-    except OSError as error:
-        raise EventLogError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _bad_rows_file(path: str | PathLike[str] | None, header: Sequence[str]) -> AbstractContextManager[BadRows | None]:

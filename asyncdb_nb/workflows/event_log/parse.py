@@ -21,7 +21,16 @@ from asyncdb_nb.workflows.event_log.decimals import Decimals
 from asyncdb_nb.workflows.event_log.time_formats import ISO, choice, forms_of
 from asyncdb_nb.workflows.event_log.times import Times
 from asyncdb_nb.workflows.event_log.unreadable import UnreadableError, cut
-from asyncdb_nb.workflows.event_log.vocabulary import ABORT, COMPLETE, FAIL, IGNORE, START, Words, maybe_missing
+from asyncdb_nb.workflows.event_log.vocabulary import (
+    ABORT,
+    COMPLETE,
+    FAIL,
+    IGNORE,
+    START,
+    Words,
+    is_end_of_day,
+    maybe_missing,
+)
 
 Event = tuple[int, str, str, str | None, str | None, str, str | None, str | None, str | None, str | None]
 """Line, case, activity, timestamp, start, phase, error, resource, cost, attributes as JSON."""
@@ -218,7 +227,7 @@ class Parser:
     def _time(self, fields: Sequence[str], positions: tuple[int, ...]) -> datetime | None:
         parts = [fields[position].strip() for position in positions]
         present = [part for part in parts if part not in self._missing]
-        if not present:
+        if not present or (parts[0] not in present and all(map(is_end_of_day, present))):
             return None
         if len(present) < len(parts):
             raise UnreadableError(f"of {self._names(positions)}, one is missing.")

@@ -14,7 +14,17 @@ from itertools import permutations
 from typing import Any, NamedTuple
 
 from asyncdb_nb.workflows.event_log.time_formats import ISO, choice, forms_of
-from asyncdb_nb.workflows.event_log.vocabulary import CANCEL, FAIL, STATUSES, maybe_missing, missing_words, plain
+from asyncdb_nb.workflows.event_log.vocabulary import (
+    CANCEL,
+    COMPLETE,
+    FAIL,
+    START,
+    STATUSES,
+    TRANSITIONS,
+    maybe_missing,
+    missing_words,
+    plain,
+)
 
 _NUMBERED = "(id|nr|no|number|nummer|key)$"
 
@@ -23,14 +33,15 @@ Names = str | Sequence[str]
 _WORDS = {  # the best first
     "case": ("case|trace|fall", "ticket|order|incident|vorgang|dossier|auftrag|request|run|invoice", _NUMBERED),
     "activity": (
-        "activit|aktivit|actividad",
-        "task|step|event|action|schritt|vorgang|operation|job",
-        "status|state|name|what",
+        "activit|aktivit|actividad|attivit|atividad|tätigkeit|taetigkeit",
+        "task|step|event|action|schritt|vorgang|operation|opération|job|étape|etape|tâche|tarea|paso|fase",
+        "status|statut|state|estado|stato|name|what|^to$|new.?value|to.?string",
     ),
 }
 _STATUS = re.compile("status|state$|conclusion|result|outcome", re.IGNORECASE)
-_START = re.compile("start|begin|begun|began|anfang|début|debut|inici|inizio", re.IGNORECASE)
-_END = re.compile("end|complet|finish|done|stop|close|resolve|fertig|fin$|hasta", re.IGNORECASE)
+_PERSON = re.compile("user|author|assign|owner|agent|resource|worker|employee|bearbeiter|benutzer|usuario|utilis", re.I)
+_START = re.compile("start|begin|begun|began|^beg|anfang|début|debut|inici|inizio|(^|_| )(from|von)$", re.IGNORECASE)
+_END = re.compile("end|complet|finish|done|stop|close|resolve|fertig|fin$|hasta|until|(^|_| )(to|bis)$", re.IGNORECASE)
 _TIMELIKE = re.compile(
     r"time|date|stamp|zeit|uhr|datum|tag|fecha|hora|heure|epoch|when|(_|\b)(at|ts|dt)$"
     r"|^[A-Z]{2,}(DAT|DT|ZET|TM)$",  # SAP's ERDAT, CPUDT, ERZET, CPUTM
@@ -58,8 +69,19 @@ class _Column:
         return bool(self.values) and (named or not all(value.isdigit() for value in self.values))
 
     @property
+    def has_transitions(self) -> bool:
+        """Whether it tells starts from completions, in words that are known."""
+        meanings = {TRANSITIONS.get(plain(value)) for value in self.values}
+        return {START, COMPLETE} <= meanings and None not in meanings
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is a column of ends by its name, and nothing has ended yet."""
+        return not self.values and bool(_END.search(self.name))
+
+    @property
     def has_times(self) -> bool:
-        return self.timelike and bool(forms_of(self.values))
+        return self.is_open or (self.timelike and bool(forms_of(self.values)))
 
     @property
     def has_clocks(self) -> bool:
@@ -70,6 +92,8 @@ class _Column:
         words = _WORDS[role]
         if role == "case" and _STATUS.search(self.name):
             return 0
+        if _PERSON.search(self.name):
+            return -1
         by_name = next((3 * (len(words) - n) for n, word in enumerate(words) if re.search(word, self.name.lower())), 0)
         if role == "activity" and re.search(_NUMBERED, self.name.lower()):
             by_name -= 4  # `job_id` counts less than the `name` beside it
@@ -110,8 +134,8 @@ def propose(
         missing: The words for missing values that the caller told, or None.
 
     Returns:
-        The columns for case, activity, timestamp, start and status, as far as they are not known and there are any;
-        `timestamp_format` and `missing` where these columns, or the known ones, need them.
+        The columns for case, activity, timestamp, start, lifecycle and status, as far as they are not known and there
+        are any; `timestamp_format` and `missing` where these columns, or the known ones, need them.
     """
     known = {role: [names] if isinstance(names, str) else list(names) for role, names in named.items() if names}
     taken = {name for names in known.values() for name in names}
@@ -127,10 +151,17 @@ def propose(
     if named.get("status") is None and (statuses := [column for column in rest if column.has_statuses]):
         rest.remove(statuses[0])
         chosen["status"] = [statuses[0].name]
-    chosen |= _case_and_activity(rest, [role for role in _WORDS if named.get(role) is None])
+    roles = [role for role in _WORDS if named.get(role) is None]
+    steps = [column for column in rest if column.has_transitions]
+    if steps and len(rest) > len(roles) and named.get("lifecycle") is None and "start" not in known | chosen:
+        rest.remove(steps[0])
+        chosen["lifecycle"] = [steps[0].name]
+    chosen |= _case_and_activity(rest, roles)
+    if named.get("timestamp") is None and "timestamp" not in chosen and (last := _named_like_times(header, known)):
+        chosen["timestamp"] = [last]
     options: dict[str, Any] = {
         role: chosen[role][0] if len(chosen[role]) == 1 else chosen[role]
-        for role in ("case", "activity", "timestamp", "start", "status")
+        for role in ("case", "activity", "timestamp", "start", "lifecycle", "status")
         if role in chosen
     }
     used = known | chosen
@@ -148,7 +179,8 @@ def _case_and_activity(columns: Sequence[_Column], roles: Sequence[str]) -> dict
     """Choose a column for each of these roles, so that all of them together fit best; none if there are too few."""
     if len(columns) < len(roles):
         return {}
-    ways = permutations(columns[:_MOST], len(roles))
+    likely = sorted(columns, key=lambda column: max(map(column.score, _WORDS)), reverse=True)[:_MOST]
+    ways = permutations([column for column in columns if column in likely], len(roles))
     best = max(ways, key=lambda way: sum(column.score(role) for column, role in zip(way, roles, strict=True)))
     return {role: [column.name] for role, column in zip(roles, best, strict=True)}
 
@@ -171,8 +203,20 @@ def _times(columns: Sequence[_Column]) -> list[list[str]]:
     times = [column for column in columns if column.has_times and column not in clocks]
     if not clocks:
         return [[column.name] for column in times]
-    dates = [column for column in times if not any(":" in value for value in column.values)]
-    return [[date.name, clock.name] for date, clock in zip(dates, clocks, strict=False)]
+    places = {column.name: place for place, column in enumerate(columns)}
+    dates = [column.name for column in times if not any(":" in value for value in column.values)]
+    pairs = []
+    for clock in clocks:
+        near = sorted(dates, key=lambda date: abs(places[date] - places[clock.name] + 0.5))  # rather before it
+        pairs += [[date, clock.name] for date in near[:1]]
+        dates = [date for date in dates if date not in near[:1]]
+    return pairs
+
+
+def _named_like_times(header: Sequence[str], known: Mapping[str, list[str]]) -> str | None:
+    """Name a column that should have times, where none has: what is wrong with it is said when they are read."""
+    taken = {name for names in known.values() for name in names}
+    return next((name for name in header if _TIMELIKE.search(name) and name not in taken), None)
 
 
 def _ends(
@@ -185,6 +229,7 @@ def _ends(
     starts = [names for names in times if _START.search(names[0])]
     others = [names for names in times if names not in starts] or starts
     ends = [names for names in others if _END.search(names[0])] or others[-1:]
+    ends.sort(key=lambda names: not distinct[names[0]])  # one without any value last
     if not starts and not named.get("start"):
         ends = sorted(others, key=lambda names: (max(distinct[name] for name in names), names in ends))[-1:]
     chosen = {}

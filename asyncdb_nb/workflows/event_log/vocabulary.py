@@ -78,7 +78,14 @@ _MAYBE_MISSING = frozenset(
     ("?", "-", "--", "n/a", "na", "nan", "nat", "none", "null", "(null)", "<na>", "#n/a", "#null!", "\\n", "nil")
 )
 _BETWEEN = re.compile(r"(?<=[^\W_])[\W_]+(?=[^\W_])")  # letters
-_NO_TIME = re.compile(r"(0001-01-01|0000-00-00|9999-12-31|00\.00\.0000|31\.12\.9999|00000000|99991231)([ T].*)?")
+_NO_TIME = re.compile(  # days that programs write for none: 0 in each calendar, the last of a far year
+    r"(0001-0?1-0?1|0?1([./])0?1[./]0001|0000-00-00|00([./])00[./]0000|00000000"
+    r"|(1900-01-01|1899-12-3[01]|0?1[./]0?1[./]1900)"
+    r"|(9999|2999|2099)-12-31|(31[./]12|12/31)[./](9999|2999|2099)|99991231)([ T].*)?"
+)
+_MIDNIGHTS = re.compile(
+    r"(00|24):?00(:?00([.,]0+)?)?|12:00(:00)? ?[Aa][Mm]|23:?59(:?59([.,]9+)?)?|11:59(:59)? ?[Pp][Mm]|0"
+)
 
 
 def plain(word: str) -> str:
@@ -150,3 +157,8 @@ def maybe_missing(value: str) -> bool:
 def missing_words(values: Iterable[str]) -> list[str]:
     """Name the words among values that often stand for missing ones, each once."""
     return list(dict.fromkeys(filter(maybe_missing, values)))
+
+
+def is_end_of_day(clock: str) -> bool:
+    """Say whether a clock tells the first or the last moment of a day: it may stand for none beside a day that does."""
+    return _MIDNIGHTS.fullmatch(clock) is not None
