@@ -1,6 +1,8 @@
 """
 Read numbers as people write them: `1234.5`, `1.234,50`, `1 234,50`, `12.50-`.
 
+Amounts of money are read as the numbers they are: `$81.74`, `81,74 EUR`, `(5.00)`; all of one currency.
+
 Which mark stands before the decimals is told by the caller, or by the first number that shows it: `81,74` can mean one
 thing only. `1.234` can mean two, and is never guessed.
 """
@@ -11,6 +13,7 @@ import re
 from decimal import Decimal
 
 from asyncdb_nb.errors import EventLogError
+from asyncdb_nb.workflows.event_log.money import amount
 from asyncdb_nb.workflows.event_log.unreadable import UnreadableError
 
 _OTHER = {".": ",", ",": "."}
@@ -55,11 +58,12 @@ class Decimals:
             self._grouping += _OTHER[decimal]
         self._decimal = decimal or _OTHER.get(thousands or "")
         self._told = self._decimal is not None
+        self._currency: str | None = None
         self._pattern = self._compiled()
 
     def learn(self, value: str) -> None:
         """Take the marks from a number that can be read in one way only; any other teaches nothing."""
-        signed = _SIGNED.fullmatch(value)
+        signed = _SIGNED.fullmatch(amount(value).number)
         teaches = self._decimal is None or (not self._told and _OTHER[self._decimal] in value)
         shown = _shown(signed[2]) if signed and teaches else None
         if shown and self._decimal in (None, shown[0]):
@@ -72,10 +76,14 @@ class Decimals:
         Read one number.
 
         Raises:
-            UnreadableError: It is none, or may be two.
+            UnreadableError: It is none, or may be two, or is in another currency than those before.
         """
         self.learn(value)
-        signed = _SIGNED.fullmatch(value)
+        number, currency = amount(value)
+        if currency and (self._currency or currency) != currency:
+            raise UnreadableError(f"is in {currency}, and others are in {self._currency}: they cannot be added up.")
+        self._currency = self._currency or currency
+        signed = _SIGNED.fullmatch(number)
         if not signed or (signed[1] and signed[4]):
             raise UnreadableError("is not a number such as 12.50.")
         found = self._pattern.fullmatch(signed[2])

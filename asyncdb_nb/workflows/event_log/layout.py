@@ -115,7 +115,7 @@ def other_delimiter(lines: Sequence[str]) -> str | None:
     for mark in dict.fromkeys([*marks, *(" " if " " in first.strip() else "")]):
         layout = Layout(lines, mark)
         if layout.usual[1] == len(layout.records) and layout.header == layout.records[0][0]:
-            return mark
+            return str(mark)
     return None
 
 

@@ -48,7 +48,7 @@ _TIMELIKE = re.compile(
     re.IGNORECASE,
 )
 _MOST = 40  # columns that are considered
-_CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp][Mm])?|\d{5,6}")  # with five, a zero is lost
+_CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp]\.?[Mm]\.?)?|\d{5,6}")  # with five, a zero is lost
 
 
 @dataclass(frozen=True)

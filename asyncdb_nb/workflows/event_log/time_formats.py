@@ -17,18 +17,17 @@ _DATES = (
     (r"\d{1,2}([/-])\d{1,2}\1\d{2}", ("%d{0}%m{0}%y", "%m{0}%d{0}%y", "%y{0}%m{0}%d")),
     (r"\d{4}([./-])\d{1,2}\1\d{1,2}", ("%Y{0}%m{0}%d",)),
     (r"\d{8}", ("%Y%m%d",)),
-    (r"\d{1,2}([ /-])[A-Za-z]{3}\1\d{4}", ("%d{0}%b{0}%Y",)),
-    (r"\d{1,2}([ /-])[A-Za-z]{3}\1\d{2}", ("%d{0}%b{0}%y",)),
-    (r"\d{1,2}(\.? )[A-Za-z]{4,} \d{4}", ("%d{0}%B %Y",)),
-    (r"[A-Za-z]{3} \d{1,2}(,?) \d{4}", ("%b %d{0} %Y",)),
-    (r"[A-Za-z]{4,} \d{1,2}(,?) \d{4}", ("%B %d{0} %Y",)),
+    (r"\d{1,2}([ /-])[^\W\d_]{3,}\.?\1\d{4}", ("%d{0}%b{0}%Y",)),
+    (r"\d{1,2}([ /-])[^\W\d_]{3,}\.?\1\d{2}", ("%d{0}%b{0}%y",)),
+    (r"\d{1,2}(\. )[^\W\d_]{3,}\.? \d{4}", ("%d{0}%b %Y",)),
+    (r"[^\W\d_]{3,}\.? \d{1,2}(,?) \d{4}", ("%b %d{0} %Y",)),
     (r"[A-Z][a-z]{2}, \d{1,2} [A-Za-z]{3} \d{4}", ("%a, %d %b %Y",)),
     (r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}", ("%a %b %d %H:%M:%S %Y",)),  # C's ctime
 )
 _TIME = re.compile(
     r"(?P<between> |T|, |:)(?P<hour>\d{1,2})(?::\d\d(?P<seconds>:\d\d)?|(?P<compact>\d{4}))"
     r"(?P<point>[.,])?(?(point)\d{1,6})"
-    r"(?P<noon> ?[AaPp][Mm])?(?P<zone> ?(?:[+-]\d\d:?\d\d|(?:UTC|GMT)$|[A-Z]\w+/[\w/+-]+$))?"
+    r"(?P<noon> ?[AaPp]\.?[Mm]\.?)?(?P<zone> ?(?:[+-]\d\d:?\d\d|[A-Z]{3,5}$|[A-Z]\w+/[\w/+-]+$))?"
 )
 _COMPACT = {10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 17: "%Y%m%d%H%M%S%f"}
 _EPOCHS = {10: "epoch_s", 13: "epoch_ms", 16: "epoch_us", 19: "epoch_ns"}
@@ -82,7 +81,7 @@ def _time_form(rest: str) -> str | None:
     hour = "%I" if noon else "%H"
     clock = f"{hour}%M%S" if found["compact"] else f"{hour}:%M:%S" if found["seconds"] else f"{hour}:%M"
     fraction = f"{found['point']}%f" if found["point"] else ""
-    spaced_noon = noon and noon[:-2] + "%p"
+    spaced_noon = noon and noon[: noon.startswith(" ")] + "%p"
     spaced_zone = zone and zone[: zone.startswith(" ")] + ("%z" if zone.strip()[0] in "+-" else "%Z")
     return f"{found['between']}{clock}{fraction}{spaced_noon}{spaced_zone}"
 

@@ -17,7 +17,9 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from asyncdb_nb.errors import EventLogError
+from asyncdb_nb.workflows.event_log.month_names import in_english
 from asyncdb_nb.workflows.event_log.unreadable import UnreadableError
+from asyncdb_nb.workflows.event_log.zone_names import zoned
 
 EPOCHS = {"epoch_s": 1, "epoch_ms": 10**3, "epoch_us": 10**6, "epoch_ns": 10**9}
 
@@ -25,7 +27,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d|\d{4}/\d\d/\d\d|\d{8}|\d{4}-W\d\d-\d)"
     r"(?:[Tt ](?P<time>\d\d(?::\d\d(?::\d\d(?:[.,]\d+)?)?|\d\d(?:\d\d(?:[.,]\d+)?)?)?)"
-    r"(?: ?(?:(?P<utc>[Zz]|UTC|GMT)|(?P<offset>[+-]\d\d(?::?\d\d)?)(?:\[[\w/+-]+\])?| ?(?P<name>[A-Z]\w+/[\w/+-]+)))?)?"
+    r"(?: ?(?:(?P<utc>[Zz]|UTC|GMT)|(?P<offset>[+-]\d\d(?::?\d\d)?)(?:\[[\w/+-]+\])?"
+    r"| ?(?P<name>[A-Z]\w+/[\w/+-]+|[A-Z]{3,5})))?)?"
 )
 _END_OF_DAY = re.compile(r"(?<=[T ])24(?=:?00(?::?00(?:[.,]0+)?)?(?:$|[Zz+\- ]))")
 _NO_SUCH = re.compile("(year|month|day|hour|minute|second)s? ")  # how Python begins to say that a part is out of range
@@ -58,7 +61,7 @@ class Times:
         _check("nonexistent", nonexistent, ("raise", "forward"))
         self.form, self._zone = form, _zone(zone)
         self._ambiguous, self._nonexistent = ambiguous, nonexistent
-        self._parse = _parser(form)
+        self._parse = _parser(form, self._zone)
 
     def read(self, value: str) -> datetime:
         """
@@ -69,7 +72,8 @@ class Times:
         """
         same_day, ends_day = _END_OF_DAY.subn("00", value)
         try:
-            moment = self._parse(same_day) + timedelta(days=ends_day)
+            moment = self._parse(same_day)
+            moment = moment + timedelta(days=1) if ends_day else moment  # a sum forgets which of two hours it was
             return (moment if moment.tzinfo else self._in_zone(moment)).astimezone(UTC)
         except OverflowError as error:
             raise UnreadableError("is before the year 1 or after 9999.") from error
@@ -104,9 +108,13 @@ class Times:
         return first
 
 
-def iso_time(value: str) -> datetime:
+def iso_time(value: str, here: tzinfo = UTC) -> datetime:
     """
     Read a time in ISO 8601, with the zone that it has, or without one.
+
+    Args:
+        value: The time.
+        here: The zone whose abbreviations are known, such as CET and CEST.
 
     Raises:
         ValueError: It is none.
@@ -117,7 +125,7 @@ def iso_time(value: str) -> datetime:
         raise ValueError("no ISO 8601")
     zone = "+00:00" if found["utc"] else found["offset"] or ""
     moment = datetime.fromisoformat(f"{found['date'].replace('/', '-')}T{found['time'] or '00'}{zone}")
-    return moment.replace(tzinfo=_zone_of(found["name"])) if found["name"] else moment
+    return zoned(moment, found["name"], here) if found["name"] else moment
 
 
 def strptime(value: str, form: str) -> datetime:
@@ -129,7 +137,7 @@ def strptime(value: str, form: str) -> datetime:
     Raises:
         ValueError: It is not of that form.
     """
-    moment = datetime.strptime(value, form)  # a missing zone is added by the caller
+    moment = datetime.strptime(in_english(value, form), form)  # a missing zone is added by the caller
     for digits, parts in zip(re.findall(r"\d+", value), _DIGITS.findall(form), strict=False):
         widths = [_WIDTHS.get(part, len(part)) for part in re.findall(r"%.|\d", parts)]
         if len(widths) > 1 and len(digits) != sum(widths) and "%f" not in parts:
@@ -137,14 +145,14 @@ def strptime(value: str, form: str) -> datetime:
     return moment
 
 
-def _parser(form: str | None) -> Callable[[str], datetime]:
+def _parser(form: str | None, here: tzinfo) -> Callable[[str], datetime]:
     if form is None:
-        return iso_time
+        return lambda value: iso_time(value, here)
     if form in EPOCHS:
         return lambda value: _since_epoch(value, EPOCHS[form])
     _check_format(form)
     if "%Z" in form:
-        return lambda value: _with_zone_name(value, form)
+        return lambda value: _with_zone_name(value, form, here)
     return lambda value: strptime(value, form)
 
 
@@ -169,27 +177,13 @@ def _since_epoch(value: str, units: int) -> datetime:
     return _EPOCH + timedelta(microseconds=int(Decimal(value) * 10**6 / units))
 
 
-def _with_zone_name(value: str, form: str) -> datetime:
+def _with_zone_name(value: str, form: str, here: tzinfo) -> datetime:
     """Read a time and its zone's name: strptime would know the name, and forget it."""
     found = _ZONE_NAME.search(value)
     if not found:
         raise ValueError("no zone")
     moment = strptime(value[: found.start()].rstrip(), form.removesuffix("%Z").rstrip())
-    return moment.replace(tzinfo=_zone_of(found[1]))
-
-
-def _zone_of(name: str) -> tzinfo:
-    if name in ("Z", "UTC", "GMT"):
-        return UTC
-    try:
-        if "/" in name:
-            return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise UnreadableError(f"has a zone that does not exist, {name!r}.") from error
-    raise UnreadableError(
-        f"has the zone {name!r}, which stands for different ones. If all times have it, write it into the format "
-        f"instead of %Z, and name the zone, such as timezone='Europe/Berlin'."
-    )
+    return zoned(moment, found[1], here)
 
 
 def _zone(name: str) -> tzinfo:
