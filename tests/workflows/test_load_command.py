@@ -96,6 +96,8 @@ FOREIGN = {
         "1 case, 2 tasks",
         "key,created,author,from,to\nP,2024-03-01,x,Open,Review\nP,2024-03-02,x,Review,Done\n",
     ),
+    "zones.csv": ("1 case, 2 tasks", "id,step,when\n1,a,2024-03-01 09:00 CET\n1,b,2024-07-01 09:00 CEST\n"),
+    "months.csv": ("1 case, 2 tasks", "Dossier;Étape;Date\n1;a;1 mars 2024 09:00\n1;b;12 août 2024 10:00\n"),
     "cp1252.csv": ("1 case, 1 task", "Ticket;Tätigkeit;Zeit\n1;Prüfen;06.05.2024 09:30\n".encode("cp1252")),
     "utf-16.csv": ("1 case, 1 task", "Ticket;Schritt;Zeit\n1;a;06.05.2024 09:30\n".encode("utf-16-le")),
     "ctime.csv": ("1 case, 1 task", "case,activity,timestamp\n1,a,Fri Mar  1 10:00:00 2024\n"),

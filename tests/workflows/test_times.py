@@ -90,7 +90,12 @@ def test_a_time_is_the_moment_that_it_says(value: str, options: dict, utc: str) 
             "has the zone 'CET', which stands for different ones",
             {"timezone": "Europe/Berlin"},
         ),
-        ("2024-03-01 CEST", BERLIN, "has the zone 'CEST', which the clocks of Europe/Berlin do not show then", {}),
+        (
+            "2024-03-01 09:30 CEST",
+            BERLIN,
+            "has the zone 'CEST', which the clocks of Europe/Berlin do not show then",
+            {},
+        ),
         ("2024-03-01 10:00 XYZ", BERLIN, "has the zone 'XYZ', which the clocks of Europe/Berlin do not show", {}),
         ("1 sum 2024", {"form": "%d %b %Y"}, "is not of the format", {}),
         ("2024-03-01 09:30 Mars/Base", {}, "has a zone that does not exist, 'Mars/Base'", {}),
