@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import shlex
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from asyncdb_nb import EventLogError
@@ -178,9 +182,9 @@ def test_a_trailing_delimiter_hides_no_field(tmp_path: Path) -> None:
     ids=without_bytes,
     argvalues=[
         ("log.xlsx", zipped("[Content_Types].xml", "xl/workbook.xml"), r"an Excel workbook \(.xlsx\).*read_excel"),
-        ("log.csv", zipped("[Content_Types].xml", "xl/workbook.xml"), r"an Excel workbook.*'log.csv'"),
+        ("log.csv", zipped("[Content_Types].xml", "xl/workbook.xml"), r"an Excel workbook.*log.new.csv"),
         ("log.ods", zipped("mimetype", "content.xml"), "an OpenDocument spreadsheet"),
-        ("log.zip", zipped("a/events.csv"), r"a ZIP archive.*a/events.csv.*python -m zipfile -e log.zip \."),
+        ("log.zip", zipped("a/events.csv"), r"a ZIP archive.*a/events.csv.*python -m zipfile -e \S*log.zip \."),
         ("log.zip", b"PK\x03\x04cut off", "a ZIP archive"),
         ("log.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99), "an old Excel workbook"),
         (
@@ -188,11 +192,13 @@ def test_a_trailing_delimiter_hides_no_field(tmp_path: Path) -> None:
             b'<?xml version="1.0"?>\n<!-- x -->\n<log xes.version="1.0">',
             "an XES event log.*pm4py",
         ),
-        ("log.xes.gz", gzip.compress(b'<?xml version="1.0"?><log>'), r"an XES event log.*'log.csv'"),
+        ("log.xes.gz", gzip.compress(b'<?xml version="1.0"?><log>'), r"an XES event log.*log.csv"),
         ("log.xes", b'\xef\xbb\xbf<log openxes.version="1.0">', "an XES event log"),
         ("log.xml", b'<?xml version="1.0"?><orders/>', "is XML, not CSV"),
         ("log.xls", b"<html><table>", "an HTML page"),
-        ("log.json", b'[{"case": 1}]', "is JSON"),
+        ("log.json", b'[{"case": 1}]', r"is JSON, not.*read_json\(.*log.csv"),
+        ("log.json", b'{"case": 1}\n{"case": 2}\n', "is JSON, an object a line.*lines=True"),
+        ("my log.zip", zipped("events.csv"), r"-e '[^']*my log.zip' \."),
         ("log.parquet", b"PAR1\x15\x04", "a Parquet file"),
         ("log.xz", b"\xfd7zXZ\0\0", "a compressed file"),
         ("log.pdf", b"%PDF-1.7", "a PDF document"),
@@ -258,3 +264,39 @@ def test_the_field_limit_of_the_process_is_never_lowered(tmp_path: Path) -> None
         assert csv.field_size_limit() == 5_000_000
     finally:
         csv.field_size_limit(before)
+
+
+@pytest.mark.parametrize("name", ["it's.csv", "events.parquet", "events.json", "lines.json", "my log.zip", "page.html"])
+def test_a_file_of_another_format_is_made_csv_by_what_is_typed(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a shell, from another folder, whatever the file is called; and it is not overwritten."""
+    (folder := tmp_path / "a folder").mkdir()
+    frame = pd.DataFrame({"case": ["1"], "activity": ["a"], "timestamp": ["2024-03-01"]})
+    path = folder / name
+    match name:
+        case "events.json":
+            frame.to_json(path, orient="records")
+        case "lines.json":
+            frame.loc[[0, 0]].to_json(path, orient="records", lines=True)
+        case "my log.zip":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("log.csv", frame.to_csv(index=False))
+        case "page.html":
+            pytest.importorskip("lxml")
+            frame.to_html(path, index=False)
+        case _:
+            frame.to_parquet(path)
+    before = path.read_bytes()
+    with pytest.raises(EventLogError) as caught:
+        CSVFile(path)
+    python = f"{shlex.quote(sys.executable)} -"
+    typed = caught.value.problem.partition("ype: ")[2].replace("python -", python, 1)
+
+    subprocess.run(typed, shell=True, check=True, cwd=tmp_path)
+
+    assert path.read_bytes() == before
+    [made] = tmp_path.glob("*.csv")
+    with CSVFile(made) as file:
+        assert file.header == ["case", "activity", "timestamp"]
+        assert next(file.records()).fields == ["1", "a", "2024-03-01"]

@@ -50,9 +50,9 @@ def test_a_number_is_read_by_the_marks_that_it_shows(values: list[str], options:
 @pytest.mark.parametrize(
     ("values", "options", "reason", "remedy"),
     [
-        (["1.234"], {}, "may be 1.234 or 1234, and no number before it shows which", {"decimal": "."}),
-        (["1,234"], {}, "may be 1.234 or 1234", {"decimal": ","}),
-        (["123", "1.234"], {}, "may be 1.234 or 1234", {"decimal": "."}),
+        (["1.234"], {}, "may be 1.234 or 1234, and no number before it shows which", {"decimal": ","}),
+        (["1,234"], {}, "may be 1.234 or 1234", {"decimal": "."}),
+        (["123", "1.234"], {}, "may be 1.234 or 1234", {"decimal": ","}),
         (["81,74", "1.234"], {}, "may be 1234, as ',' stands before the decimals elsewhere", {"decimal": ","}),
         (["81,74", "81.75"], {}, "does not go with the decimal mark ',' of the others", {}),
         (["1,5"], {"decimal": "."}, "does not go with the decimal mark '.'", {}),
@@ -67,7 +67,7 @@ def test_a_number_is_read_by_the_marks_that_it_shows(values: list[str], options:
         (["(-5)"], {}, "is not a number", {}),
         (["($5"], {}, "is not a number", {}),
         (["5%"], {}, "is not a number", {}),
-        (["$1.234"], {}, "may be 1.234 or 1234", {"decimal": "."}),
+        (["$1.234"], {}, "may be 1.234 or 1234", {"decimal": ","}),
         (["$"], {}, "is not a number", {}),
         (["5-10"], {}, "is not a number", {}),
         (["$5 5"], {}, "is not a number", {}),

@@ -303,7 +303,7 @@ LIFE = "case,activity,timestamp,lifecycle,start_timestamp,eur\n"
             (LIFE + "1,a,2024-03-01,,,\n", 2, "the lifecycle is missing"),
             (LIFE + "1,a,2024-03-01,complete,2024-03-02,\n", 2, "it starts at 2024-03-02 .* and ends before"),
             (LIFE + "1,a,2024-03-01,complete,soon,\n", 2, "'start_timestamp' 'soon' is not"),
-            (LIFE + "1,a,2024-03-01,complete,,1.234\n", 2, "the cost '1.234' may be 1.234 or 1234.*decimal='.'"),
+            (LIFE + "1,a,2024-03-01,complete,,1.234\n", 2, "the cost '1.234' may be 1.234 or 1234.*decimal=','"),
             (LIFE + "1,a,2024-03-01,complete,,NULL\n", 2, "the cost 'NULL' is not a number.*missing=.'NULL'"),
             (
                 HEADER + GOOD + "1,a,2024-03-01,?\n",

@@ -80,8 +80,9 @@ FOREIGN = {
         "Incidents;;\nMade on;01.03.2024;\n\nTicket;Schritt;Zeit\n1;a;06.05.2024 09:30\n1;b;13.05.2024 10:00\n",
     ),
     "last rows.csv": (
-        "1 case, 2 tasks",
-        "Ticket;Schritt;Zeit;EUR\n1;a;06.05.2024 09:30;5\n1;b;13.05.2024 10:00;6\nTotal;;;11\n\n(2 rows)\n",
+        "1 case, 3 tasks",
+        "Ticket;Schritt;Zeit;EUR\n1;a;06.05.2024 09:30;5\n1;b;13.05.2024 10:00;6\n1;c;13.05.2024 11:00;6\n"
+        "Total;;;17\n\n(3 rows)\n",
     ),
     "wide.csv": (
         "1 case, 2 tasks",
@@ -170,6 +171,28 @@ def completed(path: Path) -> dict[str, Any]:
         pass
     complete(caught.value, path, options)
     return options | caught.value.options
+
+
+def test_what_was_is_proposed_rather_than_what_was_planned(tmp_path: Path):
+    header = ["Case", "Task", "Planned Start", "Planned End", "Start", "End", "Due date"]
+    rows = [[case, "a", *(f"2024-03-0{day}" for day in range(1, 6))] for case in "112"]
+
+    options = propose(header, rows, {}).options
+
+    assert (options["start"], options["timestamp"]) == ("Start", "End")
+
+
+def test_as_many_bad_rows_as_good_ones_are_no_proposal(tmp_path: Path):
+    """Two ways of writing dates in one file: half of it would be lost."""
+    (path := tmp_path / "log.csv").write_text("id,step,when\n1,a,13/03/2024 09:00\n1,b,03/14/2024 10:00\n")
+    options = {name: each.default for name, each in inspect.signature(load_event_log).parameters.items()}
+    with pytest.raises(EventLogError) as caught, prepared(path, options):
+        pass
+
+    complete(caught.value, path, options)
+
+    assert not caught.value.options
+    assert "line 3: 'when' '03/14/2024 10:00' is not of the format '%d/%m/%Y %H:%M'" in caught.value.problem
 
 
 def test_a_clock_goes_with_the_date_beside_it(tmp_path: Path):

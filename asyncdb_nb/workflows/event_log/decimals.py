@@ -105,7 +105,7 @@ class Decimals:
             return UnreadableError(
                 f"may be {body.replace(mark, '.')} or {body.replace(mark, '')}, and no number before it shows which. "
                 f"Tell what stands before the decimals: {mark!r} if it is the former, {_OTHER[mark]!r} if the latter.",
-                {"decimal": mark},
+                {"decimal": _OTHER[mark]},  # costs have seldom three decimals
             )
         if found and not self._told:
             whole = body.replace(found[1], "")

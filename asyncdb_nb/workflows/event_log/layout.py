@@ -51,8 +51,10 @@ class Layout:
 
     @cached_property
     def usual(self) -> tuple[int, int]:
-        """How many fields most records have, and how many records these are."""
+        """How many fields most records have, of those that have enough, and how many records these are."""
         widths = Counter(len(fields) for _, fields in self.records)
+        if wide := {width: count for width, count in widths.items() if width >= _FEWEST}:
+            widths = Counter(wide)
         return max(widths.items(), key=lambda item: (item[1], item[0]), default=(0, 0))
 
     @property
@@ -99,7 +101,7 @@ def find_layout(lines: Sequence[str], delimiter: str | None = None) -> Layout:
     likely = [layout for layout, count in zip(layouts, counts, strict=True) if count == most > 1]
     if len(likely) > 1:
         likely.sort(key=lambda layout: (layout.begins_with_header, layout.usual[1]), reverse=True)
-        if len(likely[0].records) == 1 or likely[0].usual[0] == likely[1].usual[0]:
+        if likely[0].usual[1] == likely[1].usual[1]:
             names = [layout.delimiter for layout in likely]
             raise EventLogError(f"The delimiter may be {names[0]!r} or {names[1]!r}.", {"delimiter": names[0]})
     if likely and likely[0].begins_with_header:

@@ -115,8 +115,9 @@ def _check(log: Prepared, path: Path, told: Mapping[str, Any]) -> None:
             raise MalformedRowError(path.name, record.line, fault.reason, fault.options)
     if faults and (not good or not told["bad_rows"]):
         record, fault = faults[0]
-        options = {"bad_rows": bad_rows_for(path)} if good else {}
-        raise MalformedRowError(path.name, record.line, fault.reason, options)
+        options = {"bad_rows": bad_rows_for(path)} if len(good) > len(faults) else {}
+        many = f" {len(faults)} of the first {len(log.file.sample):,} rows cannot be read." if len(faults) > 1 else ""
+        raise MalformedRowError(path.name, record.line, f"{fault.reason}{many}", options)
 
 
 def _several(words: Any) -> Any:

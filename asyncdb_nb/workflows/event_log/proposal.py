@@ -14,6 +14,7 @@ from itertools import permutations
 from typing import Any, NamedTuple
 
 from asyncdb_nb.workflows.event_log.time_formats import ISO, choice, forms_of
+from asyncdb_nb.workflows.event_log.times import plain_spaces
 from asyncdb_nb.workflows.event_log.vocabulary import (
     CANCEL,
     COMPLETE,
@@ -41,6 +42,7 @@ _WORDS = {  # the best first
 _STATUS = re.compile("status|state$|conclusion|result|outcome", re.IGNORECASE)
 _PERSON = re.compile("user|author|assign|owner|agent|resource|worker|employee|bearbeiter|benutzer|usuario|utilis", re.I)
 _START = re.compile("start|begin|begun|began|^beg|anfang|début|debut|inici|inizio|(^|_| )(from|von)$", re.IGNORECASE)
+_PLAN = re.compile("plan|due|sched|target|expect|estim|fällig|soll|prévu|previst", re.IGNORECASE)
 _END = re.compile("end|complet|finish|done|stop|close|resolve|fertig|fin$|hasta|until|(^|_| )(to|bis)$", re.IGNORECASE)
 _TIMELIKE = re.compile(
     r"time|date|stamp|zeit|uhr|datum|tag|fecha|hora|heure|epoch|when|(_|\b)(at|ts|dt)$"
@@ -85,7 +87,7 @@ class _Column:
 
     @property
     def has_clocks(self) -> bool:
-        return self.timelike and all(map(_CLOCK.fullmatch, self.values))
+        return self.timelike and all(_CLOCK.fullmatch(plain_spaces(value)) for value in self.values)
 
     def score(self, role: str) -> int:
         """How likely it is the case or the activity, by its name and by whether it repeats."""
@@ -226,6 +228,7 @@ def _ends(
 
     Where nothing began, the time of the event differs most: `closed_at` may be the case's, the same in all its rows.
     """
+    times = [names for names in times if not _PLAN.search(names[0])] or times
     starts = [names for names in times if _START.search(names[0])]
     others = [names for names in times if names not in starts] or starts
     ends = [names for names in others if _END.search(names[0])] or others[-1:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from asyncdb_nb.workflows.event_log.times import iso_time, strptime
+from asyncdb_nb.workflows.event_log.times import iso_time, plain_spaces, strptime
 from asyncdb_nb.workflows.event_log.unreadable import UnreadableError
 
 ISO = ""
@@ -22,12 +22,13 @@ _DATES = (
     (r"\d{1,2}(\. )[^\W\d_]{3,}\.? \d{4}", ("%d{0}%b %Y",)),
     (r"[^\W\d_]{3,}\.? \d{1,2}(,?) \d{4}", ("%b %d{0} %Y",)),
     (r"[A-Z][a-z]{2}, \d{1,2} [A-Za-z]{3} \d{4}", ("%a, %d %b %Y",)),
+    (r"[A-Z][a-z]{5,8}, [A-Za-z]{3,} \d{1,2}, \d{4}", ("%A, %b %d, %Y",)),
     (r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}", ("%a %b %d %H:%M:%S %Y",)),  # C's ctime
 )
 _TIME = re.compile(
     r"(?P<between> |T|, |:)(?P<hour>\d{1,2})(?::\d\d(?P<seconds>:\d\d)?|(?P<compact>\d{4}))"
     r"(?P<point>[.,])?(?(point)\d{1,6})"
-    r"(?P<noon> ?[AaPp]\.?[Mm]\.?)?(?P<zone> ?(?:[+-]\d\d:?\d\d|[A-Z]{3,5}$|[A-Z]\w+/[\w/+-]+$))?"
+    r"(?P<noon> ?[AaPp]\.?[Mm]\.?)?(?P<word> Uhr| h)?(?P<zone> ?(?:[+-]\d\d:?\d\d|[A-Z]{3,5}$|[A-Z]\w+/[\w/+-]+$))?"
 )
 _COMPACT = {10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 17: "%Y%m%d%H%M%S%f"}
 _EPOCHS = {10: "epoch_s", 13: "epoch_ms", 16: "epoch_us", 19: "epoch_ns"}
@@ -46,7 +47,7 @@ def forms_of(values: Iterable[str]) -> list[str]:
         `ISO` alone where that fits best; else formats of strptime and names of epochs, two or more where nothing in the
         values tells them apart; nothing where none fits half of them.
     """
-    distinct = list(dict.fromkeys(values))
+    distinct = list(dict.fromkeys(map(plain_spaces, values)))
     candidates = dict.fromkeys(form for value in distinct[:_FIRST] for form in _candidates(value))
     fitting = {form: sum(_fits(value, form) for value in distinct) for form in (ISO, *candidates)}
     most = max(fitting.values())
@@ -83,7 +84,7 @@ def _time_form(rest: str) -> str | None:
     fraction = f"{found['point']}%f" if found["point"] else ""
     spaced_noon = noon and noon[: noon.startswith(" ")] + "%p"
     spaced_zone = zone and zone[: zone.startswith(" ")] + ("%z" if zone.strip()[0] in "+-" else "%Z")
-    return f"{found['between']}{clock}{fraction}{spaced_noon}{spaced_zone}"
+    return f"{found['between']}{clock}{fraction}{spaced_noon}{found['word'] or ''}{spaced_zone}"
 
 
 def _fits(value: str, form: str) -> bool:

@@ -36,6 +36,8 @@ _ZONE_NAME = re.compile(r" ?\[?([A-Za-z][\w/+-]*)\]?$")
 _DIGITS = re.compile(r"(?:%[YGmdHIMSyjVuf]|\d)+")  # parts of a format that are written as one number
 _WIDTHS = {"%Y": 4, "%G": 4, "%j": 3, "%u": 1}  # the others have two digits
 _SERIAL = re.compile(r"[2-6]\d{4}([.,]\d+)?")  # days since 1900, from 1954 to 2091
+_FRACTION, _SECONDS = re.compile(r"(?<=%S)[.,]%f"), re.compile(r"(?<=%M):%S")
+_SPACES = str.maketrans("\u00a0\u2009\u202f", "   ")
 _HAS_DATE = re.compile(r"%[cx]|(?=.*%[Yy])(?=.*(%j|%d(?=.*%[mbB])|%[mbB](?=.*%d)))|(?=.*%G)(?=.*%V)(?=.*%u)", re.DOTALL)
 
 
@@ -70,7 +72,7 @@ class Times:
         Raises:
             UnreadableError: It is none, or not for certain.
         """
-        same_day, ends_day = _END_OF_DAY.subn("00", value)
+        same_day, ends_day = _END_OF_DAY.subn("00", plain_spaces(value))
         try:
             moment = self._parse(same_day)
             moment = moment + timedelta(days=1) if ends_day else moment  # a sum forgets which of two hours it was
@@ -108,6 +110,11 @@ class Times:
         return first
 
 
+def plain_spaces(value: str) -> str:
+    """Write a time with plain spaces: programs put narrow ones and such that break no line before AM and PM."""
+    return value.translate(_SPACES)
+
+
 def iso_time(value: str, here: tzinfo = UTC) -> datetime:
     """
     Read a time in ISO 8601, with the zone that it has, or without one.
@@ -137,12 +144,28 @@ def strptime(value: str, form: str) -> datetime:
     Raises:
         ValueError: It is not of that form.
     """
-    moment = datetime.strptime(in_english(value, form), form)  # a missing zone is added by the caller
+    value = in_english(value, form)
+    moment = _moment(value, form)
     for digits, parts in zip(re.findall(r"\d+", value), _DIGITS.findall(form), strict=False):
         widths = [_WIDTHS.get(part, len(part)) for part in re.findall(r"%.|\d", parts)]
         if len(widths) > 1 and len(digits) != sum(widths) and "%f" not in parts:
             raise ValueError("no such number of digits")
     return moment
+
+
+def _moment(value: str, form: str) -> datetime:
+    """Read a time; where nothing stands for seconds or their fraction, there are none."""
+    shorter = _FRACTION.sub("", form) if _FRACTION.search(form) else _SECONDS.sub("", form)
+    try:
+        return datetime.strptime(value, form)  # a missing zone is added by the caller
+    except ValueError:
+        if shorter == form:
+            raise
+        try:
+            return _moment(value, shorter)
+        except ValueError:
+            pass
+        raise
 
 
 def _parser(form: str | None, here: tzinfo) -> Callable[[str], datetime]:

@@ -80,7 +80,7 @@ _MAYBE_MISSING = frozenset(
 _BETWEEN = re.compile(r"(?<=[^\W_])[\W_]+(?=[^\W_])")  # letters
 _NO_TIME = re.compile(  # days that programs write for none: 0 in each calendar, the last of a far year
     r"(0001-0?1-0?1|0?1([./])0?1[./]0001|0000-00-00|00([./])00[./]0000|00000000"
-    r"|(1900-01-01|1899-12-3[01]|0?1[./]0?1[./]1900)"
+    r"|(1900-01-01|1899-12-3[01]|1970-01-01|0?1[./]0?1[./](1900|1970))"
     r"|(9999|2999|2099)-12-31|(31[./]12|12/31)[./](9999|2999|2099)|99991231)([ T].*)?"
 )
 _MIDNIGHTS = re.compile(
