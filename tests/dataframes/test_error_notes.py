@@ -25,12 +25,13 @@ DAY = "2024-02-01"
         ("select now() > :x as a", DAY, ":x stands for a time. Give a datetime or a date, or cast the text: `:x::text"),
         ("select 1 = :x as a", "5", ":x stands for something that is no text. Give that, or cast the text: `:x::text"),
         ("select :x as a", 5, ":x got a value of type int. Give what fits there, or say what this is: `:x::int`"),
-        ("select 'a' in (:x) as a", ["a"], "A list is one value: type `= any(:names)`"),
+        ("select 'a' in (:x) as a", ["a"], "A list is one value: type `= any(:x)` instead of `in :x`."),
         (
             "select 'a' like :x as a",
             5,
             ":x got a value of type int, and text is expected there. Give a str, or cast it",
         ),
+        ("select 'a' in :x as a", ["a"], "A list is one value: type `= any(:x)` instead of `in :x`."),
         ("select now() > :x as a", pd.Timestamp(DAY), ":x has no time zone. Give it one: `value.tz_localize('UTC')`"),
     ],
 )
@@ -117,3 +118,15 @@ async def test_parts_go_into_async_for_and_say_so() -> None:
         parts.head()
     with pytest.raises(TypeError, match=r"There is no 'a' of all parts\. .*Type: async for part in"):
         parts["a"]
+
+
+@pytest.mark.parametrize("name", ["pg_class", "pg_catalog.pg_class", '"pg_class"', 'pg_catalog."pg_class" ;'])
+async def test_a_name_alone_is_answered_by_the_statement_that_reads_it(session: AsyncSession, name: str) -> None:
+    """Which is true when typed."""
+    with pytest.raises(DBAPIError) as raised:
+        await frame(session, name)
+    await session.rollback()
+    [note] = raised.value.__notes__
+    typed = note.partition("`")[2].partition("`")[0]
+
+    assert len(await frame(session, typed))

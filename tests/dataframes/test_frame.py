@@ -168,7 +168,7 @@ async def test_an_error_is_sqlalchemys_and_leaves_the_transaction_as_postgresql_
             None,
             'No value was given for :name. Type it after the statement: `{"name": ...}`.',
         ),
-        ("select 1 where 1 in :ids", {"ids": [1]}, "A list is one value: type `= any(:names)` instead of `in :names`."),
+        ("select 1 where 1 in :ids", {"ids": [1]}, "A list is one value: type `= any(:ids)` instead of `in :ids`."),
         ("select relnam from pg_class", None, "Perhaps you meant to reference the column"),
     ],
     ids=["no params", "in a list", "column"],

@@ -20,7 +20,7 @@ from asyncdb_nb.dataframes.sql.placeholder_hints import instead_of_placeholder
 from asyncdb_nb.dataframes.sql.splitting import ScriptStatement, first_words
 from asyncdb_nb.dataframes.sql.statement import as_sent, text_of
 from asyncdb_nb.dataframes.sql.tokenizer import bind_names, tokens_of
-from asyncdb_nb.dataframes.sql.type_mismatches import A_LIST, misfit
+from asyncdb_nb.dataframes.sql.type_mismatches import a_list, misfit
 from asyncdb_nb.errors import FIRST_LINE, with_excerpt
 
 _SYNTAX_ERROR = "42601"
@@ -34,6 +34,7 @@ _OUTSIDE = (
     "await connection.exec_driver_sql(...)`."
 )
 _IN_BEFORE = re.compile(r"\bin\s*\Z", re.IGNORECASE)
+_NAME = re.compile(r"""\s*((?:[^\W\d]\w*|"[^"]+")(?:\.(?:[^\W\d]\w*|"[^"]+"))?)\s*;?\s*""")
 _BIND = re.compile(r":([^\W\d]\w*)")
 _NUMBER = re.compile(r"\$(\d+)")
 _INVALID = re.compile(r"invalid input for query argument \$(\d+): ")  # asyncpg's own words
@@ -126,10 +127,13 @@ def _at(start: int, error: DBAPIError, state: str | None, text: str | None, para
     if params is None and state == _SYNTAX_ERROR and (bind := _BIND.match(rest)):
         yield f'No value was given for :{bind[1]}. Type it after the statement: `{{"{bind[1]}": ...}}`.'
     elif params is not None and rest.startswith("$") and _IN_BEFORE.search(sent[:start]):
-        yield A_LIST
+        number = _NUMBER.match(rest)
+        yield a_list(_bind(int(number[1]), text) if number else "")
     elif params and state == _SYNTAX_ERROR and (number := _NUMBER.match(rest)):
         named = _bind(int(number[1]), text)
         yield f"{named} is a value, and only a name or a keyword can stand there. Those belong in the statement's text."
+    elif state == _SYNTAX_ERROR and (name := _NAME.fullmatch(sent)):
+        yield f"This is a name alone. Type SQL: `select * from {name[1]}`."  # noqa: S608 - text for a person
     elif state == _SYNTAX_ERROR:
         mark = "?" if sent[:start].rstrip().endswith("?") else rest  # it is an operator, so the error is behind it
         yield from filter(None, [instead_of_placeholder(mark)])

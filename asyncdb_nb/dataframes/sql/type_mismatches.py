@@ -16,8 +16,6 @@ from typing import Any
 
 from asyncdb_nb.dataframes.sql.bind_values import Parameter, plain
 
-A_LIST = "A list is one value: type `= any(:names)` instead of `in :names`."
-
 _TIMES = frozenset({"date", "timestamp", "timestamptz"})
 _TAKE_LISTS = frozenset({"array", "range", "multirange", "json", "floats", "path"})
 _TAKE_TEXT = frozenset({"uuid", "inet", "timetz", "bit", "char"})  # of the right form
@@ -61,6 +59,12 @@ _TYPES: tuple[tuple[type | tuple[type, ...], str], ...] = (
 )
 
 
+def a_list(bind: str) -> str:
+    """Say how a list is looked for: it is one value, and `in` wants several."""
+    name = bind if bind.startswith(":") else ":names"
+    return f"A list is one value: type `= any({name})` instead of `in {name}`."
+
+
 def misfit(bind: str, value: Any, said: str, parameter: Parameter | None, *, alone: bool = False) -> str:
     """Word the advice.
 
@@ -75,7 +79,7 @@ def misfit(bind: str, value: Any, said: str, parameter: Parameter | None, *, alo
     given = type(value).__name__
     kind = parameter.type.kind if parameter else ""
     if isinstance(value, list | tuple | set) and kind not in _TAKE_LISTS:
-        return A_LIST
+        return a_list(bind)
     if "nanoseconds" in said:
         return f"{bind} has nanoseconds, and PostgreSQL counts microseconds. Give it without: `value.floor('us')`."
     if kind == "timestamptz" and given in ("Timestamp", "datetime64"):
