@@ -29,7 +29,7 @@ def options_of(line: str) -> tuple[dict[str, str], str]:
         The options with their values, "" for a flag; and the rest of the line.
 
     Raises:
-        MagicError: There is no such option, or its value is missing or none that it takes.
+        MagicError: There is no such option, its value is missing or none that it takes, or two exclude each other.
     """
     found: dict[str, str] = {}
     while option := _OPTION.match(line):
@@ -44,6 +44,8 @@ def options_of(line: str) -> tuple[dict[str, str], str]:
                 given = f"`--{name} {value['value'] if value else ''}`".replace(" `", "`")
                 raise MagicError(f"{given} says nothing", _example(name, words))
             found[name], line = value["value"], line[value.end() :]
+    if "write" in found and (plan := {"explain", "analyze"} & found.keys()):
+        raise MagicError(f"--write and --{min(plan)} cannot be given at once", "one of them")
     return found, line
 
 

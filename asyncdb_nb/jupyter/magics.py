@@ -27,6 +27,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import no_var_expand
@@ -101,6 +102,8 @@ class Magics:
             work = self._run(rest, options, None)
             return run(work) if self._came_late else work
         head = _NAME.match(rest)
+        if head["name"] and iskeyword(head["name"]):
+            raise MagicError(f"{head['name']!r} is a word of Python, and no name", "`%%asql name =`")
         if head.end() < len(rest):
             raise MagicError(
                 f"`%%asql {line}` cannot be read", "`%%asql`, `%%asql name =` or `%%asql --db NAME name =`"

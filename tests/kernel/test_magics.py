@@ -52,6 +52,8 @@ def test_values_are_bound_and_never_pasted(kernel: Kernel) -> None:
     [
         ("%asql select :unheard_of", "there is no such variable. Type `unheard_of = ...` before."),
         ("%asql --db nowhere select 1", "No variable 'nowhere' holds a Database."),
+        ("%%asql class =\nselect 1", "'class' is a word of Python, and no name. Type `%%asql name =`."),
+        ("%%asql --write --explain\nselect 1", "--write and --explain cannot be given at once. Type one of them."),
         ("%%asql two words\nselect 1", "cannot be read. Type `%%asql`"),
         ("%asql drop table x", "returns no rows"),
         ("%asyncdb dcotor", "`%asyncdb dcotor` cannot be read. Type `%asyncdb`, `%asyncdb doctor` or"),
