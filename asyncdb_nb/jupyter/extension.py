@@ -19,6 +19,7 @@ from asyncdb_nb.jupyter.interrupt import Interrupts
 from asyncdb_nb.jupyter.magics import Connect, Magics
 from asyncdb_nb.jupyter.notices import Notices
 from asyncdb_nb.jupyter.open_sessions import OpenSessions
+from asyncdb_nb.jupyter.replies import Replies
 from asyncdb_nb.jupyter.sigterm import SigtermHandler
 from asyncdb_nb.jupyter.tracebacks import Tracebacks
 
@@ -51,8 +52,8 @@ def load(shell: InteractiveShell, connect: Connect) -> None:
     if _installed:
         return
     parts: tuple[Part, ...] = (
-        *(Interrupts(shell), OpenSessions(shell), SigtermHandler(shell), CoroutineDisplay(shell), Tracebacks(shell)),
-        *(Notices(shell), ExactColumns(shell), Magics(shell, connect)),
+        *(Replies(shell), Interrupts(shell), OpenSessions(shell), SigtermHandler(shell), CoroutineDisplay(shell)),
+        *(Tracebacks(shell), Notices(shell), ExactColumns(shell), Magics(shell, connect)),
     )
     try:
         for part in parts:

@@ -65,8 +65,12 @@ class AwaitingCell:
             self.task.cancel()
 
     def iterated(self) -> None:
-        """Note that the loop runs: the cell is not in synchronous code."""
+        """Note that the loop runs: the cell is not in synchronous code that began before it was cancelled."""
         self.loop_has_iterated = True
+
+    def iterated_once(self) -> None:
+        """Wait for the next iteration, in which the kernel's callback of a callback cancels the task."""
+        self.loop.call_soon(self.iterated)
 
 
 class Interrupts:
@@ -126,6 +130,7 @@ class Interrupts:
             signal.default_int_handler(number, frame)
             return
         importing = stack.is_importing_library(frame)
+        iterated = cell.iterated
         if cell.escalates:
             cell.escalates = False
             if importing:
@@ -137,6 +142,7 @@ class Interrupts:
             cell.stopped = cell.loop.time()
             if self._in_kernel:
                 cell.previous(number, frame)  # the kernel's own way to cancel the cell
+                iterated = cell.iterated_once
             else:
                 cell.loop.call_soon_threadsafe(cell.cancel)
         elif self._is_calculating(cell, frame) and not importing:
@@ -144,7 +150,7 @@ class Interrupts:
         else:
             cell.loop.call_soon_threadsafe(cell.cancel)
         cell.loop_has_iterated = False
-        cell.loop.call_soon_threadsafe(cell.iterated)  # wakes the loop
+        cell.loop.call_soon_threadsafe(iterated)  # wakes the loop
         _thread.start_new_thread(self._escalate, (cell,))  # not `Thread`, whose lock the interrupted code may hold
 
     def _is_calculating(self, cell: AwaitingCell, frame: FrameType | None) -> bool:

@@ -175,6 +175,27 @@ def test_stop_ends_a_calculation_between_two_awaits(stop: Stop, kernel: Kernel, 
     assert reply.last.startswith("Stopped after ")
 
 
+def test_stop_ends_a_calculation_that_begins_before_the_cell_is_cancelled(kernel: Kernel) -> None:
+    """The kernel cancels the cell two iterations of the loop later, and the calculation begins in the first."""
+    reply = kernel.run(
+        "await asyncio.sleep(0)\nsignal.raise_signal(signal.SIGINT)\nawait asyncio.sleep(0)\nwhile True:\n    pass"
+    )
+
+    assert reply.last.startswith("Stopped after ")
+
+
+def test_stop_leaves_the_cleanup_of_a_cancelled_cell_alone(kernel: Kernel) -> None:
+    """However long it calculates."""
+    reply = kernel.run(
+        "try:\n    asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)\n"
+        "    await asyncio.sleep(600)\nfinally:\n    end = time.monotonic() + 1.2\n"
+        "    while time.monotonic() < end:\n        pass\n    print('cleaned up')"
+    )
+
+    assert reply.error == "CancelledError"
+    assert reply.stdout == "cleaned up\n"
+
+
 def test_stop_lets_another_task_end_its_calculation(kernel: Kernel) -> None:
     """KeyboardInterrupt in a task ends the kernel."""
     sent = kernel.start(
