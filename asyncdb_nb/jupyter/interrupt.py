@@ -54,6 +54,7 @@ class AwaitingCell:
     task: asyncio.Task[Any] | None
     started: float
     previous: Callable[[int, FrameType | None], Any]
+    info: Any = None  # IPython's ExecutionInfo: a cell may run others, by `get_ipython().run_cell`, say
     stopped: float | None = None
     loop_has_iterated: bool = False
     escalates: bool = False
@@ -102,21 +103,25 @@ class Interrupts:
     def _begin(self, info: Any) -> None:
         if threading.current_thread() is not threading.main_thread():  # a subshell: signals do not reach it
             return
+        previous = signal.getsignal(signal.SIGINT)
+        if self._cell is not None and previous is self._handler:  # it goes on after the one that begins within it
+            return
         self._cell = None
         self._started = time.monotonic()
         loop = running_loop()
-        previous = signal.getsignal(signal.SIGINT)
         if loop is None or not callable(previous) or previous is self._handler:
             return
         if self._in_kernel and previous is signal.default_int_handler:
             return  # a synchronous cell
-        self._cell = AwaitingCell(loop, asyncio.current_task(), loop.time(), previous)
+        self._cell = AwaitingCell(loop, asyncio.current_task(), loop.time(), previous, info)
         signal.signal(signal.SIGINT, self._handler)
         if wakes_by_tick:
             self._tick(self._cell)
 
     def _end(self, result: Any) -> None:
         if self._cell is None or threading.current_thread() is not threading.main_thread():
+            return
+        if result is not None and self._cell.info not in (None, result.info):
             return
         with self._escalating:
             self._cell.over = True  # a signal of ours that came before this line still finds our handler

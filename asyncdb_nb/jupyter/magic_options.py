@@ -1,4 +1,4 @@
-"""Read the options of `%asql` and `%%asql`, which stand before all else: `%%asql --db shop --write found =`."""
+"""Read the options of `%asql` and `%%asql`: `%%asql --db shop --write found =`, or `%%asql found = --write`."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_scenario_83_what_the_line_says_to_type_works(kernel: Kernel) -> None:
     assert "`%%asql --numeric float --dates timestamp`" in said
 
     reply = kernel.run(
-        "%%asql --numeric float --dates timestamp plottable =\n"
+        "%%asql --numeric float plottable = --dates timestamp\n"
         "select date '2024-01-01' + g as day, g::numeric as cost from generate_series(1, 9) g"
     )
     assert reply.status == "ok", reply

@@ -175,6 +175,20 @@ def test_stop_ends_a_calculation_between_two_awaits(stop: Stop, kernel: Kernel, 
     assert reply.last.startswith("Stopped after ")
 
 
+@pytest.mark.parametrize("within", ["1", "", "1 / 0", "%%capture\n1"])
+def test_stop_ends_a_cell_that_has_run_another(kernel: Kernel, within: str) -> None:
+    """By `get_ipython().run_cell`. Before, KeyboardInterrupt in the event loop ended the kernel."""
+    sent = kernel.start(
+        f"await asyncio.sleep(0)\nget_ipython().run_cell({within!r})\nprint('here', flush=True)\n"
+        "await asyncio.sleep(600)"
+    )
+    kernel.hear_output(sent)
+
+    kernel.interrupt()
+
+    assert kernel.wait(sent).last.endswith(" s in line 4: await asyncio.sleep(600).")
+
+
 def test_stop_ends_a_calculation_that_begins_before_the_cell_is_cancelled(kernel: Kernel) -> None:
     """The kernel cancels the cell two iterations of the loop later, and the calculation begins in the first."""
     reply = kernel.run(

@@ -55,6 +55,8 @@ def test_values_are_bound_and_never_pasted(kernel: Kernel) -> None:
         ("%%asql class =\nselect 1", "'class' is a word of Python, and no name. Type `%%asql name =`."),
         ("%%asql --write --explain\nselect 1", "--write and --explain cannot be given at once. Type one of them."),
         ("%%asql two words\nselect 1", "cannot be read. Type `%%asql`"),
+        ("%%asql found = --explian\nselect 1", "There is no option --explian. Type one of --db, --write,"),
+        ("%%asql found = select 1\nselect 2", "cannot be read. Type `%%asql`"),
         ("%asql drop table x", "returns no rows"),
         ("%asyncdb dcotor", "`%asyncdb dcotor` cannot be read. Type `%asyncdb`, `%asyncdb doctor` or"),
         ("%asyncdb doctor nowhere", "No variable 'nowhere' holds a Database. Type `nowhere = await connect(...)`"),
