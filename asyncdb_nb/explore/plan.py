@@ -62,7 +62,7 @@ async def read_plan(
     try:
         async with session.begin_nested() as savepoint:
             await session.execute(_LIMITS, {"milliseconds": str(max(round(timeout * 1000), 1))})
-            found = await read_rewritten(session, statement, params, lambda sql: f"EXPLAIN ({options})\n{sql}")
+            found = await read_rewritten(session, statement, params, lambda sql: f"EXPLAIN ({options}) {sql}")
             await savepoint.rollback()
     except DBAPIError as error:
         if analyze and getattr(error.orig, "sqlstate", None) == _READ_ONLY:

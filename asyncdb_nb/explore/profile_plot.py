@@ -6,6 +6,7 @@ Numbers and times are a histogram from the smallest to the largest, anything els
 
 from __future__ import annotations
 
+import functools
 import math
 import textwrap
 from datetime import UTC, datetime, timedelta
@@ -55,7 +56,24 @@ def draw(profile: Figures, title: str | None, dark: bool | None) -> Figure:
     note = notes_of(profile)[0].replace("~ from", "~ From")
     figure.suptitle(title or title_of(profile), x=0.01, ha="left", color=colours.ink, fontweight="bold", fontsize=12)
     figure.supxlabel(_wrapped(note, int(size[0] * 13)), x=0.01, ha="left", color=colours.ink, fontsize=8)
+    vars(figure)["_ipython_display_"] = functools.partial(_show_once, figure)
     return figure
+
+
+def _cut(text: str) -> str:
+    return text if len(text) < 15 else f"{text[:13]}…"  # the width of a label
+
+
+def _show_once(figure: Figure) -> None:
+    """Show a figure that is a cell's result, and keep the inline backend from showing it again at the cell's end."""
+    import matplotlib.pyplot as plt
+    from IPython.display import display
+
+    if "inline" in plt.get_backend():
+        plt.close(figure)
+    as_result = vars(figure).pop("_ipython_display_")
+    display(figure)  # type: ignore[no-untyped-call]
+    vars(figure)["_ipython_display_"] = as_result
 
 
 def _draw_column(ax: Axes, column: ColumnProfile, colours: Palette) -> None:
@@ -101,7 +119,7 @@ def _draw_histogram(ax: Axes, column: ColumnProfile, colours: Palette) -> None:
 def _draw_top(ax: Axes, column: ColumnProfile, colours: Palette) -> None:
     top = list(column.top or ())
     rest = 1 - sum(share for _, share in top)
-    labels = [_plain(shown(value)[:14]) for value, _ in top]
+    labels = [_plain(_cut(shown(value))) for value, _ in top]
     shares = [100 * share for _, share in top]
     colour = [colours.loop] * len(top)
     if rest > 1e-9:

@@ -168,7 +168,7 @@ async def _of_statement(
     calls = f"pg_catalog.{limit}set_config('extra_float_digits', '1', true)"
     found = await read_rewritten(
         session, statement, params,
-        lambda sql: f"select q.* from (select {calls}) as settings left join (\n{sql}\n) as q on false",
+        lambda sql: f"select q.* from ({sql}\n) as q right join (select {calls}) as settings on false",
     )  # fmt: skip
     return Source("statement", "statement", _described(found), statement, params)
 

@@ -55,7 +55,7 @@ async def read_rewritten(
         statement: SQL text, or a select of Core or the ORM.
         params: Values for the `:name` binds of a text.
         rewrite: Makes the SQL to be sent of the SQL that SQLAlchemy hands over, whose parameters are `$1`, `$2`, …
-            It keeps each of them, and has at most 500 rows.
+            It keeps each of them and the numbers of the lines, which errors tell, and has at most 500 rows.
         values: Texts for parameters that it adds; it is called with the name of each, such as `$3`, after the SQL.
 
     Raises:

@@ -15,8 +15,9 @@ def client(guest_url: str) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
-    # a worker that is started anew on a busy machine is given up otherwise
-    slow = {"distributed.comm.timeouts.connect": "300s", "distributed.comm.timeouts.tcp": "300s"}
+    # a worker that is started anew on a busy machine is given up otherwise, by the cluster after 15 s
+    names = ("comm.timeouts.connect", "comm.timeouts.tcp", "deploy.lost-worker-timeout")
+    slow = {f"distributed.{name}": "300s" for name in names}
     password = {"PGPASSWORD": SECRET}  # of the workers alone, also of one that takes the place of another
     with dask.config.set(slow), LocalCluster(**options, env=password) as cluster, Client(cluster) as client:
         yield client

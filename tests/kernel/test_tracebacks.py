@@ -58,14 +58,19 @@ CARET = "Line 3: where relname = = 'a'\n                        ^\n"
         f"%%asql\n{STATEMENT}",
         f'await db.frame("""{STATEMENT}""")',
         f'async with db.session() as session:\n    await session.execute(text("""{STATEMENT}"""))',
+        f'await db.explain("""{STATEMENT}""")',
+        f'await db.profile("""{STATEMENT}""")',
+        f'await db.view("""{STATEMENT}""")',
+        f"%%asql --explain\n{STATEMENT}",
     ],
-    ids=["magic", "frame", "session"],
+    ids=["magic", "frame", "session", "explain", "profile", "view", "magic explain"],
 )
 def test_a_syntax_error_shows_its_line_and_a_caret(analyst: Kernel, code: str) -> None:
     """Also of a statement that the session executes by itself, whose error stays as it was."""
     shown = analyst.run(code).last
 
     assert shown.count(CARET) == 1
+    assert "----> 4 where" in shown or not code.startswith("%%")
     assert "run_cell_magic" not in shown
 
 
