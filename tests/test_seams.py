@@ -45,6 +45,7 @@ DOCUMENTED = {
     "_exit",
     "_render_traceback_",
     "_repr_mimebundle_",
+    "_ipython_display_",
     "_ip_default",  # how traitlets names the default of `ip`
 }
 
