@@ -22,16 +22,20 @@ OPTIONS: Mapping[str, Sequence[str] | None] = {
 """The options: None takes any word, `FLAG` none, and a sequence one of its words."""
 
 
-def options_of(line: str) -> tuple[dict[str, str], str]:
+def options_of(line: str, before: Mapping[str, str] | None = None) -> tuple[dict[str, str], str]:
     """Take the options off a line.
 
+    Args:
+        line: It begins with options, or with something else.
+        before: Options that stood before it.
+
     Returns:
-        The options with their values, "" for a flag; and the rest of the line.
+        The options with their values, "" for a flag, those before among them; and the rest of the line.
 
     Raises:
         MagicError: There is no such option, its value is missing or none that it takes, or two exclude each other.
     """
-    found: dict[str, str] = {}
+    found = dict(before or {})
     while option := _OPTION.match(line):
         name, line = option["name"], line[option.end() :]
         if name not in OPTIONS:

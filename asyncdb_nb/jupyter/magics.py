@@ -104,12 +104,12 @@ class Magics:
         head = _NAME.match(rest)
         if head["name"] and iskeyword(head["name"]):
             raise MagicError(f"{head['name']!r} is a word of Python, and no name", "`%%asql name =`")
-        behind, rest = options_of(rest[head.end() :])
+        options, rest = options_of(rest[head.end() :], options)
         if rest:
             raise MagicError(
                 f"`%%asql {line}` cannot be read", "`%%asql`, `%%asql name =` or `%%asql --db NAME name =`"
             )
-        return self._run(cell, options | behind, head["name"])
+        return self._run(cell, options, head["name"])
 
     def asyncdb(self, line: str) -> Coroutine[Any, Any, Diagnosis | None] | None:
         """Show each database in a variable, and its pool on every loop; `%asyncdb doctor` says what is wrong.

@@ -54,6 +54,7 @@ def test_values_are_bound_and_never_pasted(kernel: Kernel) -> None:
         ("%asql --db nowhere select 1", "No variable 'nowhere' holds a Database."),
         ("%%asql class =\nselect 1", "'class' is a word of Python, and no name. Type `%%asql name =`."),
         ("%%asql --write --explain\nselect 1", "--write and --explain cannot be given at once. Type one of them."),
+        ("%%asql --write x = --explain\nselect 1", "--write and --explain cannot be given at once. Type one of them."),
         ("%%asql two words\nselect 1", "cannot be read. Type `%%asql`"),
         ("%%asql found = --explian\nselect 1", "There is no option --explian. Type one of --db, --write,"),
         ("%%asql found = select 1\nselect 2", "cannot be read. Type `%%asql`"),
