@@ -23,7 +23,10 @@ from asyncdb_nb.database.database import Database
 from asyncdb_nb.database.session import session_scope, start_transaction
 from asyncdb_nb.database.snapshot import Snapshot
 from asyncdb_nb.dataframes import write
-from asyncdb_nb.dataframes.writing.target import quoted
+from asyncdb_nb.dataframes.writing.server import Server
+from asyncdb_nb.dataframes.writing.staging import Staging as Rows
+from asyncdb_nb.dataframes.writing.target import columns_of, find_table, quoted
+from asyncdb_nb.dataframes.writing.upsert import refuse_duplicates, upsert
 from asyncdb_nb.engine.search_path import EQ, GT, MATCHES, NE
 from asyncdb_nb.errors import UnknownTableError, WriteError
 
@@ -116,7 +119,7 @@ class Write(NamedTuple):
         meta: A frame without rows.
         name: The table's name.
         if_exists: What becomes of a table that is there.
-        key: The columns of the primary key of a table that is made.
+        key: The columns of the primary key of a table that is made, and of the key that an upsert goes by.
         types: SQL types by column.
         has_index: Whether the index is written.
     """
@@ -127,6 +130,11 @@ class Write(NamedTuple):
     key: Sequence[str]
     types: Mapping[str, str]
     has_index: bool
+
+    @property
+    def is_upsert(self) -> bool:
+        """Whether rows change those of their key."""
+        return self.if_exists == "upsert"
 
     @property
     def columns(self) -> list[str]:
@@ -199,16 +207,14 @@ class Staging:
             if written.created != self._is_new:
                 raise WriteError(f"{what.name} was made or dropped while its rows were staged. Write once more.")
             there = await _place_of(session, written)
-            if self._is_new:
-                await self._rename(session, there)
-            inserted = rows if self._is_new else await self._insert(session, there)
+            inserted, updated = await self._into(session, there, rows)
             await session.execute(text(f"DROP TABLE IF EXISTS {table.parts}, {table.rows}"))
         return type(written)(
             table=written.table,
             rows=rows,
             inserted=inserted,
-            updated=0,
-            unchanged=rows - inserted,
+            updated=updated,
+            unchanged=rows - inserted - updated,
             seconds=written.seconds,
             created=written.created,
         )
@@ -231,9 +237,8 @@ class Staging:
         replaced = await _found(session, what.name) if what.if_exists == "replace" else None
         nested = await session.begin_nested()
         if replaced is None:
-            written = await what.into(
-                session, what.name, "fail" if what.if_exists == "fail" else "append", key=what.key
-            )
+            tried = what.if_exists if what.if_exists in ("fail", "upsert") else "append"
+            written = await what.into(session, what.name, tried, key=what.key)
             there = await _place_of(session, written)
             self._is_new, self._schema = written.created, there.schema
         else:
@@ -270,20 +275,42 @@ class Staging:
             columns = ", ".join(map(quoted, what.columns))
             select = f"SELECT {columns} FROM {there.sql}"
             await session.execute(_plain(f"CREATE UNLOGGED TABLE {table.rows} AS {select} WITH NO DATA"))
-            needed = [name for (name,) in await session.execute(_NOT_NULL, {"oid": there.oid}) if name in what.columns]
+            found = {name for (name,) in await session.execute(_NOT_NULL, {"oid": there.oid})}
+            needed = [name for name in what.columns if name in found or (what.is_upsert and name in what.key)]
         for name in needed:  # then the partition that has a NULL is known
             await session.execute(_plain(f"ALTER TABLE {table.rows} ALTER COLUMN {quoted(name)} SET NOT NULL"))
         await session.execute(_plain(f"CREATE UNLOGGED TABLE {table.parts} (partition int8 PRIMARY KEY, rows int8)"))
 
-    async def _insert(self, session: AsyncSession, there: _Place) -> int:
-        """Insert the rows into a table that was there, and give how many it took."""
+    async def _into(self, session: AsyncSession, there: _Place, rows: int) -> tuple[int, int]:
+        """Move the rows; give how many were inserted, and how many changed a row that was there."""
+        merging = await self._merging(session, there) if self._what.is_upsert else None
+        if merging is not None:
+            await refuse_duplicates(*merging)
+        if self._is_new:
+            await self._rename(session, there)
+            return rows, 0
+        await self._check_columns(session, there)
+        return await self._insert(session, there) if merging is None else await upsert(*merging)
+
+    async def _merging(self, session: AsyncSession, there: _Place) -> tuple[Server, Rows]:
+        """Take the staging table for that of a `write`."""
+        connection = await session.connection()
+        server = Server(connection, (await connection.get_raw_connection()).dbapi_connection)
+        table = await find_table(server, there.sql)
+        assert table is not None, "it is locked"  # noqa: S101
+        targets = {target.name: target for target in await columns_of(server, table)}
+        return server, Rows(table, [targets[name] for name in self._what.columns], self._what.key, sql=self.table.rows)
+
+    async def _check_columns(self, session: AsyncSession, there: _Place) -> None:
         ours = await session.scalar(_REGCLASS, {"name": self.table.rows})
         columns_of = [set((await session.execute(_COLUMNS, {"oid": oid})).all()) for oid in (ours, there.oid)]
         if not columns_of[0] <= columns_of[1]:
             raise WriteError(f"Columns of {there.sql} were changed while its rows were staged. Write once more.")
+
+    async def _insert(self, session: AsyncSession, there: _Place) -> tuple[int, int]:
         columns = ", ".join(map(quoted, self._what.columns))
         insert = f"INSERT INTO {there.sql} ({columns}) SELECT {columns} FROM {self.table.rows}"
-        return int((await session.execute(_plain(insert))).rowcount)  # type: ignore[attr-defined]
+        return int((await session.execute(_plain(insert))).rowcount), 0  # type: ignore[attr-defined]
 
     async def _rename(self, session: AsyncSession, there: _Place) -> None:
         """Put the staging table into the place of the table that was just made."""

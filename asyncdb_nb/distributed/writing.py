@@ -21,14 +21,14 @@ from asyncdb_nb.errors import WriteError
 if TYPE_CHECKING:
     from asyncdb_nb.dataframes.writing.writing import Written
 
-_CHOICES = ("append", "fail", "replace", "truncate")
+_CHOICES = ("append", "fail", "replace", "truncate", "upsert")
 
 
 def to_postgresql(
     df: dd.DataFrame,
     name: str,
     db: Database,
-    if_exists: Literal["append", "fail", "replace", "truncate"] = "append",
+    if_exists: Literal["append", "fail", "replace", "truncate", "upsert"] = "append",
     index: bool | None = None,
     *,
     key: str | Sequence[str] | None = None,
@@ -38,25 +38,28 @@ def to_postgresql(
 
     The workers write their partitions into a staging table beside the table, by COPY as `db.write` does, each on a
     connection of its own. When all are there, one transaction renames the staging table, where the table is made or
-    replaced, or inserts its rows. A worker that dies, and a partition that is computed twice, leave no row twice; after
-    an error or an interrupt the staging table is dropped. That of a process that was killed is dropped by the next
-    write into the same database.
+    replaced; or inserts its rows; or, for an upsert, inserts those of a new key and changes those that differ from the
+    row of their key, and no other. A worker that dies, and a partition that is computed twice, leave no row twice;
+    after an error or an interrupt the staging table is dropped. That of a process that was killed is dropped by the
+    next write into the same database.
 
     Args:
         df: The collection. It is computed by the scheduler that `df.compute()` would take.
         name: `"table"` or `"schema.table"`. You need the right to create tables in its schema.
         db: The `Database`. Workers in other processes connect by themselves, as for `read_sql_table`.
-        if_exists: As for `db.write`: `"append"`, `"fail"`, `"replace"` or `"truncate"`.
+        if_exists: As for `db.write`: `"append"`, `"fail"`, `"replace"`, `"truncate"` or `"upsert"`.
         index: Write the index as columns; None does so if it has a name.
-        key: The column or columns of the primary key of a table that is made.
+        key: The column or columns of the primary key of a table that is made, or that an upsert goes by.
         types: SQL types by column, for a table that is made. A column of Python objects is text otherwise, unless it
             was read by `read_sql_table` or `read_sql_query`, and then is what it was.
 
     Returns:
-        A `Written`: `table`, `rows`, `inserted`, `seconds`, `created`, and so on. Rows are in no particular order.
+        A `Written`: `table`, `rows`, `inserted`, `updated`, `unchanged`, `seconds`, `created`. Rows are in no
+        particular order.
 
     Raises:
-        WriteError: Columns or arguments do not fit the table; nothing was computed.
+        WriteError: Columns or arguments do not fit the table; nothing was computed. Or, for an upsert, two rows have
+            one key, in whichever partitions: the message has its values.
         PartitionNotWrittenError: A partition could not be written; the message says which, and why.
         sqlalchemy.exc.SQLAlchemyError: The server refused the rows when they came together, such as for a key that is
             there; a note has what it says.
@@ -90,10 +93,7 @@ def _checked(
             "`.to_frame()`; what is here already is written by `db.write`."
         )
     if if_exists not in _CHOICES:
-        raise WriteError(
-            f"if_exists={if_exists!r}: it is one of {', '.join(map(repr, _CHOICES))}. For an upsert, write into a new "
-            "table, and have the server insert from that: `insert into ... select ... on conflict ...`."
-        )
+        raise WriteError(f"if_exists={if_exists!r}: it is one of {', '.join(map(repr, _CHOICES))}.")
     meta = make_meta(df).copy()  # type: ignore[no-untyped-call]
     meta.attrs["asyncdb"] = {"types": column_types(df)}
     if index is None:

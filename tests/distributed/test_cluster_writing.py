@@ -17,7 +17,7 @@ import pytest
 from server_checks import SECRET
 from waiting import HANG
 
-from asyncdb_nb import Database, run
+from asyncdb_nb import Database, WriteError, run
 from asyncdb_nb.distributed import read_sql_table, release, to_postgresql
 from asyncdb_nb.errors import PartitionNotWrittenError
 
@@ -81,6 +81,34 @@ def test_the_workers_write_without_our_password(
     assert admin.execute("select count(distinct worker) from lake.numbers").fetchone() == (2,)
 
 
+def test_the_workers_upsert_what_differs(db: Database, admin: psycopg.Connection[Any]) -> None:
+    """One row of two is there, and one of six of these is stale: `xmin` says which transaction wrote a row."""
+    to_postgresql(numbers().query("id % 2 == 0"), "lake.numbers", db, key="id")
+    admin.execute("update lake.numbers set name = 'stale' where id % 6 = 0")
+    before = dict(admin.execute("select id, xmin::text from lake.numbers").fetchall())
+    written = to_postgresql(numbers(), "lake.numbers", db, "upsert", key="id")
+
+    stale = len(range(0, ROWS, 6))
+    assert (written.rows, written.inserted, written.updated) == (ROWS, ROWS // 2, stale)
+    assert written.unchanged == ROWS // 2 - stale
+    assert counted(admin, "lake.numbers") == RIGHT
+    after = dict(admin.execute("select id, xmin::text from lake.numbers").fetchall())
+    assert {key for key in before if after[key] != before[key]} == set(range(0, ROWS, 6))
+    assert admin.execute("select count(*) from lake.numbers where name <> 'name ' || id % 7").fetchone() == (0,)
+
+
+def test_an_upsert_of_a_key_that_two_workers_have_names_it(db: Database, admin: psycopg.Connection[Any]) -> None:
+    admin.execute("create table lake.numbers (id int8 primary key, name text); alter table lake.numbers owner to guest")
+
+    def moved(part: pd.DataFrame) -> pd.DataFrame:
+        return part.assign(id=part["id"].where(part["id"] != 15_000, 7))
+
+    with pytest.raises(WriteError, match="2 rows of the data have the key id=7, and only one can be kept"):
+        to_postgresql(numbers().map_partitions(moved, meta=numbers().head(0)), "lake.numbers", db, "upsert", key="id")
+
+    assert counted(admin, "lake.numbers") == (0, 0, None)
+
+
 def test_no_password_is_in_the_graph(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bytes] = []
 
@@ -107,15 +135,16 @@ def test_a_table_is_read_and_written_by_the_workers(db: Database, admin: psycopg
     assert admin.execute("select count(*) from lake.threes").fetchone() == (len(range(3, ROWS, 7)),)
 
 
+@pytest.mark.parametrize("if_exists", ["append", "upsert"])
 @pytest.mark.parametrize("moment", ["before its commit", "after its commit"])
 def test_a_worker_that_dies_leaves_no_row_twice_and_none_out(
-    db: Database, admin: psycopg.Connection[Any], client: Any, guest_url: str, moment: str
+    db: Database, admin: psycopg.Connection[Any], client: Any, guest_url: str, moment: str, if_exists: Any
 ) -> None:
     """Killed when its rows are sent, and when they are committed and dask does not know it yet."""
     admin.execute("create table lake.victims (id int8 primary key); alter table lake.victims owner to guest")
     collection = numbers().map_partitions(doom_this_worker, guest_url, moment, meta=numbers().head(0))
     try:
-        written = to_postgresql(collection, "lake.numbers", db)
+        written = to_postgresql(collection, "lake.numbers", db, if_exists, key="id")
     finally:
         client.run(undo)
 

@@ -24,6 +24,7 @@ from tables import make
 from waiting import HANG, wait_until
 
 from asyncdb_nb import Database, WriteError, run
+from asyncdb_nb.dataframes.writing import server
 from asyncdb_nb.distributed import read_sql_query, read_sql_table, release, to_postgresql
 from asyncdb_nb.distributed.partition_writer import PartitionWriter
 from asyncdb_nb.distributed.staging import Staging, Write
@@ -151,15 +152,16 @@ def test_an_empty_collection_makes_an_empty_table(db: Database) -> None:
     ],
     ids=["quotes", "colons", "63 bytes", "keywords"],
 )
-@pytest.mark.parametrize("if_exists", ["append", "replace"])
+@pytest.mark.parametrize("if_exists", ["append", "replace", "upsert"])
 def test_hostile_names(db: Database, table: str, column: str, if_exists: Any) -> None:
     schema = 'Sch:ema "q"' if "Tab" in table else "public"
     name = table.removeprefix('Sch:ema "q".')
     make(db, f"create schema if not exists {ident(schema)}")
-    frame = numbers(20).rename(columns={"name": column or "name"})
+    frame = numbers(20).assign(name=[f"name {n}" for n in range(20)]).rename(columns={"name": column or "name"})
     full = f"{ident(schema)}.{ident(name)}"
+    key = frame.columns[1] if if_exists == "upsert" else None
     for _ in range(2):
-        to_postgresql(in_parts(frame, 3), full, db, if_exists, key=None)
+        to_postgresql(in_parts(frame, 3), full, db, if_exists, key=key)
 
     there = run(db.frame(f"select * from {full}"))
     assert len(there) == (40 if if_exists == "append" else 20)
@@ -168,6 +170,95 @@ def test_hostile_names(db: Database, table: str, column: str, if_exists: Any) ->
 
 def ident(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+@pytest.mark.parametrize("old", [True, False], ids=["as from 18 on", "as before 18"])
+@pytest.mark.parametrize("key", ["id", ["share", "id"]], ids=["one column", "two columns"])
+def test_an_upsert_touches_the_rows_that_differ_and_no_other(
+    db: Database, monkeypatch: pytest.MonkeyPatch, key: Any, old: bool
+) -> None:
+    """As `db.write` does, and what it reports is what a trigger of the table has seen."""
+    if not old:
+        monkeypatch.setattr(server, "_HAS_OLD", 10_000)
+    columns = ", ".join([key] if isinstance(key, str) else key)
+    for table in ("numbers", "others"):
+        make(
+            db,
+            f"create table {table} (share float8, id int8, name text, made int4 default 7, unique ({columns}))",
+            f"create table {table}_seen (op text, id int8)",
+            f"create function {table}_note() returns trigger language plpgsql as $$ begin "
+            f"insert into {table}_seen values (tg_op, new.id); return null; end $$",
+            f"create trigger note after insert or update on {table} for each row execute function {table}_note()",
+            f"insert into {table} select g / 3.0::float8, g, 'name ' || g % 7, 1 from generate_series(0, 599) g",
+            f"update {table} set name = 'stale' where id % 10 = 0",
+            f"truncate {table}_seen",
+        )
+    written = to_postgresql(in_parts(numbers(), 7), "numbers", db, "upsert", key=key)
+    same = run(db.write(numbers(), "others", if_exists="upsert", key=key))
+
+    found = [(each.rows, each.inserted, each.updated, each.unchanged, each.created) for each in (written, same)]
+    assert found == [(ROWS, 400, 60, 540, False)] * 2
+    seen = run(
+        db.frame("select op, count(*)::int4 as n, sum(id)::int8 as ids from numbers_seen group by op order by op")
+    )
+    assert seen.to_numpy().tolist() == [["INSERT", 400, sum(range(600, 1000))], ["UPDATE", 60, sum(range(0, 600, 10))]]
+    assert_frame_equal(rows_of(db, "numbers")[numbers().columns], numbers(), check_dtype=False)
+    assert_frame_equal(rows_of(db, "numbers"), rows_of(db, "others"))
+
+
+def test_an_upsert_makes_the_table_and_its_key(db: Database) -> None:
+    first = to_postgresql(in_parts(numbers()), "numbers", db, "upsert", key="id")
+    second = to_postgresql(in_parts(numbers().assign(name="one")), "numbers", db, "upsert", key="id")
+
+    assert (first.created, first.inserted, first.updated) == (True, ROWS, 0)
+    assert (second.created, second.inserted, second.updated, second.unchanged) == (False, 0, ROWS, 0)
+    assert value(db, "select count(*) from numbers where name = 'one'") == ROWS
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["a table", "a new table"])
+def test_an_upsert_refuses_a_key_that_two_partitions_have(db: Database, there: bool) -> None:
+    if there:
+        make(db, "create table numbers (id int8, name text primary key, share float8)")
+        make(db, "insert into numbers values (-1, 'name 3', 0)")
+    with pytest.raises(
+        WriteError, match=r"2 rows of the data have the key name=name 3, .*\n.*Nothing was written into"
+    ):
+        to_postgresql(in_parts(numbers(11).iloc[[0, 1, 3, 10]], 4), "numbers", db, "upsert", key="name")
+
+    assert value(db, "select max(id) from numbers" if there else "select -1 where to_regclass('numbers') is null") == -1
+
+
+def test_an_upsert_refuses_a_key_that_is_missing(db: Database) -> None:
+    """Though the column itself takes NULLs."""
+    make(db, "create table numbers (id int8 unique, name text, share float8)")
+    frame = numbers().astype({"id": "Int64"})
+    frame.loc[frame["id"] == 700, "id"] = pd.NA
+    with pytest.raises(PartitionNotWrittenError, match=r"Partition 2 .*Column 'id' takes no NULL, and in row 200"):
+        to_postgresql(in_parts(frame), "numbers", db, "upsert", key="id")
+
+    assert value(db, "select count(*) from numbers") == 0
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "create table numbers (id int8 generated always as identity primary key, name text, share float8)",
+        "create table numbers (id int8 primary key, name text, share float8) partition by range (id); "
+        "create table low partition of numbers for values from (minvalue) to (500); "
+        "create table high partition of numbers for values from (500) to (maxvalue)",
+        "create table stored (id int8 primary key, name text, share float8); "
+        "create view numbers as select * from stored",
+    ],
+    ids=["an identity", "a partitioned table", "a view"],
+)
+def test_an_upsert_goes_where_write_goes(db: Database, made: str) -> None:
+    make(db, *made.split("; "))
+    to_postgresql(in_parts(numbers(600)), "numbers", db, "upsert", key="id")
+    changed = numbers().assign(name=numbers()["name"].where(numbers()["id"] >= 100, "new"))
+    written = to_postgresql(in_parts(changed), "numbers", db, "upsert", key="id")
+
+    assert (written.inserted, written.updated, written.unchanged) == (400, 100, 500)
+    assert_frame_equal(rows_of(db, "numbers"), changed, check_dtype=False)
 
 
 def broken(part: pd.DataFrame, rows: int) -> pd.DataFrame:
@@ -229,7 +320,9 @@ def test_a_primary_key_that_two_partitions_have_keeps_the_old_table(db: Database
     ("write", "reason"),
     [
         (lambda db, df: to_postgresql(df, "numbers", db, "merge"), "if_exists='merge'"),
-        (lambda db, df: to_postgresql(df, "numbers", db, "upsert"), "For an upsert"),
+        (lambda db, df: to_postgresql(df, "numbers", db, "upsert"), "An upsert needs to know which rows are the same"),
+        (lambda db, df: to_postgresql(df, "numbers", db, "upsert", key="no"), "no column 'no'"),
+        (lambda db, df: to_postgresql(df[["id"]], "few", db, "upsert", key="id"), "not unique.*create unique index"),
         (lambda db, df: to_postgresql(df["id"], "numbers", db), "not a Series"),
         (lambda db, df: to_postgresql(df.compute(), "numbers", db), "not a DataFrame"),
         (lambda db, df: to_postgresql(df, "numbers", db, key="no"), "no column 'no'"),
@@ -342,18 +435,19 @@ def test_a_write_drops_what_a_killed_process_left(db: Database) -> None:
     run(at_work.close())
 
 
+@pytest.mark.parametrize("if_exists", ["append", "upsert"])
 @pytest.mark.parametrize("moment", ["staging", "moving"])
 def test_an_interrupt_keeps_nothing_and_ends_what_still_writes(
-    db: Database, fresh_database_url: str, moment: str
+    db: Database, fresh_database_url: str, moment: str, if_exists: Any
 ) -> None:
     """Ctrl-C while threads of dask's send their rows, and while the rows are moved."""
-    make(db, "create table numbers (id int8, name text, share float8)")
+    make(db, "create table numbers (id int8 primary key, name text, share float8)")
     with psycopg.connect(fresh_database_url) as holder:
         interrupt = threading.Thread(target=interrupt_a_waiting_write, args=(holder, moment))
         collection = in_parts(numbers()).map_partitions(Locking(holder, moment), meta=META)
         interrupt.start()
         with pytest.raises(KeyboardInterrupt) as caught:
-            to_postgresql(collection, "numbers", db)
+            to_postgresql(collection, "numbers", db, if_exists, key="id")
         holder.rollback()
         interrupt.join(HANG)
 

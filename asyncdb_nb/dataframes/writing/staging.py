@@ -28,17 +28,28 @@ class Staging:
         targets: The columns.
         key: The columns of the key, for an upsert.
         defaults: Columns that an upsert does not change in rows that are there.
+        sql: The name, as SQL has it, of a table that is there already, with the rows in columns of these types.
+
+    Attributes:
+        key: As given.
+        name: The name of the temporary table.
     """
 
     def __init__(
-        self, table: Table, targets: Sequence[Target], key: Sequence[str] = (), defaults: Collection[str] = ()
+        self,
+        table: Table,
+        targets: Sequence[Target],
+        key: Sequence[str] = (),
+        defaults: Collection[str] = (),
+        *,
+        sql: str | None = None,
     ) -> None:
         self._table = table
         self._targets = targets
-        self._key = key
         self._defaults = defaults
+        self.key = key
         self.name = f"asyncdb_nb_{uuid4().hex}"
-        self._sql = f"pg_temp.{quoted(self.name)}"
+        self._sql = sql or f"pg_temp.{quoted(self.name)}"
 
     def create(self) -> str:
         """Write what makes it."""
@@ -55,7 +66,7 @@ class Staging:
 
     def duplicates(self) -> str:
         """Write what finds a key that two rows have: its values as text."""
-        values = self._values(self._key)
+        values = self._values(self.key)
         texts = ", ".join(f"({value})::pg_catalog.text" for value in values)
         return (
             f"SELECT pg_catalog.count(*), {texts} FROM {self._sql} AS s GROUP BY {', '.join(values)} "
@@ -64,8 +75,8 @@ class Staging:
 
     def changed(self, name: str) -> str:
         """Write what finds a row that has another value in the table: both values, and its key, as text."""
-        [given], keys = self._values([name]), self._values(self._key)
-        same = " AND ".join(f"{of} {EQ} t.{quoted(each)}" for of, each in zip(keys, self._key, strict=True))
+        [given], keys = self._values([name]), self._values(self.key)
+        same = " AND ".join(f"{of} {EQ} t.{quoted(each)}" for of, each in zip(keys, self.key, strict=True))
         shown = ", ".join(f"({value})::pg_catalog.text" for value in (f"t.{quoted(name)}", given, *keys))
         return (
             f"SELECT {shown} FROM {self._table.sql} AS t JOIN {self._sql} AS s ON {same} "
@@ -81,17 +92,17 @@ class Staging:
             has_old: Whether RETURNING knows what a row was before, as from PostgreSQL 18 on, and says which are new.
                 Otherwise `COUNT_OF_UPDATED` has how many were changed.
         """
-        others = [each.name for each in self._targets if each.name not in (*self._key, *self._defaults)]
-        key = ", ".join(map(quoted, self._key))
+        others = [each.name for each in self._targets if each.name not in (*self.key, *self._defaults)]
+        key = ", ".join(map(quoted, self.key))
         action = "NOTHING"
         if others:
             changes = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in others)
             now, then = (", ".join(f"{of}.{quoted(name)}" for name in others) for of in ("t", "excluded"))
             differs = f"ROW({now})::pg_catalog.record {_DIFFERS} ROW({then})::pg_catalog.record"
             action = f"UPDATE SET {changes} WHERE {differs if has_old else _counted(differs)}"
-        is_new = f"old.{quoted(self._key[0])} IS NULL" if has_old else "true"
+        is_new = f"old.{quoted(self.key[0])} IS NULL" if has_old else "true"
         return (
-            f"WITH written AS ({self._insert()} ORDER BY {', '.join(self._values(self._key))} "
+            f"WITH written AS ({self._insert()} ORDER BY {', '.join(self._values(self.key))} "
             f"ON CONFLICT ({key}) DO {action} RETURNING {is_new} AS is_new) "
             "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE NOT is_new) FROM written"
         )

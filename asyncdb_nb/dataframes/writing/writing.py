@@ -19,7 +19,7 @@ from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes.query.progress import Progress
 from asyncdb_nb.dataframes.writing.savepoint import savepoint
 from asyncdb_nb.dataframes.writing.server import Server
-from asyncdb_nb.dataframes.writing.staging import COUNT_FROM_ZERO, COUNT_OF_UPDATED, Staging, duplicate, other_class
+from asyncdb_nb.dataframes.writing.staging import Staging, other_class
 from asyncdb_nb.dataframes.writing.target import (
     Table,
     Target,
@@ -29,6 +29,7 @@ from asyncdb_nb.dataframes.writing.target import (
     quoted,
     unique_keys,
 )
+from asyncdb_nb.dataframes.writing.upsert import refuse_duplicates, upsert
 from asyncdb_nb.errors import WriteError
 
 IfExists = Literal["append", "fail", "replace", "truncate", "upsert"]
@@ -215,8 +216,8 @@ class Write:
         self, server: Server, table: Table, targets: Sequence[Target], first: Any, parts: AsyncIterator[Any]
     ) -> tuple[int, int]:
         """Write all parts; give how many rows were inserted, and how many updated."""
-        upsert = self._if_exists == "upsert"
-        direct = table.takes_copy and not upsert and not any(target.is_text for target in targets)
+        is_upsert = self._if_exists == "upsert"
+        direct = table.takes_copy and not is_upsert and not any(target.is_text for target in targets)
         if direct:
             return await self._copy_all(server, table, targets, first, parts), 0
         staging = Staging(table, targets, self._upsert_key(), self._class.defaults if self._class else ())
@@ -224,11 +225,10 @@ class Write:
         temporary = replace(table, schema="pg_temp", name=staging.name)
         await self._copy_all(server, temporary, targets, first, parts)
         with server.telling(first if self._rows == first.rows else None):
-            if upsert:
-                if found := await server.rows(staging.duplicates()):
-                    raise duplicate(self._key, found[0])
+            if is_upsert:
+                await refuse_duplicates(server, staging)
                 await self._check_classes(server, staging)
-                inserted, updated = await self._upsert(server, staging)
+                inserted, updated = await upsert(server, staging)
             else:
                 status = await server.execute(staging.insert())
                 inserted, updated = int(status.rpartition(" ")[2]), 0
@@ -241,16 +241,6 @@ class Write:
             return
         if found := await server.rows(staging.changed(self._class.discriminator)):
             raise other_class(self._class.discriminator, self._key, found[0])
-
-    async def _upsert(self, server: Server, staging: Staging) -> tuple[int, int]:
-        if server.has_old:
-            [(written, updated)] = await server.rows(staging.upsert(has_old=True))
-        else:
-            await server.execute(COUNT_FROM_ZERO)
-            [(written, _)] = await server.rows(staging.upsert(has_old=False))
-            [[counted]] = await server.rows(COUNT_OF_UPDATED)
-            updated = int(counted)
-        return written - updated, updated
 
     async def _copy_all(
         self, server: Server, table: Table, targets: Sequence[Target], part: Any, parts: AsyncIterator[Any]
