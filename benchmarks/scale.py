@@ -195,7 +195,7 @@ def by_cluster(options: argparse.Namespace) -> None:
         return grouped(run(db.frame(f"select name, duration, workflow_id from {TABLE}")))
 
     contestants = {"db.frame and a groupby": alone, "dask over this reader": over_ours, "dask over its own": over_dasks}
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster, Client(cluster):
         found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in contestants}
         for _ in range(options.rounds + 1):
             for name, each in contestants.items():

@@ -182,7 +182,7 @@ class ParallelRead:
 
     async def _part(self, snap: Snapshot, statement: Any, progress: Any, **options: Any) -> Rows:
         options["progress"] = progress
-        return await reads.whole(snap.session, _read, statement, self.params, options)  # type: ignore[no-any-return]
+        return await reads.of_snapshot(snap, _read, statement, self.params, options)  # type: ignore[no-any-return]
 
     async def _frame(self, rows: Rows, backend: Any, started: float, truncated: bool = False) -> pd.DataFrame:
         made = await asyncio.to_thread(assembly.to_frame, rows.columns, rows.number, backend)

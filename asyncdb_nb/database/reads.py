@@ -11,6 +11,9 @@ The same holds where the rows of a COPY are received by asyncpg (0.32) and the s
 drops what came just before. The decoder finds that, and the second attempt goes the plain way. A stream cannot be begun
 again.
 
+A connection that is lost during a read is replaced once where the rows are those of a snapshot: another one sees the
+same.
+
 An error that no attempt can mend gets a note with the tables that may have been meant.
 """
 
@@ -19,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -32,7 +35,12 @@ from asyncdb_nb.dataframes.query.stale_statements import schema_may_have_changed
 from asyncdb_nb.engine.pooler import UNKNOWN_STATEMENT
 from asyncdb_nb.errors import AsyncDBError, CorruptStreamError
 
+if TYPE_CHECKING:
+    from asyncdb_nb.database.snapshot import Snapshot
+
 Scope = Callable[[], session_scope]
+
+_LOST = {"08000", "08003", "08006", "57P01", "57P02"}  # the last two: by an administrator's command, by a crash
 
 _UNKNOWN = re.compile(r'relation "(.+)" does not exist')  # as asyncpg passes it on from the server
 
@@ -80,6 +88,22 @@ async def whole(
         raise
 
 
+async def of_snapshot(
+    snapshot: Snapshot, reader: Callable[..., Any], statement: Any, params: Any, options: dict[str, Any]
+) -> Any:
+    """Return what a snapshot has, as `whole`; from another connection if that which reads is lost.
+
+    Raises:
+        SnapshotGoneError: The snapshot has ended, too.
+    """
+    try:
+        return await whole(snapshot.session, reader, statement, params, options)
+    except DBAPIError as error:
+        if not _may_be_lost(error):
+            raise
+    return await whole(snapshot.session, reader, statement, params, options)
+
+
 async def parts(
     scope: Scope, reader: Callable[..., Any], statement: Any, params: Any, options: dict[str, Any]
 ) -> AsyncGenerator[Any, None]:
@@ -115,6 +139,12 @@ def _is_stale(error: DBAPIError) -> bool:
     if getattr(error.orig, "sqlstate", None) == UNKNOWN_STATEMENT:
         return True
     return type(error.orig).__name__ == "InvalidCachedStatementError"  # SQLAlchemy's, for asyncpg's of the same name
+
+
+def _may_be_lost(error: DBAPIError) -> bool:
+    """Say whether the connection may have been lost; asyncpg has errors without a code for what it finds first."""
+    code = getattr(error.orig, "sqlstate", None)
+    return error.connection_invalidated or code is None or code in _LOST
 
 
 async def _advise(scope: Scope, error: DBAPIError) -> None:

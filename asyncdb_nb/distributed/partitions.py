@@ -63,7 +63,7 @@ class PartitionReader:
         if columns is not None or self._where:
             statement = self._narrowed(statement, columns)
         with turn(self._snapshot.database):
-            made = run(reads.whole(self._snapshot.session, frame, statement, self._params, self._options))
+            made = run(reads.of_snapshot(self._snapshot, frame, statement, self._params, self._options))
         return self.shaped(made, columns)
 
     def shaped(self, made: pd.DataFrame, columns: Sequence[str] | None = None) -> pd.DataFrame:

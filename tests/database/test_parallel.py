@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pandas as pd
+import psycopg
 import pytest
 from bank import ACCOUNTS, EACH, LIVELY, busy_bank
 from entries import Entry, Level
@@ -236,6 +237,65 @@ async def test_the_part_that_fails_may_be_the_first_one_of_a_stream(many: Databa
 
     assert in_use(many) == 0
     assert not [one for one in clean_server.backends() if one.state != "idle"]
+
+
+async def test_a_connection_that_is_lost_while_it_reads_is_replaced(
+    many: Database, fresh_database_url: str, clean_server: ServerWatch
+) -> None:
+    """Another one sees the same rows: those of before the writes that were committed meanwhile."""
+    await make(
+        many,
+        """create function pass(id int) returns bool stable language plpgsql as
+        'begin if id % 5000 = 0 then perform pg_advisory_xact_lock_shared(17); end if; return true; end'""",
+    )
+    statement = "select id, name, pass(id) as passed from many"
+    one = await many.frame(f"{statement} order by id")
+
+    def waiting() -> set[int]:
+        return {each.pid for each in clean_server.backends() if "pass(id)" in each.query and each.state == "active"}
+
+    async with await psycopg.AsyncConnection.connect(fresh_database_url, autocommit=True) as holder:
+        await holder.execute("select pg_advisory_lock(17)")
+        reading = asyncio.create_task(many.frame(statement, parallel=3, key="id"))
+        await until(lambda: len(waiting()) == 3)
+        await holder.execute("update many set name = 'other'")
+        [lost, *_] = before = waiting()
+        clean_server.query("select pg_terminate_backend(%s, 60000)", lost)
+        await until(lambda: len(waiting()) == 3 and waiting() != before)
+        await holder.execute("select pg_advisory_unlock(17)")
+        several = await reading
+
+    assert_frame_equal(several, one)
+    assert in_use(many) == 0
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["once", "again and again"])
+async def test_a_connection_that_is_lost_when_all_is_read_is_replaced_once(
+    many: Database, clean_server: ServerWatch, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """A commit that fails is an error, although nothing was written: it may be the snapshot that has ended."""
+    lost = 0
+
+    async def read(session: Any, *args: Any, **options: Any) -> Any:
+        nonlocal lost
+        rows = await original(session, *args, **options)
+        if lost < times:
+            lost += 1
+            pid = await session.scalar(text("select pg_backend_pid()"))
+            clean_server.query("select pg_terminate_backend(%s, 60000)", pid)
+        return rows
+
+    original = parallel._read
+    monkeypatch.setattr(parallel, "_read", read)
+    reading = many.frame("many", parallel=1)
+    if times == 1:
+        assert len(await reading) == 20_000
+    else:
+        with pytest.raises(DBAPIError):
+            await reading
+
+    assert lost == times
+    assert in_use(many) == 0
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["frame", "frames"])

@@ -14,7 +14,7 @@ from server_checks import SECRET
 def client(guest_url: str) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
-    options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     # a worker that is started anew on a busy machine is given up otherwise, by the cluster after 15 s
     names = ("comm.timeouts.connect", "comm.timeouts.tcp", "deploy.lost-worker-timeout")
     slow = {f"distributed.{name}": "300s" for name in names}

@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal, assert_series_equal
 from server_checks import ServerWatch
+from sqlalchemy import text
 from tables import make
 from tiers import few_of
 from waiting import wait_until
 
 from asyncdb_nb import Database, FrameError, SnapshotGoneError, UnknownTableError, UnsplittableError, run
-from asyncdb_nb.distributed import read_sql_query, read_sql_table, release
+from asyncdb_nb.distributed import partitions, read_sql_query, read_sql_table, release
 
 MAKE = """create table runs as select g as id, ('name ' || g % 7) collate "C" as name,
     nullif(g % 5, 0)::int2 as retries, g % 2 = 0 as ok,
@@ -54,6 +55,36 @@ def test_a_key_that_pandas_takes_for_missing_is_refused(db: Database) -> None:
 
     with pytest.raises(UnsplittableError, match="key has a NaN"):
         read_sql_query(db, statement, index_col="key", npartitions=2)
+
+
+@pytest.mark.parametrize("exporter", [False, True], ids=["of a reader", "of a reader and the exporter"])
+def test_a_partition_whose_connection_is_lost_is_read_again_from_the_same_snapshot(
+    db: Database, whole: pd.DataFrame, server_watch: ServerWatch, monkeypatch: pytest.MonkeyPatch, exporter: bool
+) -> None:
+    """Terminated when it has read its rows: its commit fails. When the snapshot has ended too, the error says so."""
+    lost: list[int] = []
+
+    async def read(session: Any, *args: Any, **options: Any) -> Any:
+        made = await original(session, *args, **options)
+        if not lost:
+            lost.append(await session.scalar(text("select pg_backend_pid()")))
+            for pid in [*lost, *[one.pid for one in exporters(server_watch) if exporter and one.pid not in lost]]:
+                server_watch.query("select pg_terminate_backend(%s, 60000)", pid)
+        return made
+
+    original = partitions.frame
+    collection = read_sql_table(db, "runs", npartitions=3)
+    make(db, "update runs set name = 'other'")
+    monkeypatch.setattr(partitions, "frame", read)
+    with dask.config.set(scheduler="single-threaded"):
+        if exporter:
+            with pytest.raises(SnapshotGoneError):
+                collection.compute()
+        else:
+            assert_frame_equal(plain(collection.compute().reset_index(drop=True)), plain(whole))
+    release(collection)
+
+    assert len(lost) == 1
 
 
 @pytest.mark.parametrize("backend", [None, "pyarrow"])
