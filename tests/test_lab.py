@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import threading
 import venv
 import zipfile
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+import anyio.to_thread
 import nbformat
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
@@ -26,6 +29,7 @@ from waiting import HANG, wait_until
 from asyncdb_nb.cli import main
 from asyncdb_nb.errors import LessonsFolderError
 from asyncdb_nb.lessons.copies import fill
+from asyncdb_nb.lessons.lab import end_tasks
 from asyncdb_nb.lessons.notebooks import originals
 from asyncdb_nb.server import EmbeddedServer
 
@@ -82,6 +86,28 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, capsys: pytest.Ca
         f"asyncdb-nb: The lessons cannot be copied into '{tmp_path / 'file'}': Not a directory. "
         "Name another folder: `asyncdb-nb lab --directory DIR`.\n"
     )
+
+
+def test_no_thread_outlives_a_server_that_stops_while_it_reads_a_file() -> None:
+    """anyio's threads are no daemons: the process would wait for one for ever."""
+    loop = asyncio.new_event_loop()
+    threads: list[threading.Thread] = []
+
+    def read() -> None:
+        threads.append(threading.current_thread())
+        loop.call_soon_threadsafe(loop.stop)
+
+    async def answer() -> None:
+        await anyio.to_thread.run_sync(read)
+
+    answering = loop.create_task(answer())
+    loop.run_forever()
+    end_tasks(loop)
+    loop.close()
+
+    assert answering.done()
+    threads[0].join(HANG)
+    assert not threads[0].is_alive()
 
 
 def test_without_jupyterlab_it_names_the_extra_and_touches_nothing(

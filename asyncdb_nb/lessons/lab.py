@@ -77,7 +77,21 @@ def run_lab(directory: Path, port: int, browser: bool, tell: Callable[[str], obj
         address = f"{app.connection_url}lab/tree/{folder.first}?token={token}"
         app.io_loop.add_callback(tell, f"JupyterLab is at {address}\nCtrl-C stops it.")  # the loop's first act: listen
         app.start()
+        end_tasks(app.io_loop.asyncio_loop)  # type: ignore[attr-defined]
     tell(f"Stopped. Your work is in {folder.directory}")
+
+
+def end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """End what is left on a loop that was stopped, in two seconds at most.
+
+    anyio's threads, in which Jupyter reads files, live as long as the task that they worked for, and no process ends
+    before they do.
+    """
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks, timeout=STOP_SECONDS))
 
 
 def _configure_frontend(directory: Path) -> None:
