@@ -31,6 +31,25 @@ print(embedded_server().status().pid, flush=True)
 sys.stdin.read()
 """
 
+MAKE_USER = """
+import multiprocessing, pathlib, sys
+from asyncdb_nb.server import binaries
+
+def find_user():
+    at_once.wait()
+    found.put(binaries.Programs.find(pathlib.Path("/nonexistent")).owner)
+
+binaries.SYSTEM_USER = sys.argv[1]
+multiprocessing.set_start_method("fork")
+at_once, found = multiprocessing.Barrier(3), multiprocessing.Queue()
+processes = [multiprocessing.Process(target=find_user) for _ in range(3)]
+for process in processes:
+    process.start()
+print(len({found.get(timeout=60) for _ in processes}))
+for process in processes:
+    process.join()
+"""
+
 
 class UserProcess:
     """A process that uses the shared server until `end()`; anything on its stderr is an error."""
@@ -286,6 +305,21 @@ def test_root_is_told_when_the_servers_user_cannot_enter(home: Path) -> None:
         EmbeddedServer.start(closed / "server")
 
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
+@pytest.mark.skipif(shutil.which("useradd") is None, reason="nothing here makes a user")
+def test_processes_that_start_at_once_make_one_user() -> None:
+    """On a fresh machine pytest's workers start servers at the same time: all must run as one and the same user."""
+    name = f"asyncdb{os.getpid()}"
+    try:
+        found = subprocess.run(
+            [sys.executable, "-W", "error", "-c", MAKE_USER, name], capture_output=True, text=True, check=True
+        )
+        assert found.stdout.strip() == "1"
+        assert [line.split(":")[0] for line in Path("/etc/passwd").read_text().splitlines()].count(name) == 1
+    finally:
+        subprocess.run(["userdel", name], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")

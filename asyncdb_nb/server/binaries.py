@@ -16,6 +16,7 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -134,20 +135,35 @@ def _wheel_folder() -> Path:
 
 
 def _system_user() -> tuple[int, int]:
-    """The user and group id of the system user, which is made if need be (two processes may try at once)."""
+    """The user and group id of the system user, which is made if need be."""
+    if (found := _user_ids()) is None:
+        found = _make_system_user()
+    return found
+
+
+def _user_ids() -> tuple[int, int] | None:
+    try:
+        entry = pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        return None
+    return entry.pw_uid, entry.pw_gid
+
+
+def _make_system_user() -> tuple[int, int]:
     command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/false", SYSTEM_USER]
-    for attempt in (1, 2):
-        try:
-            entry = pwd.getpwnam(SYSTEM_USER)
-        except KeyError:
-            if attempt == 1 and shutil.which("useradd"):
-                subprocess.run(command, capture_output=True)
-        else:
-            return entry.pw_uid, entry.pw_gid
-    raise ServerError(
-        f"PostgreSQL does not run as root, and the system user {SYSTEM_USER!r} is missing and could not be made. "
-        f"Make it, `{' '.join(command)}`, or run this as an ordinary user."
-    )
+    found = None
+    # `useradd` asks whether the name is free before it waits for its own lock: of two at once, each adds an entry
+    with suppress(OSError), FileLock(Path("/etc/passwd")):
+        found = _user_ids()
+        if found is None and shutil.which("useradd"):
+            subprocess.run(command, capture_output=True)
+            found = _user_ids()
+    if found is None:
+        raise ServerError(
+            f"PostgreSQL does not run as root, and the system user {SYSTEM_USER!r} is missing and could not be made. "
+            f"Make it, `{' '.join(command)}`, or run this as an ordinary user."
+        )
+    return found
 
 
 def _copy(folder: Path, home: Path) -> Path:
