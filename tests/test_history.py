@@ -8,14 +8,15 @@ import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from server_checks import ServerWatch
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from waiting import wait_until
 
-from asyncdb_nb import Database, frame
-from asyncdb_nb.database import history
+from asyncdb_nb import Database, frame, write
+from asyncdb_nb.engine import history
 
 HERE = Path(__file__).name
 
@@ -109,8 +110,39 @@ async def test_what_the_package_asks_for_itself_is_not_in_it(db: Database) -> No
     assert [len(part) async for part in db.frames("select 2")] == [1]
     with pytest.raises(DBAPIError):
         await db.frame("select * from nothing_like_it")
+    await db.tables()
+    await db.describe("pg_class")
+    await db.diagram()
+    async with db.snapshot() as snapshot, snapshot.session() as session, session.begin_nested():
+        await session.execute(text("select 3"))
+    await db.explain("select 4")
 
-    assert db.history()["statement"].tolist() == ["select * from nothing_like_it", "select 2", "select 1"]
+    assert db.history()["statement"].tolist() == [
+        "EXPLAIN (FORMAT JSON, VERBOSE) select 4",
+        "select 3",
+        "select * from nothing_like_it",
+        "select 2",
+        "select 1",
+    ]
+
+
+async def test_a_write_is_one_entry_with_its_rows_whatever_it_takes(db: Database) -> None:
+    data = pd.DataFrame({"id": [1, 2, 3]})
+    async with db.session() as session:
+        await session.execute(text("create temp table h (id int primary key) on commit drop"))
+        await write(session, data, "h")
+        await write(session, data, "h", if_exists="upsert", key="id")
+        with pytest.raises(DBAPIError):
+            await write(session, data, "h")
+
+    found = db.history()
+    assert found["statement"].tolist()[:3] == [
+        "COPY h FROM STDIN (FORMAT binary)",
+        "COPY h FROM STDIN (FORMAT binary) -- if_exists='upsert'",
+        "COPY h FROM STDIN (FORMAT binary)",
+    ]
+    assert found["rows"].tolist()[1:3] == [0, 3]
+    assert found["outcome"].tolist()[:3] == ["failed: UniqueViolationError (23505)", "ok", "ok"]
 
 
 async def test_two_databases_have_one_each_and_an_empty_one_has_its_dtypes(db: Database, database_url: str) -> None:

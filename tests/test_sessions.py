@@ -374,6 +374,21 @@ async def test_what_holds_in_a_transaction_holds_for_an_engine_in_autocommit(eng
     await auto.dispose()
 
 
+@pytest.mark.parametrize("isolation", ["AUTOCOMMIT", "REPEATABLE READ"])
+@pytest.mark.parametrize("settings", [{"readonly": True}, {"timeout": 30}], ids=str)
+async def test_a_savepoint_is_in_the_transaction_that_has_begun(
+    engine: AsyncEngine, isolation: str, settings: dict[str, Any]
+) -> None:
+    async with session_scope(engine.execution_options(isolation_level=isolation), **settings) as session:
+        async with session.begin_nested():
+            first = await session.scalar(text("select pg_backend_pid()"))
+        with pytest.raises(DBAPIError, match="division by zero"):
+            async with session.begin_nested():
+                await session.execute(text("select 1 / 0"))
+
+        assert await session.scalar(text("select pg_backend_pid()")) == first
+
+
 async def test_a_driver_that_commits_by_itself_is_refused_what_needs_a_transaction(database_url: str) -> None:
     url = database_url.replace("postgresql://", "postgresql+psycopg://")
     engine = create_async_engine(url, poolclass=LoopBoundPool, isolation_level="AUTOCOMMIT")

@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb.database import catalog
+from asyncdb_nb.engine.history import own
 from asyncdb_nb.engine.search_path import EQ, GE, GT, LT, NE
 from asyncdb_nb.errors import UnsplittableError
 
@@ -59,9 +59,9 @@ select pg_catalog.quote_ident(a.attname) from pg_catalog.pg_attribute as a
 where a.attrelid {EQ} cast(:oid as pg_catalog.oid) and a.attnum {GT} 0 and not a.attisdropped order by a.attnum
 """
 
-_BLOCK = text("select pg_catalog.current_setting('block_size')::pg_catalog.int4")
+_BLOCK = own("select pg_catalog.current_setting('block_size')::pg_catalog.int4")
 
-_REGCLASS = text("select pg_catalog.to_regclass(:name)::pg_catalog.oid")
+_REGCLASS = own("select pg_catalog.to_regclass(:name)::pg_catalog.oid")
 
 LOCKED = f"""
 select l.relation from pg_catalog.pg_locks as l
@@ -134,7 +134,7 @@ async def find(session: AsyncSession, name: str) -> Table:
         UnknownTableError: There is none.
     """
     oid = await catalog.find_table(session, name)
-    return Table(*(await session.execute(text(_ONE), {"oid": oid})).one())
+    return Table(*(await session.execute(own(_ONE), {"oid": oid})).one())
 
 
 async def tree(session: AsyncSession, table: int | str) -> list[Table]:
@@ -145,7 +145,7 @@ async def tree(session: AsyncSession, table: int | str) -> list[Table]:
         table: Its oid, or its name as SQL has it.
     """
     oid = table if isinstance(table, int) else await session.scalar(_REGCLASS, {"name": table})
-    return [Table(*row) for row in await session.execute(text(_TREE), {"oid": oid})]
+    return [Table(*row) for row in await session.execute(own(_TREE), {"oid": oid})]
 
 
 async def statements(session: AsyncSession, oid: int, n: int) -> list[str]:
@@ -163,7 +163,7 @@ async def statements(session: AsyncSession, oid: int, n: int) -> list[str]:
         _check_partition(whole, part)
     columns = "*"
     if below:  # a partition may have them in another order
-        columns = ", ".join([name for (name,) in await session.execute(text(_NAMES), {"oid": oid})])
+        columns = ", ".join([name for (name,) in await session.execute(own(_NAMES), {"oid": oid})])
     block_size = await session.scalar(_BLOCK)
     return _cut(columns, [(part.name, part.size // block_size) for part in parts], n) or [
         f"select * from {whole.name} where false"  # a partitioned table without partitions

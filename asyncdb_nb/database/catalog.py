@@ -10,9 +10,9 @@ from __future__ import annotations
 from difflib import SequenceMatcher, get_close_matches
 from typing import NamedTuple
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from asyncdb_nb.engine.history import own
 from asyncdb_nb.engine.search_path import EQ, GE, GT, MATCHES, NE
 from asyncdb_nb.errors import UnknownTableError
 from asyncdb_nb.explore.names import always_quoted, parts_of, quoted
@@ -159,7 +159,7 @@ class _Relation(NamedTuple):
 
 
 async def _relations(session: AsyncSession) -> list[_Relation]:
-    return [_Relation(*row) for row in await session.execute(text(RELATIONS))]
+    return [_Relation(*row) for row in await session.execute(own(RELATIONS))]
 
 
 def _near(name: str, relations: list[_Relation]) -> list[str]:

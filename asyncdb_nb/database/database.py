@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,18 +25,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from asyncdb_nb.aio.async_for import AsyncFor
 from asyncdb_nb.aio.awaitables import Pending
 from asyncdb_nb.database import catalog
-from asyncdb_nb.database.history import History
 from asyncdb_nb.database.options import check_options
 from asyncdb_nb.database.session import SessionFactory, reading_scope, session_scope
 from asyncdb_nb.database.summary import summary
 from asyncdb_nb.engine.connector import make_engine, without_frames
 from asyncdb_nb.engine.conninfo.parameters import EXAMPLE, Target
 from asyncdb_nb.engine.conninfo.resolve import resolve
+from asyncdb_nb.engine.history import History, own
 from asyncdb_nb.errors import DatabaseClosedError, DatabaseURLError, UnknownTableError
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from sqlalchemy.ext.asyncio import AsyncSession
 
     from asyncdb_nb.database.parallel import ParallelRead
     from asyncdb_nb.database.snapshot import snapshot_scope
@@ -330,7 +332,14 @@ class Database:
 
         return Pending(run, "db.execute(...)", "Nothing has run yet.")
 
-    def export(self, statement: Any, path: str | os.PathLike[str], params: Any = None) -> Coroutine[Any, Any, Export]:
+    def export(
+        self,
+        statement: Any,
+        path: str | os.PathLike[str],
+        params: Any = None,
+        *,
+        session: AsyncSession | None = None,
+    ) -> Coroutine[Any, Any, Export]:
         """Write the result of a statement to a file, at the memory of one part of it.
 
         The file is there when it is complete, in the place of one that was there before; after an error or a Stop
@@ -342,6 +351,7 @@ class Database:
             path: Ends in `.parquet`, `.arrow` (the IPC file format, also known as Feather), `.csv` or `.xlsx` (which
                 needs the extra `excel`).
             params: As for `frame`.
+            session: One in whose transaction it is read; None is a transaction of its own.
 
         Returns:
             A coroutine of an `Export`: `path`, `rows`, `size` in bytes, `notes`.
@@ -359,11 +369,15 @@ class Database:
 
         file = export.target(path)
         excel = file.suffix.lower() == export.EXCEL
-        reader, options = (frames, {"rows": 5_000, "dtype_backend": "pyarrow"}) if excel else (batches, {})
+        options: dict[str, Any] = {"rows": 5_000, "dtype_backend": "pyarrow"} if excel else {}
+        reader: Callable[..., AsyncFor[Any]] = frames if excel else batches
 
         async def write() -> Export:
-            parts = reads.parts(self._reading, reader, statement, params, options)
-            return await export.write(AsyncFor(parts, "db.batches(...)"), file)
+            if session is not None:
+                parts = reader(session, statement, params, **options)
+            else:
+                parts = AsyncFor(reads.parts(self._reading, reader, statement, params, options), "db.batches(...)")
+            return await export.write(parts, file)
 
         return Pending(write, "db.export(...)", "Nothing was written yet.")
 
@@ -418,7 +432,7 @@ class Database:
         """
         from asyncdb_nb.dataframes import frame
 
-        return self._pending("tables()", self._read(frame, catalog.TABLES, None, {}))
+        return self._pending("tables()", self._read(frame, own(catalog.TABLES), None, {}))
 
     def describe(self, name: str) -> Coroutine[Any, Any, pd.DataFrame]:
         """List the columns of a table or view.
@@ -441,12 +455,18 @@ class Database:
 
             async with self.session(readonly=True) as session:
                 oid = await catalog.find_table(session, name)
-                return await frame(session, catalog.COLUMNS, {"oid": oid})
+                return await frame(session, own(catalog.COLUMNS), {"oid": oid})
 
         return self._pending(f"describe({name!r})", describe)
 
     def profile(
-        self, source: Any, params: Any = None, *, sample: int | None = None, timeout: float = 600
+        self,
+        source: Any,
+        params: Any = None,
+        *,
+        sample: int | None = None,
+        timeout: float = 600,
+        session: AsyncSession | None = None,
     ) -> Coroutine[Any, Any, Profile]:
         """Look at what a table or a result holds, column by column, in three statements on the server.
 
@@ -460,6 +480,8 @@ class Database:
             params: Values for the `:name` binds of a text.
             sample: Rows to sort and group, of a source that has more; None is 100,000, and a sample of 30,000 beyond.
             timeout: Seconds that each statement may take on the server.
+            session: One in whose transaction, in a savepoint, it is read: temporary tables, and what is not committed
+                yet. It is of one moment when that transaction is REPEATABLE READ.
 
         Returns:
             A coroutine of a `Profile`, which shows itself as a table, and has `.frame()`, `.sources()` and `.plot()`.
@@ -476,19 +498,33 @@ class Database:
         async def profile() -> Profile:
             from asyncdb_nb.explore.profile import read_profile
 
-            named: Any = source
-            async with self._reading() as session:
-                await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            async def read(session: AsyncSession) -> Profile:
+                named: Any = source
                 try:
                     return await read_profile(session, named, params, sample=sample, timeout=timeout)
                 except UnknownTableError:
                     named = await catalog.name_in_sql(session, named)  # or it says which ones are near
                 return await read_profile(session, named, params, sample=sample, timeout=timeout)
 
+            if session is not None:
+                async with session.begin_nested() as savepoint:
+                    found = await read(session)
+                    await savepoint.rollback()  # and with it the limit of time
+                return found
+            async with self._reading() as reading:
+                await reading.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+                return await read(reading)
+
         return self._pending("profile(...)", profile)
 
     def explain(
-        self, statement: Any, params: Any = None, *, analyze: bool = False, timeout: float = 30
+        self,
+        statement: Any,
+        params: Any = None,
+        *,
+        analyze: bool = False,
+        timeout: float = 30,
+        session: AsyncSession | None = None,
     ) -> Coroutine[Any, Any, Plan]:
         """Ask for the plan of a statement: why it is slow, and what to do about it.
 
@@ -498,6 +534,7 @@ class Database:
             analyze: Run the statement, so that times and rows are measured. It runs in a read-only transaction, which
                 is rolled back; what a transaction does not undo (an advisory lock of the session) stays.
             timeout: Seconds that planning and running may take on the server.
+            session: One in whose transaction it is planned and run, in a savepoint that is read-only.
 
         Returns:
             A coroutine of a `Plan`, which shows itself as a tree, and has `.advice`, `.frame()` and `.plot()`.
@@ -513,17 +550,20 @@ class Database:
         async def explain() -> Plan:
             from asyncdb_nb.explore.plan import read_plan
 
-            async with self._reading() as session:
-                return await read_plan(session, statement, params, analyze=analyze, timeout=timeout)
+            async with self._reading() if session is None else nullcontext(session) as reading:
+                return await read_plan(reading, statement, params, analyze=analyze, timeout=timeout)
 
         return self._pending("explain(...)", explain)
 
-    def diagram(self, schema: str | None = None) -> Coroutine[Any, Any, Diagram]:
+    def diagram(
+        self, schema: str | None = None, *, session: AsyncSession | None = None
+    ) -> Coroutine[Any, Any, Diagram]:
         """Draw how tables belong together: their keys, their rows (the planner's estimate) and their foreign keys.
 
         Args:
             schema: The tables of one schema, and those of others that they refer to; None is every table that is not
                 PostgreSQL's own. Partitions are in the table that they are parts of.
+            session: One in whose transaction the catalog is read.
 
         Returns:
             A coroutine of a `Diagram`, which a notebook shows as a picture, and which has `.frame()`, `.svg()`,
@@ -539,17 +579,17 @@ class Database:
         async def diagram() -> Diagram:
             from asyncdb_nb.explore.diagram import read_diagram
 
-            async with self.session(readonly=True, timeout=60) as session:
-                return await read_diagram(session, schema)
+            async with self.session(readonly=True, timeout=60) if session is None else nullcontext(session) as reading:
+                return await read_diagram(reading, schema)
 
         return self._pending("diagram(...)", diagram)
 
     def view(self, source: Any, params: Any = None, *, timeout: float = 30) -> Coroutine[Any, Any, View]:
         """Look through a table or a result in a notebook: pages of 100 rows, sorted and filtered by the server.
 
-        The source is asked anew for each page, read-only; between two pages nothing is open. The next question cancels
-        one that is still at work. Values are the server's own text of them, exact, in the session's time zone; of long
-        ones the first 1,000 characters.
+        The source is asked anew for each page, read-only, in a transaction of its own; between two pages nothing is
+        open. The next question cancels one that is still at work. Values are the server's own text of them, exact, in
+        the session's time zone; of long ones the first 1,000 characters.
 
         The controls need the extra `widgets`, in JupyterLab 4. What a notebook stores, and what is shown where nobody
         could use them, are the first ten rows.

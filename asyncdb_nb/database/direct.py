@@ -16,10 +16,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
-from asyncdb_nb.database.history import recorded
 from asyncdb_nb.database.session import start_transaction
 from asyncdb_nb.database.usage import to_the_end
 from asyncdb_nb.engine._sqlalchemy.execution import is_asyncpgs
+from asyncdb_nb.engine.history import recorded
 from asyncdb_nb.engine.lost_connections import after_failed_rollback
 from asyncdb_nb.engine.pre_ping import left_out
 
@@ -46,7 +46,7 @@ async def read(
         begun = await greenlet_spawn(_begin, connection, ping_is_due)
         made = None
         if begun:
-            with recorded(engine.sync_engine, statement) as entry:
+            with recorded(engine.dialect, statement) as entry:
                 made = await reader(direct, statement, params, **options)
                 entry.rows = len(made)
             await direct.end()

@@ -14,7 +14,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args
 
-from sqlalchemy import Select, literal_column, select, text
+from sqlalchemy import Select, literal_column, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from asyncdb_nb.database import repeatability
 from asyncdb_nb.dataframes.sql.statement import executable
 from asyncdb_nb.dataframes.sql.tokenizer import query_tokens
+from asyncdb_nb.engine.history import own
 from asyncdb_nb.engine.search_path import EQ, NE
 from asyncdb_nb.errors import UnsplittableError
 
@@ -53,7 +54,7 @@ _FINITE = {
 
 _SORTED_ALIKE = {*_FINITE, "bool", "bytea", "oid", "time", "uuid"}
 
-_BY_CODE = text(f"""
+_BY_CODE = own(f"""
 select pg_catalog.current_setting('server_encoding') {EQ} 'UTF8' and case cast(:collation as pg_catalog.text)
     when '"C"' then true when '"POSIX"' then true when 'ucs_basic' then true when 'pg_c_utf8' then true
     when '"default"' then (select d.datcollate {EQ} ANY ('{{C,POSIX}}') and coalesce(
@@ -164,7 +165,7 @@ async def _key(session: AsyncSession, statement: Any, key: str, params: Any) -> 
     name = _quoted(key)
     asking = f"pg_catalog.pg_typeof((pg_catalog.array_agg({name} order by {name}))[1])::pg_catalog.oid"
     oid = await session.scalar(*_asking(statement, asking, params, none=True))
-    found = (await session.execute(text(_TYPE), {"oid": oid})).one()
+    found = (await session.execute(own(_TYPE), {"oid": oid})).one()
     # operators of types that an extension brought are where the extension is
     return _Key(name, found.name, "OPERATOR(pg_catalog.{})".format if found.built_in else "{}".format)
 

@@ -28,7 +28,6 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from asyncdb_nb.database import catalog, direct
-from asyncdb_nb.database.history import UNRECORDED
 from asyncdb_nb.database.session import session_scope
 from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes.query.stale_statements import schema_may_have_changed
@@ -155,7 +154,6 @@ async def _advise(scope: Scope, error: DBAPIError) -> None:
     near: list[str] = []
     with suppress(SQLAlchemyError, AsyncDBError):  # advice that cannot be had hides no error
         async with scope() as session:
-            await session.connection(execution_options=UNRECORDED)
             near = await catalog.nearest_tables(session, unknown[1])
     if near:
         error.add_note(f"Did you mean {' or '.join(near)}? `await db.tables()` lists all of them.")

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb.dataframes.sql.tokenizer import Token, tokens_of
+from asyncdb_nb.engine.history import own
 from asyncdb_nb.engine.search_path import EQ, NE
 from asyncdb_nb.errors import UnsplittableError
 
-_VOLATILE = text(f"""
+_VOLATILE = own(f"""
 select p.oid::pg_catalog.regprocedure::pg_catalog.text from pg_catalog.pg_proc as p
 where p.provolatile {EQ} 'v' and p.prorettype {NE} 'pg_catalog.tsm_handler'::pg_catalog.regtype
   and p.proname::pg_catalog.text {EQ} ANY (pg_catalog.string_to_array(cast(:names as pg_catalog.text), ','))

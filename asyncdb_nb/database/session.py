@@ -16,16 +16,16 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, NoReturn, Protocol
 
-from sqlalchemy import event, text
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
 from asyncdb_nb.database.commit import commit, refuse_rollbacks, tells
-from asyncdb_nb.database.history import UNRECORDED
 from asyncdb_nb.database.one_task import guard
 from asyncdb_nb.database.usage import to_the_end
 from asyncdb_nb.engine._sqlalchemy.execution import begin, is_asyncpgs, raise_wrapped
+from asyncdb_nb.engine.history import own
 from asyncdb_nb.engine.lost_connections import after_failed_rollback
 from asyncdb_nb.engine.pre_ping import answered
 from asyncdb_nb.errors import AsyncDBError, ConcurrentUseError
@@ -109,7 +109,7 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         if "transaction_read_only" not in self._settings:
             refuse_rollbacks(session.sync_session)
         if self._settings:
-            event.listen(session.sync_session, "after_begin", self._begin)
+            event.listen(session.sync_session, "after_begin", self._begun)
         self._session = session
         return session  # type: ignore[no-any-return]
 
@@ -153,6 +153,10 @@ class session_scope:  # noqa: N801  used like the function that it replaces
             raise AttributeError(f"There is no session to {name} in yet. Type: async with db.session() as session:")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
+    def _begun(self, session: Any, transaction: Any, connection: Any) -> None:
+        if not transaction.nested:  # a savepoint is in a transaction that has begun already
+            self._begin(session, transaction, connection)
+
     def _begin(self, session: Any, transaction: Any, connection: Any) -> None:
         """Set what the scope asked for, in each transaction: a commit in mid-scope would end it otherwise.
 
@@ -163,7 +167,7 @@ class session_scope:  # noqa: N801  used like the function that it replaces
         if getattr(connection.connection.dbapi_connection, "autocommit", False):
             start_transaction(connection)
         calls = ", ".join(f"pg_catalog.set_config('{name}', '{value}', true)" for name, value in self._settings.items())
-        connection.execute(text(f"SELECT {calls}"), execution_options=UNRECORDED)
+        connection.execute(own(f"SELECT {calls}"))
 
 
 class reading_scope(session_scope):  # noqa: N801  as above

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn
 
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.util import await_only
@@ -32,11 +31,12 @@ from asyncdb_nb.database.block_ranges import find, tree
 from asyncdb_nb.database.session import session_scope, start_transaction
 from asyncdb_nb.database.without_password import database_of, reference_to
 from asyncdb_nb.engine._sqlalchemy.execution import execute_script, raise_wrapped
+from asyncdb_nb.engine.history import own
 from asyncdb_nb.errors import AsyncDBError, SnapshotGoneError, UnsplittableError
 
 _LASTING = {"idle_in_transaction_session_timeout": (9, 6), "transaction_timeout": (17,)}  # setting → first version
 _EXPORT = "SELECT pg_catalog.pg_export_snapshot() AS snapshot, pg_catalog.pg_postmaster_start_time() AS server"
-_SERVER = text("SELECT pg_catalog.pg_postmaster_start_time()")
+_SERVER = own("SELECT pg_catalog.pg_postmaster_start_time()")
 _GONE = {"42704", "22023"}  # there is no such snapshot: since PostgreSQL 17, and before
 _UNKNOWN_TABLE = {"42P01", "3F000"}  # of a table that was locked: it can only have been dropped when the lock was gone
 
@@ -205,7 +205,7 @@ class snapshot_scope:  # noqa: N801  used like the function that it replaces
         exporting = self._database._scope(exporting_scope, tables=tables)
         session = await exporting.__aenter__()
         try:
-            found = (await session.execute(text(_EXPORT))).one()
+            found = (await session.execute(own(_EXPORT))).one()
             locked = await _locked(session, tables)
         except BaseException as error:
             await exporting.__aexit__(type(error), error, error.__traceback__)
@@ -242,7 +242,7 @@ class snapshot_scope:  # noqa: N801  used like the function that it replaces
 
 async def _locked(session: AsyncSession, tables: tuple[str, ...]) -> frozenset[int]:
     """Give the oids of tables and partitions as the snapshot has them, all of which the session has locked."""
-    locked = {oid for (oid,) in await session.execute(text(block_ranges.LOCKED))}
+    locked = {oid for (oid,) in await session.execute(own(block_ranges.LOCKED))}
     wanted = {part.oid for table in tables for part in await tree(session, table)}
     if wanted - locked:
         raise AsyncDBError(

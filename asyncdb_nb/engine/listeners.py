@@ -34,7 +34,7 @@ def is_heard(engine: Engine) -> bool:
     return (
         is_class_heard()
         or engine.logger.isEnabledFor(logging.INFO)
-        or _is_heard(engine.dispatch, _OF_AN_EXECUTION, "asyncdb_nb.database.history")
+        or _is_heard(engine.dispatch, _OF_AN_EXECUTION, "asyncdb_nb.engine.history")
         or _is_heard(engine.dispatch, ("engine_connect", "begin"), "sqlalchemy.")
         or _is_heard(engine.dialect.dispatch, _OF_A_DIALECT, "asyncdb_nb.")
         or _is_heard(engine.pool.dispatch, ("checkout",), "asyncdb_nb.")

@@ -13,10 +13,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb.dataframes import libraries
+from asyncdb_nb.engine.history import own
 from asyncdb_nb.engine.search_path import EQ, GE, GT, MATCHES, NE
 from asyncdb_nb.errors import UnknownSchemaError
 from asyncdb_nb.explore.diagram_svg import svg_of
@@ -71,12 +71,12 @@ _ON_DELETE = {"a": "no action", "r": "restrict", "c": "cascade", "n": "set null"
 
 async def read_diagram(session: AsyncSession, schema: str | None = None) -> Diagram:
     """Read tables and foreign keys from the catalog, in the session's transaction; see `Database.diagram`."""
-    found = (await session.execute(text(_TABLES), {"schema": schema})).all()
+    found = (await session.execute(own(_TABLES), {"schema": schema})).all()
     if not found and schema is not None:
-        known = list(await session.scalars(text(_SCHEMAS)))
+        known = list(await session.scalars(own(_SCHEMAS)))
         if schema not in known:
             raise UnknownSchemaError(schema, known)
-    keys = (await session.execute(text(_KEYS), {"oids": [row.oid for row in found]})).all()
+    keys = (await session.execute(own(_KEYS), {"oids": [row.oid for row in found]})).all()
     tables = {}
     for row in found:
         parts: dict[str, KeyColumn] = {}

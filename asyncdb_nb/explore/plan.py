@@ -14,12 +14,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Executable, text
+from sqlalchemy import Executable
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes.sql.statement import Params
+from asyncdb_nb.engine.history import own
 from asyncdb_nb.errors import AnalyzeWritesError
 from asyncdb_nb.explore.explained_statement import changes_something, without_explain
 from asyncdb_nb.explore.plan_advice import advice_on
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _READ_ONLY, _TIMED_OUT = "25006", "57014"
-_LIMITS = text(
+_LIMITS = own(
     "SELECT pg_catalog.set_config('transaction_read_only', 'on', true), "
     "pg_catalog.set_config('statement_timeout', :milliseconds, true)"
 )

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Executable, text
+from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb.dataframes.sql.statement import Params
 from asyncdb_nb.dataframes.sql.tokenizer import query_tokens
+from asyncdb_nb.engine.history import own
 from asyncdb_nb.engine.search_path import EQ, GT, NE
 from asyncdb_nb.errors import FrameError, UnknownTableError
 from asyncdb_nb.explore.names import always_quoted, parts_of, quoted
@@ -142,7 +143,7 @@ async def find_source(session: AsyncSession, source: str | Executable, params: P
 async def _of_table(session: AsyncSession, name: str, timeout: float | None) -> Source:
     exact, folded = ".".join(map(always_quoted, name.split(".", 1))), ".".join(map(always_quoted, parts_of(name)))
     limits = {} if timeout is None else {"milliseconds": milliseconds(timeout)}
-    statement = text(_TABLE.format(timeout="" if timeout is None else _TIMEOUT))
+    statement = own(_TABLE.format(timeout="" if timeout is None else _TIMEOUT))
     rows = (await session.execute(statement, {"exact": exact, "folded": folded, **limits})).all()
     if not rows:
         raise UnknownTableError(name, [])

@@ -18,10 +18,10 @@ from html import escape
 from itertools import count
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb.dataframes.sql.statement import Params
+from asyncdb_nb.engine.history import own
 from asyncdb_nb.errors import UnknownTableError
 from asyncdb_nb.explore.profile_source import Source, find_source
 from asyncdb_nb.explore.rewriting import Result, Rewrite, read_rewritten
@@ -163,7 +163,7 @@ async def _read_page(session: AsyncSession, query: Query) -> Page:
 
 
 async def _read(session: AsyncSession, query: Query, rewrite: Rewrite) -> Result:
-    await session.execute(text(SETTINGS))
+    await session.execute(own(SETTINGS))
     return await read_rewritten(session, query.source.statement, query.source.params, rewrite, query.values)
 
 

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from asyncdb_nb.engine.history import own
 from asyncdb_nb.engine.search_path import EQ, GT, NE
 from asyncdb_nb.explore.names import always_quoted
 from asyncdb_nb.explore.profile_source import Source
@@ -112,7 +112,7 @@ async def columns_of(session: AsyncSession, source: Source) -> list[ViewColumn]:
     """Ask for the types of what is shown."""
     shown = source.readable
     oids = ",".join(str(column.oid) for column in shown)
-    types = (await session.execute(text(_TYPES), {"oids": oids})).all() if shown else []
+    types = (await session.execute(own(_TYPES), {"oids": oids})).all() if shown else []
     return [
         ViewColumn(
             column.name, column.type or type_.type, type_.exact, type_.sorts, type_.compares, _text_of(column.oid)

@@ -16,10 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
-
 from asyncdb_nb.aio.portal import run
-from asyncdb_nb.database.history import UNRECORDED
+from asyncdb_nb.engine.history import own
 from asyncdb_nb.engine.search_path import EQ, GT, NE
 
 if TYPE_CHECKING:
@@ -110,15 +108,15 @@ class Names:
 async def read_names(session: Any) -> Names:
     """Ask the server for all names."""
     columns: dict[int, list[str]] = {}
-    for oid, name in await session.execute(text(_COLUMNS)):
+    for oid, name in await session.execute(own(_COLUMNS)):
         columns.setdefault(oid, []).append(name)
     tables = [
         Table(schema, name, tuple(columns.get(oid, ())), visible)
-        for oid, schema, name, visible in await session.execute(text(_TABLES))
+        for oid, schema, name, visible in await session.execute(own(_TABLES))
     ]
-    functions = [(schema, name, visible) for schema, name, visible in await session.execute(text(_FUNCTIONS))]
-    schemas = [name for (name,) in await session.execute(text(_SCHEMAS))]
-    return Names(schemas, tables, functions, frozenset(word for (word,) in await session.execute(text(_RESERVED))))
+    functions = [(schema, name, visible) for schema, name, visible in await session.execute(own(_FUNCTIONS))]
+    schemas = [name for (name,) in await session.execute(own(_SCHEMAS))]
+    return Names(schemas, tables, functions, frozenset(word for (word,) in await session.execute(own(_RESERVED))))
 
 
 class KnownNames:
@@ -167,8 +165,7 @@ class _Kept:
 
     async def _refresh(self, database: Database) -> None:
         async with database.session(readonly=True, timeout=10) as session:
-            await session.connection(execution_options=UNRECORDED)
-            rows = [*await session.execute(text(_FINGERPRINT)), *await session.execute(text(_PATH))]
+            rows = [*await session.execute(own(_FINGERPRINT)), *await session.execute(own(_PATH))]
             fingerprint = [tuple(row) for row in rows]
             if fingerprint != self._fingerprint:
                 self.names = await read_names(session)

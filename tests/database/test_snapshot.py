@@ -69,6 +69,17 @@ async def test_each_transaction_of_a_session_sees_it_and_none_can_write(things: 
     assert (first, second) == (100, 100)
 
 
+async def test_a_savepoint_of_its_session_is_on_it(things: Database) -> None:
+    async with things.snapshot("things") as snap, snap.session() as session:
+        await make(things, "delete from things")
+        async with session.begin_nested():
+            assert await session.scalar(text("select count(*) from things")) == 100
+
+        plan = await things.explain("select * from things", analyze=True, session=session)
+
+        assert plan.frame()["actual_rows"].tolist() == [100]
+
+
 async def test_it_is_read_on_another_loop_in_another_thread(things: Database) -> None:
     found: list[int] = []
     async with things.snapshot("things") as snap:

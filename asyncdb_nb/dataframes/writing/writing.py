@@ -30,6 +30,7 @@ from asyncdb_nb.dataframes.writing.target import (
     unique_keys,
 )
 from asyncdb_nb.dataframes.writing.upsert import refuse_duplicates, upsert
+from asyncdb_nb.engine.history import recorded
 from asyncdb_nb.errors import WriteError
 
 IfExists = Literal["append", "fail", "replace", "truncate", "upsert"]
@@ -116,17 +117,29 @@ class Write:
             connection = await _connection(self._session, self._mapper)
             self._know_class(connection)
             server = Server(connection, (await connection.get_raw_connection()).dbapi_connection)
-            async with savepoint(server), aclosing(self._parts(data)) as parts:
-                first = await anext(parts, None)
-                if first is None:
-                    raise WriteError("There are no parts, not even an empty one, so there are no columns.")
-                table, targets = await self._table(server, first)
-                inserted, updated = await self._write(server, table, targets, first, parts)
+            with recorded(connection.dialect, self._in_words) as entry:
+                table, inserted, updated = await self._write_all(server, data)
+                entry.rows = inserted + updated
         finally:
             self._progress.close()
         rest = self._rows - inserted - updated
         seconds = time.perf_counter() - started
         return Written(f"{table.schema}.{table.name}", self._rows, inserted, updated, rest, seconds, self._created)
+
+    async def _write_all(self, server: Server, data: Any) -> tuple[Table, int, int]:
+        """Write all of `data`, or nothing; give the table, how many rows were inserted, and how many updated."""
+        async with savepoint(server), aclosing(self._parts(data)) as parts:
+            first = await anext(parts, None)
+            if first is None:
+                raise WriteError("There are no parts, not even an empty one, so there are no columns.")
+            table, targets = await self._table(server, first)
+            return table, *await self._write(server, table, targets, first, parts)
+
+    @property
+    def _in_words(self) -> str:
+        """What the history of statements shows for all that is sent."""
+        how = "" if self._if_exists == "append" else f" -- if_exists={self._if_exists!r}"
+        return f"COPY {self._name} FROM STDIN (FORMAT binary){how}"
 
     def _know_class(self, connection: AsyncConnection) -> None:
         """Take names, defaults and all that from the mapped class."""

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import event
-from sqlalchemy.engine import Connection, Engine, ExceptionContext
+from sqlalchemy import TextClause, event, text
+from sqlalchemy.engine import Connection, Dialect, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from asyncdb_nb.aio.call_site import frames, is_users, short
@@ -28,11 +28,15 @@ if TYPE_CHECKING:
 MOST = 1000  # statements that are kept
 LONGEST = 2000  # characters of one
 
-UNRECORDED = {"asyncdb_nb_unrecorded": True}
-"""Execution options of a statement that is the package's own, and in no history."""
-
+_OWN = "asyncdb_nb_own"
+_NO_STATEMENTS = ("SAVEPOINT sa_savepoint_", "RELEASE SAVEPOINT sa_savepoint_", "ROLLBACK TO SAVEPOINT sa_savepoint_")
 _CAPTURE = "asyncdb_nb_capture"  # the option of a frame's statement
 _ENTRY = "asyncdb_nb_history"  # where SQLAlchemy's context of an execution has the entry
+
+
+def own(sql: str) -> TextClause:
+    """Make a statement of the package's own, such as a question to the catalog, which is in no history."""
+    return text(sql).execution_options(**{_OWN: True})
 
 
 class Entry:
@@ -64,7 +68,7 @@ class History:
 
     def listen(self, engine: AsyncEngine) -> None:
         """Keep what an engine executes from now on."""
-        _histories[engine.sync_engine] = self
+        _histories[engine.dialect] = self  # which an engine shares with those that `execution_options` makes of it
         event.listen(engine.sync_engine, "before_cursor_execute", self._begin, retval=True)  # as it is, not wrapped
         event.listen(engine.sync_engine, "after_cursor_execute", _end)
         event.listen(engine.sync_engine, "handle_error", _fail)
@@ -91,7 +95,7 @@ class History:
         self, connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
     ) -> tuple[str, Any]:
         options = context.execution_options if context is not None else {}
-        if context is not None and not UNRECORDED.keys() <= options.keys():
+        if context is not None and _OWN not in options and not statement.startswith(_NO_STATEMENTS):
             capture = options.get(_CAPTURE)
             setattr(context, _ENTRY, self.add(Entry(statement, [] if capture is None else capture.counted)))
         return statement, parameters
@@ -102,15 +106,15 @@ class History:
         return entry
 
 
-_histories: weakref.WeakKeyDictionary[Engine, History] = weakref.WeakKeyDictionary()
+_histories: weakref.WeakKeyDictionary[Dialect, History] = weakref.WeakKeyDictionary()
 
 
 @contextmanager
-def recorded(engine: Engine, statement: str) -> Iterator[Entry]:
+def recorded(dialect: Dialect, statement: str) -> Iterator[Entry]:
     """Keep a statement that is executed in the block without SQLAlchemy; its rows are set there."""
     entry = Entry(statement, [])
-    if engine in _histories:
-        _histories[engine].add(entry)
+    if dialect in _histories:
+        _histories[dialect].add(entry)
     try:
         yield entry
     except BaseException as error:
