@@ -131,7 +131,8 @@ class UnknownTableError(AsyncDBError, LookupError):
 
     def __init__(self, name: str, near: list[str]) -> None:
         meant = f" Did you mean {' or '.join(near)}?" if near else ""
-        super().__init__(f"There is no table or view {name!r}.{meant} `await db.tables()` lists all of them.")
+        query = "" if len(name.split()) == 1 else " Nor is that a query: SELECT, VALUES, TABLE or WITH begins one."
+        super().__init__(f"There is no table or view {name!r}.{meant}{query} `await db.tables()` lists all of them.")
 
 
 class UnknownSchemaError(AsyncDBError, LookupError):

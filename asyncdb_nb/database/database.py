@@ -26,7 +26,7 @@ from asyncdb_nb.aio.async_for import AsyncFor
 from asyncdb_nb.aio.awaitables import Pending
 from asyncdb_nb.database import catalog
 from asyncdb_nb.database.options import check_options
-from asyncdb_nb.database.session import SessionFactory, reading_scope, session_scope
+from asyncdb_nb.database.session import SessionFactory, check_lent, reading_scope, session_scope
 from asyncdb_nb.database.summary import summary
 from asyncdb_nb.engine.connector import make_engine, without_frames
 from asyncdb_nb.engine.conninfo.parameters import EXAMPLE, Target
@@ -367,6 +367,7 @@ class Database:
         from asyncdb_nb.dataframes import batches, frames
         from asyncdb_nb.explore import export
 
+        check_lent(session)
         file = export.target(path)
         excel = file.suffix.lower() == export.EXCEL
         options: dict[str, Any] = {"rows": 5_000, "dtype_backend": "pyarrow"} if excel else {}
@@ -494,6 +495,7 @@ class Database:
             >>> await db.profile("orders")
             >>> await db.profile("select * from orders where day >= :day", {"day": date(2026, 1, 1)})
         """
+        check_lent(session)
 
         async def profile() -> Profile:
             from asyncdb_nb.explore.profile import read_profile
@@ -546,6 +548,7 @@ class Database:
         Example:
             >>> await db.explain("select * from orders where status = :status", {"status": "open"}, analyze=True)
         """
+        check_lent(session)
 
         async def explain() -> Plan:
             from asyncdb_nb.explore.plan import read_plan
@@ -575,6 +578,7 @@ class Database:
         Example:
             >>> await db.diagram("workflows")
         """
+        check_lent(session)
 
         async def diagram() -> Diagram:
             from asyncdb_nb.explore.diagram import read_diagram

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Protocol
 
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
@@ -189,6 +189,18 @@ def do_first(session: AsyncSession, work: Callable[[AsyncSession], Coroutine[Any
     if not hasattr(held, "_usage"):
         guard(session, commit=_telling)
     held._usage.first = asyncio.ensure_future(work(session))
+
+
+def check_lent(session: Any) -> None:
+    """Refuse what is no session, where one is given in whose transaction something is read; None is given for none.
+
+    Raises:
+        TypeError: With what to type.
+    """
+    if not (session is None or isinstance(session, AsyncSession | async_scoped_session)):
+        raise TypeError(
+            f"session= takes an open AsyncSession: `async with db.session() as session:`; got {type(session).__name__}."
+        )
 
 
 def _engine_of(bind: Any) -> AsyncEngine:

@@ -68,3 +68,10 @@ async def test_the_transaction_goes_on_after_a_mistake(db: Database, session: As
         await db.explain("select b from lent", session=session)
 
     assert await session.scalar(text("select count(*) from lent")) == 5
+
+
+@pytest.mark.parametrize("look", LOOKS)
+async def test_what_is_no_session_is_refused_at_the_call(db: Database, tmp_path: Path, look: str) -> None:
+    scope: Any = db.session()
+    with pytest.raises(TypeError, match=r"session= takes an open AsyncSession: .*; got session_scope\."):
+        LOOKS[look](db, scope, tmp_path)

@@ -341,6 +341,9 @@ async def test_what_is_not_there_is_named(db: Database) -> None:
         UnknownTableError, match=r"There is no table or view 'profiles\.manny'\. Did you mean profiles\.many"
     ):
         await db.profile("profiles.manny")
+    for neither in ("selec 1", ""):
+        with pytest.raises(UnknownTableError, match="Nor is that a query: SELECT, VALUES, TABLE or WITH begins one"):
+            await db.profile(neither)
     with pytest.raises(FrameError, match="take the name of a table, or one SELECT"):
         await db.profile("delete from profiles.many where false")
     with pytest.raises(DBAPIError, match='column "nothing" does not exist'):
