@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib import metadata
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -61,6 +62,33 @@ async def test_what_other_connections_do_is_told_with_advice(
     assert any(advice == f"It waits for a lock of process {pid}; end that one's transaction." for _, _, advice in found)
     assert [level for level, _, _ in after] == [Level.OK, Level.OK]
     assert all("idle for" in fact for _, fact, _ in after)
+
+
+async def test_a_prepared_transaction_is_told_and_who_waits_for_it(
+    fresh_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It outlives its connection, keeps its locks, and has no process that could be ended."""
+    monkeypatch.setattr(doctor_server, "LONG_SECONDS", 0)
+    async with Database(fresh_database_url) as db, Database(fresh_database_url) as doctors:
+        await db.execute("create table held (id int)")
+        with psycopg.connect(fresh_database_url, autocommit=True) as other:
+            other.execute("begin")
+            other.execute("lock table held")
+            other.execute("prepare transaction 'it''s ours'")
+            waiting = asyncio.create_task(db.execute("insert into held values (1)"))
+            while not any("waits for a lock" in each[2] for each in topic(await examine(doctors), "connections")):
+                await asyncio.sleep(0.01)
+            found = topic(await examine(doctors), "connections")
+            other.execute("rollback prepared 'it''s ours'")
+        await waiting
+
+    level, fact, advice = found[-1]
+    assert (level, fact.split(" since ")[0]) == (
+        Level.WRONG,
+        """The prepared transaction "it's ours" keeps its locks""",
+    )
+    assert advice.startswith("If nothing decides about it any more: ROLLBACK PREPARED 'it''s ours', or")
+    assert "It waits for a lock of a prepared transaction; end that one's transaction." in [each[2] for each in found]
 
 
 async def test_a_running_statement_is_shown_with_how_to_stop_it(database_url: str) -> None:

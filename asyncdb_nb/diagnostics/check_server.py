@@ -50,6 +50,11 @@ WHERE backend_type {EQ} 'client backend' AND application_name {IS_LIKE} 'asyncdb
 ORDER BY state {EQ} 'idle', state_change
 """
 
+_PREPARED = f"""
+SELECT gid, cast(extract(epoch FROM pg_catalog.clock_timestamp() {MINUS} prepared) AS pg_catalog.float8) AS seconds
+FROM pg_catalog.pg_prepared_xacts WHERE database {EQ} pg_catalog.current_database() ORDER BY prepared
+"""
+
 _TIMEOUTS = {
     "statement_timeout": (
         "a statement may run for {}",
@@ -81,10 +86,11 @@ async def look_at_server(database: Database) -> list[Finding]:
             settings = await connection.execute(text(_SETTINGS), {"names": ",".join(_TIMEOUTS)})
             timeouts = {row.name: row.milliseconds for row in settings}
             backends = (await connection.execute(text(_BACKENDS))).all()
+            prepared = (await connection.execute(text(_PREPARED))).all()
         pooler = await look_at_pooler(database)
     except (AsyncDBError, SQLAlchemyError) as error:
         return [Finding("server", Level.WRONG, str(error).splitlines()[0], " ".join(getattr(error, "__notes__", ())))]
-    return [*_of_server(server), *pooler, *_of_timeouts(timeouts), *_of_backends(backends)]
+    return [*_of_server(server), *pooler, *_of_timeouts(timeouts), *_of_backends(backends), *_of_prepared(prepared)]
 
 
 def _of_server(server: Any) -> list[Finding]:
@@ -125,7 +131,8 @@ def _of_backend(backend: Any) -> Finding:
     who = f"{backend.application_name} (process {backend.pid} of the server)"
     fact = f"{who}: {backend.state} for {_span(seconds)}"
     if backend.blocked_by:
-        advice = f"It waits for a lock of process {backend.blocked_by}; end that one's transaction."
+        holder = "a prepared transaction" if backend.blocked_by == "0" else f"process {backend.blocked_by}"
+        advice = f"It waits for a lock of {holder}; end that one's transaction."
         return Finding("connections", Level.WRONG, f"{fact}: {backend.query}", advice)
     if backend.state == "active":
         advice = f"To stop it: press Stop in its notebook, or select pg_cancel_backend({backend.pid})."
@@ -139,6 +146,18 @@ def _of_backend(backend: Any) -> Finding:
         return Finding("connections", level, f"{fact}, after: {backend.query}", advice)
     advice = "Kept for its next query; `idle_timeout` closes it, and so does `await db.aclose()`."
     return Finding("connections", Level.OK, fact, advice)
+
+
+def _of_prepared(prepared: Any) -> list[Finding]:
+    findings = []
+    for each in prepared[:SHOWN]:
+        fact = f"The prepared transaction {each.gid!r} keeps its locks since {_span(max(each.seconds, 0.0))}"
+        gid = each.gid.replace("'", "''")
+        advice = f"If nothing decides about it any more: ROLLBACK PREPARED '{gid}', or COMMIT PREPARED '{gid}'."
+        findings.append(
+            Finding("connections", Level.WRONG if each.seconds >= LONG_SECONDS else Level.NOTE, fact, advice)
+        )
+    return findings
 
 
 def _span(seconds: float) -> str:
