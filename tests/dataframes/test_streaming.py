@@ -153,3 +153,19 @@ async def test_scenario_39_a_stream_holds_one_part(database_url: str) -> None:
             tracemalloc.stop()
 
     assert peak < 40e6
+
+
+@pytest.mark.parametrize("reader", [frames, batches])
+@pytest.mark.parametrize("goes_on", [False, True], ids=["no transaction", "another transaction"])
+async def test_a_transaction_that_ends_under_it_is_named(session: AsyncSession, reader: Any, goes_on: bool) -> None:
+    """A commit for each part, as in a loop that also writes, ends the cursor: an error, with a way out."""
+    seen = 0
+    with pytest.raises(DBAPIError) as caught:
+        async for part in reader(session, "select g from generate_series(1, 5000) g", rows=2000):
+            seen += len(part) if reader is frames else part.num_rows
+            await session.commit()
+            if goes_on:
+                await session.execute(text("select 1"))
+
+    assert seen == 2000
+    assert "change things in a second session" in " ".join(caught.value.__notes__)

@@ -28,6 +28,11 @@ _READ_ONLY = "25006"
 _NO_LABEL = "22P02"
 _IN_TRANSACTION = "25001"
 _ENDS_TRANSACTION = "2D000"
+_ENDED_MEANWHILE = re.compile(r'cursor cannot be created outside of a transaction|portal "__asyncpg_portal_')
+_READING = (
+    "The transaction ended (by commit, rollback or close) while rows were still being read in it. Read all of them "
+    "first, or change things in a second session: `async with db.session() as other:`."
+)
 _OUTSIDE = (
     "It cannot run in a transaction. Run it without one: "
     '`async with db.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection: '
@@ -83,6 +88,8 @@ def _notes(
             "Only reading is allowed here. To write: `%%asql --write` in a cell; elsewhere `await db.execute(...)`, "
             "or a session of your own, `async with db.session() as session:`."
         )
+    if _ENDED_MEANWHILE.match(said):
+        yield _READING
     if state == _ENDS_TRANSACTION or (state == _IN_TRANSACTION and first_words(text or "", 1) != ["set"]):
         yield _OUTSIDE
     if state == _SYNTAX_ERROR and "multiple commands" in said:
