@@ -106,7 +106,7 @@ def lab_in_a_browser() -> Iterator[Any]:
         own = {f"JUPYTER_{name}_DIR": f"{home}/{name.lower()}" for name in ("CONFIG", "DATA", "RUNTIME")}
         with (
             LabProcess(env=clean | own | {"ASYNCDB_NB_HOME": home}, cwd=Path(home)) as lab,
-            opened(lab.address, width=1320, height=1036) as notebook,
+            opened(lab.address, width=1320, height=1116) as notebook,
         ):
             yield notebook
 
