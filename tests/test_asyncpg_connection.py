@@ -317,6 +317,24 @@ async def test_a_terminated_connection_is_closed_at_once(connection: asyncpg_con
         await connection.fetchval("select 1")
 
 
+async def test_a_statement_under_which_it_is_closed_says_so_at_any_moment(
+    database_url: str, server_watch: ServerWatch
+) -> None:
+    """The answer to Parse may come when asyncpg expects that to a CancelRequest, which it calls its own fault."""
+    errors = set()
+    for turns in range(30):
+        connection = await asyncpg_connection.connect(database_url)
+        query = asyncio.ensure_future(connection.fetch("select pg_sleep(3600)"))
+        for _ in range(turns + 1):
+            await asyncio.sleep(0)
+        connection.terminate()
+        await asyncio.wait([query])
+        errors.add(type(query.exception()))
+
+    assert errors <= {asyncpg.QueryCanceledError, asyncpg.ConnectionDoesNotExistError, asyncpg.InterfaceError}
+    await until(lambda: not server_watch.backends())
+
+
 async def test_scenario_49_asyncpgs_pool_hands_out_no_connection_that_is_ending(database_url: str) -> None:
     async with (
         asyncpg.create_pool(

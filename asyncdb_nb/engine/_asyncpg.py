@@ -7,6 +7,7 @@ CancelRequest, or to change how a connection ends.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
@@ -205,6 +206,10 @@ class StoppableConnection(asyncpg.Connection):  # type: ignore[misc]
         Stands on `_wait_for_cancellation`.
         """
         return self._protocol._wait_for_cancellation  # type: ignore[no-any-return]
+
+    async def repeat_cancel_request(self) -> None:
+        """Send another CancelRequest. Stands on `_cancel`."""
+        await self._cancel(asyncio.get_running_loop().create_future())
 
     def _cancel_current_command(self, *waiters: Any) -> None:
         self.send_cancel_request(lambda: self._cancel(*waiters), waiters[-1])

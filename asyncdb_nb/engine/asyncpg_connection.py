@@ -175,8 +175,29 @@ class Connection(StoppableConnection):
         if self._transfer is not None:
             await self._transfer.stop()
         self._leaving = False  # from here on asyncpg says that it is closed, and so it does not close twice
-        async with in_time(seconds):
-            await super().close(timeout=NO_TIMEOUT)
+        repeating = asyncio.ensure_future(self._cancel_again())
+        try:
+            async with in_time(seconds):
+                await super().close(timeout=NO_TIMEOUT)
+        finally:
+            repeating.cancel()
+            await asyncio.wait([repeating])
+
+    async def _cancel_again(self) -> None:
+        """Send the CancelRequest of a close anew while the statement goes on.
+
+        A server that is just between two messages takes one for nothing, and then begins with the next message. Only
+        in a close, after which nothing else is sent: the next statement could be meant as well.
+        """
+        ended = asyncio.ensure_future(self.end_of_cancellation()())
+        try:
+            for seconds in (0.5, 1, 2, 4, 8):
+                done, _ = await asyncio.wait([ended], timeout=seconds)
+                if done:
+                    return
+                await self.repeat_cancel_request()
+        finally:
+            ended.cancel()
 
     def _patience(self, seconds: float = SECONDS) -> float:
         """Give so many seconds, or the connection's `command_timeout` if that is less."""

@@ -9,10 +9,11 @@ pass the connection's protocol. So that is where they are seen: no way leads aro
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from asyncpg import InterfaceError, InternalClientError, PostgresError
+from asyncpg import ConnectionDoesNotExistError, InterfaceError, InternalClientError, PostgresError
 
 from asyncdb_nb.engine.write_detection import BLANK, may_only_read, question
 from asyncdb_nb.errors import CommitRolledBackError
@@ -77,7 +78,8 @@ class Commands:
             self.unanswered |= commits
             self.running += 1
             try:
-                result = await method(*args, **kw)
+                with _closed_under_it():
+                    result = await method(*args, **kw)
             except (InterfaceError, InternalClientError):  # asyncpg has refused to send it
                 self.unanswered &= not commits
                 raise
@@ -101,7 +103,8 @@ class Commands:
         async def counted(*args: Any, **kw: Any) -> Any:
             self.running += 1
             try:
-                return await method(*args, **kw)
+                with _closed_under_it():
+                    return await method(*args, **kw)
             finally:
                 self.running -= 1
 
@@ -124,6 +127,17 @@ class Commands:
         except (PostgresError, InterfaceError, OSError):
             return True  # in doubt
         return bool(answer != "SELECT 0")
+
+
+@contextmanager
+def _closed_under_it() -> Iterator[None]:
+    """Say by asyncpg's own error that the connection was closed meanwhile, whose answer asyncpg then does not know."""
+    try:
+        yield
+    except InternalClientError as error:
+        if not str(error).startswith("got result for unknown protocol state"):
+            raise
+        raise ConnectionDoesNotExistError("connection was closed in the middle of operation") from error
 
 
 def _answer(tag: str, failed: bool) -> str:

@@ -35,6 +35,8 @@ class Proxy:
         """Seconds of a round trip: half of it to the server, half of it back."""
         self.swallows = False
         """Whether new connections are taken, and what they send is not passed on."""
+        self.forgets = 0
+        """How many more CancelRequests are taken, and not passed on."""
         self.corrupt_after: int | None = None
         """How many more bytes reach each client whole; what follows is turned upside down."""
 
@@ -79,6 +81,12 @@ class Proxy:
         try:
             if self.swallows:
                 await reader.read()
+                return
+            if self.forgets:
+                self.forgets -= 1
+                await reader.readexactly(8)  # SSLRequest
+                writer.write(b"N")
+                await reader.readexactly(16)  # CancelRequest
                 return
             up_reader, up_writer = await asyncio.open_unix_connection(self._socket)
             self._writers.add(up_writer)

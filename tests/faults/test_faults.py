@@ -14,7 +14,7 @@ from proxy import Proxy
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from victim import Victim
-from waiting import HANG
+from waiting import HANG, until
 
 from asyncdb_nb import ConnectError, Database
 from asyncdb_nb.aio import shielded
@@ -282,3 +282,18 @@ async def test_scenario_50_a_cancel_request_that_does_not_arrive_has_asyncpgs_de
         while not connection.is_closed():
             await asyncio.sleep(0.01)
         await connection.close()
+
+
+@pytest.mark.parametrize("forgotten", [1, 2])
+async def test_a_close_sends_a_forgotten_cancel_request_again(proxy: Proxy, victim: Victim, forgotten: int) -> None:
+    """A server that is between two messages takes one for nothing, and then begins with a long statement."""
+    connection = await asyncpg_connection.connect(f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres")
+    query = asyncio.ensure_future(connection.fetch("select pg_sleep(3600)"))
+    await until(lambda: victim.query("select 1 from pg_stat_activity where wait_event = 'PgSleep'"))
+    proxy.forgets = forgotten
+
+    connection.terminate()
+
+    await asyncio.wait([query])
+    assert isinstance(query.exception(), asyncpg.QueryCanceledError)
+    await until(lambda: not victim.backends())
