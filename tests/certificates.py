@@ -100,7 +100,7 @@ class TLSServer:
         self._run("pg_ctl", "-D", self.data, "-o", tls, "-l", self.data / "log", "-w", "restart")
 
     def stop(self) -> None:
-        self._run("pg_ctl", "-D", self.data, "-m", "fast", "-w", "stop")
+        self._run("pg_ctl", "-D", self.data, "-m", "immediate", "-w", "stop")
 
     def _run(self, program: str, *arguments: str | Path) -> None:
         command = [str(self._programs / program), *map(str, arguments)]
