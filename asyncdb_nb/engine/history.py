@@ -151,7 +151,13 @@ def asked_from() -> str:
     variables = None if shell is None else shell.user_ns
     for frame in frames():
         if frame.f_globals is variables:
-            return f"In [{shell.execution_count}], line {frame.f_lineno}"
+            return f"In [{_number_of_cell(shell, frame.f_code.co_filename)}], line {frame.f_lineno}"
         if is_users(frame.f_code.co_filename):
             return f"{short(frame.f_code.co_filename)}:{frame.f_lineno}"
     return ""
+
+
+def _number_of_cell(shell: Any, file: str) -> str:
+    """Number the cell whose code a file is, which may be an earlier one's function; as tracebacks do."""
+    named = getattr(shell.compile, "format_code_name", lambda file: None)(file)  # ("Cell", "In[5]"); not in IPython 7
+    return named[1].removeprefix("In[").removesuffix("]") if named else str(shell.execution_count)

@@ -48,6 +48,15 @@ def test_an_error_shows_the_users_own_lines_and_the_message(analyst: Kernel, cod
     assert len(shown.splitlines()) < 24
 
 
+def test_the_history_names_the_cell_as_the_error_does(analyst: Kernel) -> None:
+    """Also where the line is an earlier cell's: that of a function."""
+    cells = ["await db.frame('select wokflow')", "await report('wokflow')", "%asql select * from wokflow"]
+    shown = [analyst.run(code).last for code in cells]
+    told = analyst.run("print(*db.history()['where'].head(3)[::-1], sep='\\n')").stdout.splitlines()
+
+    assert told == ["In [{}], line {}".format(*re.findall(r"In ?\[(\d+)\], line (\d+)", each)[-1]) for each in shown]
+
+
 STATEMENT = "select *\nfrom pg_class\nwhere relname = = 'a'\norder by 1"
 CARET = "Line 3: where relname = = 'a'\n                        ^\n"
 
