@@ -28,7 +28,7 @@ _CALL = re.compile(
     rf"(?P<db>\w+)\s*\.\s*(?P<method>{_STATEMENTS}|describe)\(\s*(?P<mark>[A-Za-z]*)"
     r"(?P<quote>\"\"\"|'''|\"|')"
 )
-_BARE_NAME = ("describe", "profile")  # methods that take a table's name
+_BARE_NAME = ("describe", "profile", "view")  # methods that take a table's name
 
 
 class Sql(NamedTuple):

@@ -49,6 +49,7 @@ def soon(kernel: Kernel, code: str, *expected: str) -> None:
         ("await db.explain('select stri from zoo.zebra", []),
         ('await db.describe("zoo.z', ["zebra"]),
         ("await db.profile('zook", ["zookeeper"]),
+        ("await db.view('zoo.ze", ["zebra"]),
     ],
 )
 def test_scenario_77_names_are_offered_where_sql_is_typed(kernel: Kernel, code: str, expected: list[str]) -> None:
