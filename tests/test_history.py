@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -77,18 +78,47 @@ async def test_nothing_is_kept_of_values(db: Database) -> None:
     assert secret not in str([getattr(e, n) for e in db._history._entries for n in e.__slots__])
 
 
+def sleep(db: Database, way: str, path: Path) -> Coroutine[Any, Any, Any]:
+    """Ask for something that takes ten minutes, in one way or another."""
+
+    async def parts(row: str) -> None:
+        async for _ in db.frames(f"select {row} as r"):
+            pass
+
+    return {
+        "whole": lambda: db.frame("select pg_sleep(600)"),
+        "slices": lambda: db.frame("select row(pg_sleep(600))", max_rows=10_000),
+        "parts": lambda: parts("pg_sleep(600) is null"),
+        "parts of rows": lambda: parts("row(pg_sleep(600))"),
+        "export": lambda: db.export("select pg_sleep(600) is null as slept", path / "slept.csv"),
+        "explain": lambda: db.explain("select pg_sleep(600)", analyze=True, timeout=700),
+    }[way]()
+
+
+@pytest.mark.parametrize("way", ["whole", "slices", "parts", "parts of rows", "export", "explain"])
 async def test_a_statement_that_runs_and_one_that_is_cancelled_are_called_so(
-    db: Database, clean_server: ServerWatch
+    db: Database, clean_server: ServerWatch, tmp_path: Path, way: str
 ) -> None:
-    task = asyncio.create_task(db.frame("select pg_sleep(600)"))
+    task = asyncio.create_task(sleep(db, way, tmp_path))
     asleep = "select 1 from pg_stat_activity where wait_event = 'PgSleep'"
     await asyncio.to_thread(wait_until, lambda: bool(clean_server.query(asleep)))
-    assert db.history()["outcome"].tolist() == ["running"]
+    await asyncio.to_thread(wait_until, lambda: db.history()["outcome"].tolist() == ["running"])
 
     task.cancel()
     await asyncio.wait([task])
 
     assert db.history()["outcome"].tolist() == ["cancelled"]
+
+
+@pytest.mark.parametrize("type_", ["int", "record"])
+async def test_of_parts_the_time_until_the_last_one_counts(db: Database, type_: str) -> None:
+    row = "g" if type_ == "int" else "row(g)"
+    parts = db.frames(f"select {row} as r from generate_series(1, 30000) g where pg_sleep(g / 30000) is not null")
+    assert sum([len(part) async for part in parts]) == 30_000
+
+    [entry] = db.history().itertuples()
+    assert entry.outcome == "ok"
+    assert entry.ms > 1000  # the last row takes a second
 
 
 async def test_it_is_bounded_and_holds_no_rows(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -390,7 +390,8 @@ class Database:
         Returns:
             A DataFrame, at once, with one row a statement: `when` (UTC), `where` (`In [5], line 2`, or `file.py:12`;
             nothing where only libraries led to it), `statement`, `rows` (returned or changed; missing for those that
-            are read in parts), `ms`, `outcome` (`ok`, `running`, `cancelled`, or `failed` with the kind of error).
+            are read in parts), `ms` (for those, until the last part came), `outcome` (`ok`, `running`, `cancelled`, or
+            `failed` with the kind of error).
         """
         return self._history.frame()
 

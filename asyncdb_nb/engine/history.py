@@ -123,6 +123,26 @@ def recorded(dialect: Dialect, statement: str) -> Iterator[Entry]:
     entry.end("ok")
 
 
+@contextmanager
+def reading_on(context: Any) -> Iterator[None]:
+    """Have what a statement's entry says hold for rows, too, that are read in the block, after SQLAlchemy executed it.
+
+    Args:
+        context: SQLAlchemy's, of the execution.
+    """
+    entry: Entry | None = getattr(context, _ENTRY, None)
+    if entry is None:
+        yield
+        return
+    entry.outcome = "running"
+    try:
+        yield
+    except BaseException as error:
+        entry.end(_outcome(getattr(error, "orig", None) or error))
+        raise
+    entry.end("ok")
+
+
 def _end(connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
     entry = getattr(context, _ENTRY, None)
     if entry is not None:

@@ -42,6 +42,7 @@ from asyncdb_nb.dataframes.types.catalog import column_types
 from asyncdb_nb.dataframes.types.processing import Processing, declared, processings
 from asyncdb_nb.engine._sqlalchemy import execution, statements
 from asyncdb_nb.engine.frozen_clock import import_extension
+from asyncdb_nb.engine.history import reading_on
 from asyncdb_nb.engine.notices import held_back
 from asyncdb_nb.engine.pooler import forget_if_unknown
 from asyncdb_nb.errors import CorruptStreamError, FrameError
@@ -135,13 +136,15 @@ class Capture:
 
     async def fetch(self, count: int) -> Sequence[Any]:
         """Read the next `count` rows; fewer when they end."""
-        return await greenlet_spawn(self._with_sqlalchemys_errors, lambda: self._cursor.fetchmany(count))
+        with reading_on(self._context):
+            return await greenlet_spawn(self._with_sqlalchemys_errors, lambda: self._cursor.fetchmany(count))
 
     async def next(self) -> Part | None:
         """Wait for the next part of `stream`; None at its end."""
         assert self.stream is not None, "next() is for a stream"  # noqa: S101
         waiting = self.stream.next()
-        return await greenlet_spawn(self._with_sqlalchemys_errors, lambda: await_only(waiting))
+        with reading_on(self._context):
+            return await greenlet_spawn(self._with_sqlalchemys_errors, lambda: await_only(waiting))
 
     async def learn(self, oid: int) -> None:
         """Ask the server what a type is that was found in an anonymous row."""
