@@ -33,6 +33,7 @@ _FORMATS = {"date": "yyyy-mm-dd", "time": "hh:mm:ss", "datetime": "yyyy-mm-dd hh
 _INSTEAD = "`.csv` or `.parquet`, or fewer columns and rows"
 
 _LONG = "numbers of more than 15 digits, as text"
+_LONG_DECIMAL = f"{_LONG}; `round(…, 2)` in the statement cuts those behind the point"
 _UTC = "Excel has no time zones: the times are UTC"
 _FINE = "Excel shows milliseconds: microseconds are cut off"
 _EARLY = "days before 1900-03-01, as text"
@@ -126,7 +127,7 @@ class ExcelWriter:
         elif isinstance(value, float) or _fits(value):
             self._sheet.write_number(self._row, column, value, self._scales[column])
         else:
-            self._note(column, _LONG)
+            self._note(column, _LONG_DECIMAL if isinstance(value, Decimal) else _LONG)
             self._text(column, f"{value:f}" if isinstance(value, Decimal) else str(value))
 
     def _time(self, column: int, value: Any) -> None:

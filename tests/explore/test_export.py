@@ -112,10 +112,23 @@ async def test_excel_has_numbers_times_and_texts_and_says_what_it_has_not(db: Da
     assert second[note] == '=1+2"\n;,é'
     assert book.active.cell(3, note + 1).data_type == "s"  # and not a formula
     said = "\n".join(done.notes)
-    assert "share, big: numbers of more than 15 digits, as text" in said or "big" in said
+    assert "big: numbers of more than 15 digits, as text\n" in said
+    assert "share: numbers of more than 15 digits, as text; `round(…, 2)` in the statement" in said
     assert "at: Excel has no time zones: the times are UTC" in said
     assert "local: Excel shows milliseconds: microseconds are cut off" in said
     await db.execute("drop table exported")
+
+
+async def test_what_a_note_says_to_type_gives_excel_numbers(db: Database, tmp_path: Path) -> None:
+    done = await db.export("select avg(x) as third from (values (0), (0), (1)) as v (x)", tmp_path / "text.xlsx")
+    assert done.notes == (
+        "third: numbers of more than 15 digits, as text; `round(…, 2)` in the statement cuts those behind the point",
+    )
+
+    statement = "select round(avg(x), 2) as third from (values (0), (0), (1)) as v (x)"
+    done = await db.export(statement, tmp_path / "number.xlsx")
+    assert done.notes == ()
+    assert openpyxl.load_workbook(tmp_path / "number.xlsx").active["A2"].value == 0.33
 
 
 @pytest.mark.parametrize(
