@@ -59,7 +59,8 @@ def _said(node: Node, ran: bool) -> str:
     spill = ", spilled" if spilled_kb(node) else ""
     if node.rows is None:
         return "never ran"
-    return f"{rows_of(node)} rows, {count(node.estimated)} estimated{spill}"
+    rows = rows_of(node)
+    return f"{rows} row{'' if rows == '1' else 's'}, {count(node.estimated)} estimated{spill}"
 
 
 def _dress(ax: Axes, nodes: Sequence[Node], colours: Palette) -> None:

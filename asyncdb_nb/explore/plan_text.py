@@ -37,7 +37,7 @@ def text_of(nodes: Sequence[Node], explained: dict[str, Any], advice: Sequence[s
 def summary_of(explained: dict[str, Any]) -> str:
     """Say what holds for the whole statement."""
     if "Execution Time" not in explained:
-        return "Estimates of the planner. To run the statement and measure it: analyze=True."
+        return "Estimates of the planner. To run the statement and measure it: analyze=True, or `%%asql --analyze`."
     parts = [f"Execution {explained['Execution Time']:,.1f} ms", f"planning {explained['Planning Time']:,.1f} ms"]
     if jit := jit_ms(explained):
         parts.append(f"JIT {jit:,.1f} ms of it")

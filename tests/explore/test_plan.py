@@ -171,7 +171,7 @@ async def test_without_analyze_nothing_runs_and_nothing_is_measured(db: Database
     assert plan.execution_ms is None
     assert plan.advice == []
     assert plan.frame()[["actual_rows", "loops", "own_ms", "total_ms", "buffers", "spills"]].isna().all(axis=None)
-    assert str(plan).endswith("To run the statement and measure it: analyze=True.")
+    assert str(plan).endswith("To run the statement and measure it: analyze=True, or `%%asql --analyze`.")
 
 
 async def test_a_select_of_the_orm_is_explained_as_its_session_would_send_it(url: str) -> None:
@@ -336,6 +336,8 @@ async def test_the_picture_has_a_bar_for_each_node_as_long_as_its_time(db: Datab
         assert [label.get_text().strip() for label in ax.get_yticklabels()] == plan.frame()["node"].tolist()
         assert ax.get_title(loc="left") == "Why"
         assert "milliseconds" in ax.get_xlabel()
+    one = await explained(db, "select 1")
+    assert [said.get_text() for said in one.plot().texts] == ["1 row, 1 estimated"]
 
 
 async def test_a_plan_keeps_what_the_server_wrote(db: Database) -> None:
