@@ -20,8 +20,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb.database import repeatability
+from asyncdb_nb.dataframes.results.entities import builds_entities
 from asyncdb_nb.dataframes.sql.statement import executable
 from asyncdb_nb.dataframes.sql.tokenizer import query_tokens
+from asyncdb_nb.engine._sqlalchemy.statements import criteria_of, has_loader_options
 from asyncdb_nb.engine.history import own
 from asyncdb_nb.engine.search_path import EQ, NE
 from asyncdb_nb.errors import UnsplittableError
@@ -124,7 +126,7 @@ def range_of(statement: Any, condition: str, key: str) -> Any:
     name = _quoted(key)
     if isinstance(statement, Select):
         inner = _columns(statement).subquery("s")
-        return select(inner).where(literal_column(condition)).order_by(literal_column(name))
+        return _alike(select(inner).where(literal_column(condition)).order_by(literal_column(name)), statement)
     return f"select * from ({_body(statement)}\n) as s where {condition} order by {name}"
 
 
@@ -143,6 +145,11 @@ def empty(statement: str) -> str:
 
 def _check(statement: Any) -> None:
     if isinstance(statement, Select):
+        if builds_entities(statement) and has_loader_options(statement):
+            raise UnsplittableError(
+                "Options such as load_only() and joinedload() are for whole entities, and these are cut into rows. "
+                "Name the columns instead: `select(Order.id, Order.day)`."
+            )
         return
     if not isinstance(statement, str):
         raise UnsplittableError(
@@ -229,7 +236,8 @@ def _asking(statement: Any, what: str, params: Any, *, none: bool = False) -> tu
     """Make what asks for something over a statement's rows, and its params; `none`: over no row of it."""
     if isinstance(statement, Select):
         inner: Any = _columns(statement).limit(0) if none else _columns(statement)
-        return select(literal_column(what)).select_from(inner.subquery("s")), params
+        asking = _alike(select(literal_column(what)).select_from(inner.subquery("s")), statement)
+        return asking.execution_options(stream_results=False, yield_per=None), params
     inner = f"(select * from ({_body(statement)}\n) as w limit 0)" if none else f"({_body(statement)}\n)"
     return executable(f"select {what} from {inner} as s", params), params
 
@@ -245,6 +253,11 @@ def _sql(statement: Select[Any]) -> str:
 def _columns(statement: Select[Any]) -> Any:
     """Replace entities by their columns, as a frame of the statement has them."""
     return executable(statement, None)
+
+
+def _alike(made: Select[Any], statement: Select[Any]) -> Select[Any]:
+    """Give what is made of a select its criteria and execution options, which SQLAlchemy takes of the outermost one."""
+    return made.options(*criteria_of(statement)).execution_options(**statement.get_execution_options())
 
 
 def _body(statement: str) -> str:

@@ -23,7 +23,7 @@ from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 from tiers import few_of
 from waiting import until
 
-from asyncdb_nb import Database, FrameError, TooManyRowsError, UnsplittableError
+from asyncdb_nb import Database, FrameError, TooManyRowsError, UnsplittableError, session_scope
 from asyncdb_nb.database import parallel
 from asyncdb_nb.dataframes.query import progress
 
@@ -198,6 +198,25 @@ async def test_the_session_class_of_the_user_filters_each_part(fresh_database_ur
     async with Database(fresh_database_url, Tenant) as db:
         one = await db.frame(select(Entry).order_by(Entry.id))
         several = await db.frame(select(Entry), parallel=3, key="id")
+
+    assert len(one) == 20
+    assert_frame_equal(several, one)
+
+
+@pytest.mark.parametrize("kind", ["entities", "columns"])
+async def test_options_of_a_select_hold_for_each_part(db: Database, kind: str) -> None:
+    """Its criteria, and those of execution: another schema, say, or how SQLAlchemy itself would fetch."""
+    await make(db, "create schema other")
+    async with session_scope(db.engine.execution_options(schema_translate_map={None: "other"})) as session:
+        await (await session.connection()).run_sync(Entry.metadata.create_all)
+        session.add_all([Entry(id=g, tenant="ab"[g % 2]) for g in range(1, 41)])
+    chosen = select(Entry) if kind == "entities" else select(Entry.id, Entry.tenant)
+    statement = chosen.options(with_loader_criteria(Entry, Entry.tenant == "a")).execution_options(
+        schema_translate_map={None: "other"}, stream_results=True, yield_per=5
+    )
+
+    one = await db.frame(statement.order_by(Entry.id))
+    several = await db.frame(statement, parallel=3, key="id")
 
     assert len(one) == 20
     assert_frame_equal(several, one)

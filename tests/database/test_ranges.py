@@ -8,6 +8,7 @@ import pytest
 from entries import Entry, Level
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import load_only
 from tiers import few_of
 
 from asyncdb_nb import Database, UnsplittableError, frame
@@ -274,6 +275,7 @@ async def test_a_select_of_the_orm_is_cut_with_the_types_of_its_columns(db: Data
         ("select random() as k", "k", "percentile", r"random\(\) is VOLATILE"),
         ("select pg_catalog.\"nextval\"('s') as k", "k", "percentile", r"nextval\(regclass\) is VOLATILE"),
         (select(func.random().label("k")), "k", "percentile", r"random\(\) is VOLATILE"),
+        (select(Entry).options(load_only(Entry.id)), "id", "percentile", "Name the columns instead"),
         ("select '{}'::json as k", "k", "percentile", "because of its type"),
         ("select array[1] as k", "k", "percentile", "because of its type"),
         ("select 'a' as k", "k", "width", "of type text"),
@@ -287,6 +289,7 @@ async def test_a_select_of_the_orm_is_cut_with_the_types_of_its_columns(db: Data
         "random",
         "nextval",
         "random in Core",
+        "options of entities",
         "json",
         "array",
         "the width of texts",

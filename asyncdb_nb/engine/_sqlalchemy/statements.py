@@ -38,7 +38,7 @@ PRIVATE_NAMES: Names = {
         "_for_update_arg": "frames of a class with subclasses, FOR UPDATE",
         "_from_obj": "frames of computed columns behind an outer join",
         "_setup_joins": "frames of computed columns behind an outer join",
-        "_with_options": "leaving a select with loader options to the ORM",
+        "_with_options": "leaving a select with loader options to the ORM, and criteria of a select that is cut",
     },
     "sqlalchemy.orm:SessionTransaction": {
         "_connections": "what became of each transaction of a cancelled commit",
@@ -130,6 +130,11 @@ def has_loader_options(select: Any) -> bool:
     """Say whether a select says how entities are to be loaded; so where it does not say. Stands on `_with_options`."""
     options = getattr(select, "_with_options", None)
     return options is None or any(isinstance(option, LoaderOption) for option in options)
+
+
+def criteria_of(select: Any) -> Sequence[Any]:
+    """Return the options of a select but those that say how entities are loaded. Stands on `_with_options`."""
+    return [option for option in getattr(select, "_with_options", ()) if not isinstance(option, LoaderOption)]
 
 
 def only_bind(session: Session) -> Any:
