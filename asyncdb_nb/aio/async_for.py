@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn, Protocol, Self, TypeVar
 
+from asyncdb_nb.errors import FrameError
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -30,12 +32,29 @@ class AsyncFor(AsyncIterator[T]):
     def __init__(self, parts: Closable[T], call: str) -> None:
         self._parts = parts
         self._call = call
+        self._ended_by = ""  # the kind of error, where one came before the last part
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> T:
-        part: T = await self._parts.__anext__()
+        """Give the next part.
+
+        Raises:
+            FrameError: An earlier one was cancelled, or failed: what is left is gone, and this is no end of the rows.
+        """
+        if self._ended_by:
+            raise FrameError(
+                f"This stream was ended before its last row, by a {self._ended_by}: the rest cannot be read any more. "
+                f"Begin anew: `async for part in {self._call}:`."
+            )
+        try:
+            part: T = await self._parts.__anext__()
+        except (StopAsyncIteration, RuntimeError):  # the end; or two tasks ask at once, which ends nothing
+            raise
+        except BaseException as error:
+            self._ended_by = type(error).__name__
+            raise
         return part
 
     async def aclose(self) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tiers import few_of
 from waiting import HANG
 
-from asyncdb_nb import Database, frame, frames
+from asyncdb_nb import Database, FrameError, frame, frames
 from asyncdb_nb.dataframes import batches
 
 MANY = "select g, g::text as t, repeat('x', 50) as x, jsonb_build_object('g', g) as j from generate_series(1, 60000) g"
@@ -137,6 +137,37 @@ async def test_an_error_in_mid_stream_is_sqlalchemys(session: AsyncSession) -> N
         [part async for part in frames(session, failing, rows=1_000, exclusive=True)]
     await session.rollback()
     assert len(await frame(session, "select 1 as a")) == 1
+
+
+SLOW = "select g, pg_sleep(case when g = 150 then 30 else 0 end)::text as p from generate_series(1, 300) g"
+
+
+@pytest.mark.parametrize("kind", ["database", "by cursor", "by COPY"])
+async def test_a_stream_that_a_timeout_ended_does_not_pass_for_read(
+    database_url: str, session: AsyncSession, kind: str
+) -> None:
+    """Who goes on after the timeout of one part is not told that there are no more rows."""
+    of_session = frames(session, SLOW, rows=100, exclusive=kind == "by COPY")
+    async with (
+        Database(database_url) as db,
+        aclosing(db.frames(SLOW, rows=100) if kind == "database" else of_session) as parts,
+    ):
+        with pytest.raises(TimeoutError):
+            while True:
+                await asyncio.wait_for(anext(parts), 0.2)
+        with pytest.raises(FrameError, match=r"before its last row, by a CancelledError.*Begin anew"):
+            await anext(parts)
+    await session.rollback()
+
+
+async def test_a_stream_that_failed_does_not_pass_for_read(database_url: str) -> None:
+    async with Database(database_url) as db:
+        parts = db.frames("select 1 / (g - 150) as v from generate_series(1, 300) g", rows=100)
+
+        with pytest.raises(DBAPIError, match="division by zero"):
+            [part async for part in parts]
+        with pytest.raises(FrameError, match="by a DBAPIError"):
+            await anext(parts)
 
 
 async def test_scenario_39_a_stream_holds_one_part(database_url: str) -> None:
