@@ -474,8 +474,8 @@ class Database:
 
         Rows, missing values, the smallest, the largest, the mean and the deviation are exact, in one pass. Distinct and
         frequent values, quantiles, lengths, gaps, keys and histograms are exact up to 100,000 rows; of more, they come
-        from a sample that is the same each time, and are marked: some blocks of a table, every nth row of a view or a
-        statement. All of it is of one moment (REPEATABLE READ), and read-only.
+        from a random sample that is the same each time, and are marked. All of it is of one moment (REPEATABLE READ),
+        and read-only.
 
         Args:
             source: `table` or `schema.table`, SQL text, or a select of Core or the ORM.

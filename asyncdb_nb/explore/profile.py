@@ -82,15 +82,13 @@ async def _some_rows(
     instead: Callable[[str], str] | None = None
     if wanted is not None and source.relation is not None:
         names = ", ".join(always_quoted(column.name) for column in columns)
-        blocks_of = statements.sampled(source.relation, columns, names, min(100 * wanted / rows, 100))
-        instead = lambda sql: blocks_of  # noqa: E731
+        some_of_it = statements.sampled(source.relation, columns, names, min(100 * wanted / rows, 100))
+        instead = lambda sql: some_of_it  # noqa: E731
     elif wanted is not None:
         share = wanted / rows
         instead = lambda sql: statements.thinned(sql, columns, share)  # noqa: E731
-    head = statements.of_some_rows(columns, spans, blocks=wanted is not None and source.relation is not None)
-    first, *some = await source.read(session, head, instead)
-    taken, blocks = json.loads(first)
-    sample = None if wanted is None else Sample(taken, rows, blocks)
+    taken, *some = await source.read(session, statements.of_some_rows(columns, spans), instead)
+    sample = None if wanted is None else Sample(taken, rows)
     return [json.loads(column, parse_float=Decimal) for column in some], sample
 
 

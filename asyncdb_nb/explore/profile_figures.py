@@ -87,20 +87,13 @@ class Sample:
     Attributes:
         rows: How many.
         of: How many there are in all.
-        blocks: How many blocks of the table they are all rows of; None where they were not taken by blocks.
     """
 
     rows: int
     of: int
-    blocks: int | None = None
 
     def __str__(self) -> str:
-        if self.blocks is not None:
-            return (
-                f"{self.rows:,} of {self.of:,} rows, all of {self.blocks:,} random blocks of the table; rows that lie "
-                "together may be alike, so distinct and frequent values can be off"
-            )
-        return f"{self.rows:,} of {self.of:,} rows, by a hash of their number in the result"
+        return f"{self.rows:,} random ones of {self.of:,} rows"
 
 
 @dataclass(frozen=True)
