@@ -24,6 +24,10 @@ _WRONG = 100  # times
 _LITTLE = 1024  # kilobytes
 _THROWN_AWAY = 0.8  # of the rows
 _WITHIN = re.compile(r"\((?!.* (?:AND|OR) )[^~]*(?<!!)~~\*? '[%_]")  # `like '%…'` alone, as EXPLAIN writes it
+_ONE_COLUMN = re.compile(  # compared with a value, as EXPLAIN writes it: `(t.status = 'open'::text)`
+    r"""\(+(?:(?:"[^"]+"|\w+)\.)?("[^"]+"|[a-z_]\w*)\)?(?:::text)?"""
+    r"""[ ](?:=|<|>|<=|>=)[ ](?:'[^']*'|-?[\d.]+|\$\d+)(?:::[\w ]+)?\)+"""
+)
 _STOPS_EARLY = ("Limit", "Merge Join")
 
 
@@ -82,7 +86,10 @@ def _throws_away(node: Node) -> tuple[float, str]:
     sentence = f" reads {count(read)} rows and throws {count(removed)} away"
     if _WITHIN.match(str(node.raw.get("Filter"))):
         return node.own_ms, f"{sentence}: a text within a text is found by an index of `pg_trgm`, and by no other."
-    return node.own_ms, f"{sentence}: an index for {node.raw.get('Filter')} would find the others."
+    wanted = str(node.raw.get("Filter"))
+    column = _ONE_COLUMN.fullmatch(wanted)
+    typed = f": `create index on {node.relation} ({column[1]})`" if column else ""
+    return node.own_ms, f"{sentence}: an index for {wanted} would find the others{typed}."
 
 
 def _joins_few(node: Node) -> tuple[float, str]:

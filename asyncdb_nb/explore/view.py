@@ -12,6 +12,7 @@ but for the page that is seen.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from html import escape
@@ -32,7 +33,9 @@ Open = Callable[[], AbstractAsyncContextManager[AsyncSession]]
 
 FIRST = 10  # rows of what is stored
 _WIDEST = 40  # characters of a value in text
-_CELL = "text-align:left;vertical-align:top;white-space:pre-wrap;max-width:30em;overflow-wrap:anywhere"
+_NUMBERS = re.compile(r"(smallint|integer|bigint|numeric|real|double precision|oid|money)\b(?!.*\[)")  # as in view.js
+_HEAD = "vertical-align:top;white-space:nowrap;text-align:"
+_CELL = "vertical-align:top;white-space:pre-wrap;max-width:30em;overflow-wrap:break-word;text-align:"
 _shown = count(1)
 
 
@@ -142,13 +145,16 @@ class View:
         return self._html(mark)
 
     def _html(self, mark: str) -> str:
+        sides = ["right" if _NUMBERS.match(column.type) else "left" for column in self._shown]
         heads = "".join(
-            f'<th style="{_CELL}">{escape(column.name)}<br><small style="font-weight:normal;opacity:.7">'
+            f'<th style="{_HEAD}{side}">{escape(column.name)}<br><small style="font-weight:normal;opacity:.7">'
             f"{escape(column.type)}</small></th>"
-            for column in self._shown
+            for column, side in zip(self._shown, sides, strict=True)
         )
         rows = "".join(
-            "<tr>" + "".join(f'<td style="{_CELL}">{_cell(value)}</td>' for value in row) + "</tr>"
+            "<tr>"
+            + "".join(f'<td style="{_CELL}{side}">{_cell(value)}</td>' for value, side in zip(row, sides, strict=True))
+            + "</tr>"
             for row in self._first.rows[:FIRST]
         )
         table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>" if self._shown else ""

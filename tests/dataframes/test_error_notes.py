@@ -130,3 +130,17 @@ async def test_a_name_alone_is_answered_by_the_statement_that_reads_it(session: 
     typed = note.partition("`")[2].partition("`")[0]
 
     assert len(await frame(session, typed))
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [("select 'a' = \"it's\" as a", "'it''s'"), ('select 1 as a where "gift 100" = :x', "'gift 100'")],
+)
+async def test_a_text_in_double_quotes_is_taken_for_a_name_and_that_is_said(
+    session: AsyncSession, statement: str, text: str
+) -> None:
+    with pytest.raises(DBAPIError, match="does not exist") as raised:
+        await frame(session, statement, {"x": "a"} if ":x" in statement else None)
+
+    expected = f"Double quotes are for names. If a text is meant, it takes single ones: {text}."
+    assert expected in raised.value.__notes__

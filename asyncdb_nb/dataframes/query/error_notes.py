@@ -25,6 +25,7 @@ from asyncdb_nb.errors import FIRST_LINE, with_excerpt
 
 _SYNTAX_ERROR = "42601"
 _READ_ONLY = "25006"
+_NO_COLUMN = "42703"
 _NO_LABEL = "22P02"
 _IN_TRANSACTION = "25001"
 _ENDS_TRANSACTION = "2D000"
@@ -40,6 +41,7 @@ _OUTSIDE = (
 )
 _IN_BEFORE = re.compile(r"\bin\s*\Z", re.IGNORECASE)
 _NAME = re.compile(r"""\s*((?:[^\W\d]\w*|"[^"]+")(?:\.(?:[^\W\d]\w*|"[^"]+"))?)\s*;?\s*""")
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 _BIND = re.compile(r":([^\W\d]\w*)")
 _NUMBER = re.compile(r"\$(\d+)")
 _INVALID = re.compile(r"invalid input for query argument \$(\d+): ")  # asyncpg's own words
@@ -139,6 +141,9 @@ def _at(start: int, error: DBAPIError, state: str | None, text: str | None, para
     elif params and state == _SYNTAX_ERROR and (number := _NUMBER.match(rest)):
         named = _bind(int(number[1]), text)
         yield f"{named} is a value, and only a name or a keyword can stand there. Those belong in the statement's text."
+    elif state == _NO_COLUMN and (quoted := _QUOTED.match(rest)):
+        text_of_it = quoted[1].replace("'", "''")
+        yield f"Double quotes are for names. If a text is meant, it takes single ones: '{text_of_it}'."
     elif state == _SYNTAX_ERROR and (name := _NAME.fullmatch(sent)):
         yield f"This is a name alone. Type SQL: `select * from {name[1]}`."  # noqa: S608 - text for a person
     elif state == _SYNTAX_ERROR:
