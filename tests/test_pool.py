@@ -620,6 +620,34 @@ async def test_a_connection_that_is_returned_in_use_is_not_handed_out_again(
             await connection.execute(text("drop table returned"))
 
 
+async def refuse_a_value(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        with pytest.raises(DBAPIError, match="invalid input for query argument"):
+            await connection.execute(text("select * from waited_for where i = :i"), {"i": "x"})
+
+
+async def prepare_alone(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        await driver.prepare("select * from waited_for")
+
+
+@pytest.mark.parametrize("leave", [refuse_a_value, prepare_alone])
+async def test_a_statement_that_is_not_executed_in_autocommit_keeps_no_lock(
+    make_engine: EngineMaker, leave: Callable[[AsyncEngine], Awaitable[None]]
+) -> None:
+    """asyncpg sends Sync with the execution; until then the server is in the transaction of that statement."""
+    engine, other = make_engine(isolation_level="AUTOCOMMIT"), make_engine()
+    async with other.begin() as connection:
+        await connection.execute(text("create table waited_for (i int)"))
+
+    await leave(engine)
+
+    async with other.begin() as connection:
+        await connection.execute(text("set local lock_timeout = '10s'"))
+        await connection.execute(text("drop table waited_for"))
+
+
 # --- disposal ---------------------------------------------------------------------------------------------------------
 
 
@@ -739,11 +767,13 @@ async def test_dispose_without_closing_leaves_the_connections_to_their_loop(
 ) -> None:
     engine = make_engine()
     await one(engine)
+    pool = engine.pool  # one that is dropped closes its connections
 
     await engine.dispose(close=False)
 
     assert await one(engine) == 1
     assert len(clean_server.backends("test_pool")) == 2  # the clean-up of this test's loop closes both
+    del pool
 
 
 async def test_tasks_that_wait_for_a_connection_get_one_although_the_pool_is_disposed_of(

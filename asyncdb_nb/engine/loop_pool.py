@@ -354,7 +354,8 @@ def _still_in_use(connection: Any) -> str:
     """Say why the next one to check a connection out would suffer from the last; nothing where it would not.
 
     What is committed in a transaction that a statement or the driver began, or that could not be ended, would be lost
-    with it. Where a task still awaits an answer, every statement is refused.
+    with it. Where a task still awaits an answer, every statement is refused. Under AUTOCOMMIT nothing ends a statement
+    that was prepared, and then not executed because a value did not fit, say.
     """
     driver = connection.driver_connection if is_asyncpgs(connection) else None
     if driver is None or driver.is_closed():
@@ -362,7 +363,11 @@ def _still_in_use(connection: Any) -> str:
     if driver.is_in_transaction():
         return "a transaction is open on it"
     commands = getattr(driver, "commands", None)  # of our own class
-    return "another task is using it" if commands is not None and commands.running else ""
+    if commands is None:
+        return ""
+    if commands.running:
+        return "another task is using it"
+    return "the server holds the locks of a statement that was not executed" if commands.only_parsed else ""
 
 
 def _name(record: Any) -> str:

@@ -36,6 +36,8 @@ class Commands:
         is_in_transaction: Says whether a transaction is open, or was when the connection was lost.
         watchers: How many ask for an error when the answer is "ROLLBACK".
         running: How many are sent, and not answered yet: one, or none.
+        only_parsed: Whether a statement was prepared, and nothing sent since: asyncpg sends Sync with what follows, and
+            until then the server holds the statement's locks.
     """
 
     def __init__(self, protocol: Any) -> None:
@@ -43,6 +45,7 @@ class Commands:
         self.unanswered = False
         self.watchers = 0
         self.running = 0
+        self.only_parsed = False
         self._texts: set[str] = set()
         self._wrote = False
         self._failed = False  # the last statement did, and so has its transaction
@@ -50,7 +53,8 @@ class Commands:
         self.is_in_transaction = protocol.is_in_transaction
         for name in SENDING:
             setattr(protocol, name, self._watched(getattr(protocol, name)))
-        protocol.prepare = self._counted(protocol.prepare)
+        protocol.prepare = self._counted(protocol.prepare, parses=True)
+        protocol.close_statement = self._counted(protocol.close_statement)
 
     def forget(self) -> None:
         """Begin anew: nothing was sent yet."""
@@ -87,9 +91,11 @@ class Commands:
                 by_server = error.severity is not None  # not one of asyncpg's own
                 self._failed = by_server and self.is_in_transaction()
                 self.unanswered &= not (commits and by_server)
+                self.only_parsed &= not by_server
                 raise
             finally:
                 self.running -= 1
+            self.only_parsed = False
             if commits:
                 self.unanswered = False
                 await self.check(_answer(_tag(result), failed))
@@ -99,14 +105,18 @@ class Commands:
 
         return watched
 
-    def _counted(self, method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    def _counted(
+        self, method: Callable[..., Coroutine[Any, Any, Any]], *, parses: bool = False
+    ) -> Callable[..., Coroutine[Any, Any, Any]]:
         async def counted(*args: Any, **kw: Any) -> Any:
             self.running += 1
             try:
                 with _closed_under_it():
-                    return await method(*args, **kw)
+                    result = await method(*args, **kw)
             finally:
                 self.running -= 1
+            self.only_parsed = parses
+            return result
 
         return counted
 

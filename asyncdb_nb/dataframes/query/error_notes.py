@@ -31,8 +31,9 @@ _IN_TRANSACTION = "25001"
 _ENDS_TRANSACTION = "2D000"
 _ENDED_MEANWHILE = re.compile(r'cursor cannot be created outside of a transaction|portal "__asyncpg_portal_')
 _READING = (
-    "The transaction ended (by commit, rollback or close) while rows were still being read in it. Read all of them "
-    "first, or change things in a second session: `async with db.session() as other:`."
+    "No transaction is open. If one ended (by commit, rollback or close) while rows were still being read in it: read "
+    "all of them first, or change things in a second session, `async with db.session() as other:`. Under AUTOCOMMIT: "
+    "read by `db.frames(...)`."
 )
 _OUTSIDE = (
     "It cannot run in a transaction. Run it without one: "

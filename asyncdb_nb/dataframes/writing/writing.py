@@ -13,6 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from asyncdb_nb.dataframes import libraries
@@ -34,6 +35,8 @@ from asyncdb_nb.engine.history import recorded
 from asyncdb_nb.errors import WriteError
 
 IfExists = Literal["append", "fail", "replace", "truncate", "upsert"]
+LOCK_SECONDS = 10  # for the table that a stream replaces: what it is read from may be that very table
+_LOCKED = "55P03"
 _CHOICES = ("append", "fail", "replace", "truncate", "upsert")
 
 
@@ -107,11 +110,13 @@ class Write:
         self._class: Any = None
         self._progress = Progress()
         self._created = False
+        self._is_stream = False
         self._rows = 0
 
     async def run(self, data: Any) -> Written:
         """Write all of `data`."""
         started = time.perf_counter()
+        self._is_stream = hasattr(data, "__aiter__")
         await libraries.loaded()
         try:
             connection = await _connection(self._session, self._mapper)
@@ -170,7 +175,7 @@ class Write:
                 f"There is a table {table.sql} already. Type if_exists='append', 'replace', 'truncate' or 'upsert'."
             )
         if table is not None and self._if_exists == "replace":
-            await server.execute(f"DROP TABLE {table.sql}")
+            await self._alone(server, f"DROP TABLE {table.sql}", table)
             server.note_schema_change()
             name, table = table.sql, None  # in the same schema, by the same name
         unknown = [name for name in (*self._key, *self._types) if name not in first.names]
@@ -187,11 +192,33 @@ class Write:
         if table.can_lock:
             await server.execute(f"LOCK TABLE {table.sql} IN ROW EXCLUSIVE MODE")
         if self._if_exists == "truncate" and not self._created:
-            await server.execute(f"TRUNCATE TABLE {table.sql}")
+            await self._alone(server, f"TRUNCATE TABLE {table.sql}", table)
         targets = self._targets(await columns_of(server, table), table, first)
         if self._if_exists == "upsert" and not table.is_view:
             self._check_key(await unique_keys(server, table), table)
         return table, targets
+
+    async def _alone(self, server: Server, statement: str, table: Table) -> None:
+        """Execute what waits until nobody reads the table: not for ever, where the stream to be written may do so.
+
+        Raises:
+            WriteError: Somebody still reads it.
+        """
+        if not self._is_stream:
+            await server.execute(statement)
+            return
+        [[before]] = await server.rows("select pg_catalog.current_setting('lock_timeout')")
+        await server.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+        try:
+            await server.execute(statement)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != _LOCKED:
+                raise
+            raise WriteError(
+                f"Somebody reads or locks {table.sql}, for {LOCK_SECONDS} seconds. If the data come from that table, "
+                "read them first (`data = await db.table(...)`), or write them into another one."
+            ) from error
+        await server.execute(f"SET LOCAL lock_timeout = '{before}'")
 
     def _targets(self, columns: Sequence[Target], table: Table, first: Any) -> list[Target]:
         """Choose the columns of the data among those of the table, in the data's order."""

@@ -25,6 +25,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from waiting import HANG
 
 from asyncdb_nb import Database, Repository, WriteError, frame, session_scope, table, to_frame, write
+from asyncdb_nb.dataframes.writing import writing
 from asyncdb_nb.errors import MissingExtraError, UnfitValueError, UnknownOptionError
 
 NAN = float("nan")
@@ -563,6 +564,27 @@ async def test_what_copy_does_not_do_insert_does(session: AsyncSession, kind: st
         with pytest.raises(DBAPIError, match="row-level security"):
             await write(session, pd.DataFrame({"a": [10]}), "target")
         await run(session, "reset role")
+
+
+@pytest.mark.parametrize("if_exists", ["truncate", "replace"])
+async def test_a_stream_of_the_table_that_it_would_replace_is_refused(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, if_exists: str
+) -> None:
+    """It reads the table, and so would be waited for while it waits itself."""
+    monkeypatch.setattr(writing, "LOCK_SECONDS", 1)
+    async with Database(database_url) as db:
+        await db.execute("create table own_source as select g as id from generate_series(1, 100000) g")
+        try:
+            with pytest.raises(WriteError, match=r"If the data come from that table, read them first"):
+                await db.write(db.frames("select * from own_source", rows=1000), "own_source", if_exists=if_exists)
+            data = await db.table("select * from own_source")
+            assert (await db.write(data, "own_source", if_exists=if_exists)).rows == 100_000
+            parts = db.frames("select g as id from generate_series(1, 3000) g", rows=1000)
+            async with db.session() as session:
+                assert (await write(session, parts, "own_source", if_exists=if_exists)).rows == 3_000
+                assert await session.scalar(text("show lock_timeout")) == "0"
+        finally:
+            await db.execute("drop table own_source")
 
 
 async def test_a_stream_that_is_not_written_to_its_end_is_closed(session: AsyncSession) -> None:
