@@ -175,8 +175,11 @@ class StoppableConnection(asyncpg.Connection):  # type: ignore[misc]
 
     __slots__ = ()
 
-    def send_cancel_request(self, request: Callable[[], Coroutine[Any, Any, None]], answered: Any) -> None:
-        """Run `request()`, which sets the future `answered` when the server has answered."""
+    def send_cancel_request(self, request: Callable[[], Coroutine[Any, Any, None]], taken: Any, answered: Any) -> None:
+        """Run `request()`, which sets the future `taken` when the server has the request.
+
+        The future `answered` is set when the statement has ended (by asyncpg before 0.32, it is the other one).
+        """
         raise NotImplementedError
 
     def name_for(self, kind: str) -> str:
@@ -212,7 +215,7 @@ class StoppableConnection(asyncpg.Connection):  # type: ignore[misc]
         await self._cancel(asyncio.get_running_loop().create_future())
 
     def _cancel_current_command(self, *waiters: Any) -> None:
-        self.send_cancel_request(lambda: self._cancel(*waiters), waiters[-1])
+        self.send_cancel_request(lambda: self._cancel(*waiters), waiters[0], waiters[-1])
 
     def _clean_tasks(self) -> None:
         """Let a CancelRequest end by itself: asyncio would complain of one that is cut off while it connects."""

@@ -39,6 +39,7 @@ from asyncdb_nb.engine.rollback_detection import Commands
 T = TypeVar("T", bound=Transfer)
 
 _TERMINATE = b"X\0\0\0\4"
+_AGAIN_SECONDS = (2.0, 4.0, 8.0)  # after a CancelRequest that the server has taken, until another is sent
 _BACKGROUND_SECONDS = 30.0  # for a close or a CancelRequest that nobody waits for: the server is busy, or far away
 
 
@@ -82,13 +83,23 @@ class Connection(StoppableConnection):
         commands: What it sent in its transaction, and how the server answered COMMIT.
     """
 
-    __slots__ = ("_cancelled", "_cancelling", "_graceful_close", "_home", "_leaving", "_transfer", "commands")
+    __slots__ = (
+        "_cancel_taken",
+        "_cancelled",
+        "_cancelling",
+        "_graceful_close",
+        "_home",
+        "_leaving",
+        "_transfer",
+        "commands",
+    )
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *args: Any, **options: Any) -> None:
         self._home = asyncio.get_running_loop()
         self._leaving = False  # a graceful close is about to begin
         self._graceful_close: asyncio.Task[None] | None = None
         self._cancelling: asyncio.Task[None] | None = None  # sends the last CancelRequest, and waits for its effect
+        self._cancel_taken: asyncio.Future[None] | None = None  # the server has it
         self._cancelled: asyncio.Future[None] | None = None  # the server has answered it
         self._transfer: Transfer | None = None
         self.commands = Commands(protocol)
@@ -191,11 +202,15 @@ class Connection(StoppableConnection):
         """
         ended = asyncio.ensure_future(self.end_of_cancellation()())
         try:
-            for seconds in (0.5, 1, 2, 4, 8):
-                done, _ = await asyncio.wait([ended], timeout=seconds)
-                if done:
+            for seconds in _AGAIN_SECONDS:
+                taken = [] if self._cancel_taken is None else [self._cancel_taken]  # so the answer is on its way
+                await asyncio.wait([ended, *taken], return_when=asyncio.FIRST_COMPLETED)
+                try:
+                    async with in_time(seconds):
+                        await asyncio.shield(ended)
                     return
-                await self.repeat_cancel_request()
+                except TimeoutError:
+                    await wait_for(limit(start(self.repeat_cancel_request(), "cancel request"), _BACKGROUND_SECONDS))
         finally:
             ended.cancel()
 
@@ -208,9 +223,9 @@ class Connection(StoppableConnection):
             return False
         return self._cancelling.done() or asyncio.current_task() is self._cancelling
 
-    def send_cancel_request(self, request: Callable[[], Coroutine[Any, Any, None]], answered: Any) -> None:
+    def send_cancel_request(self, request: Callable[[], Coroutine[Any, Any, None]], taken: Any, answered: Any) -> None:
         """Send it in a shielded task."""
-        self._cancelled = answered
+        self._cancel_taken, self._cancelled = taken, answered
         self._cancelling = limit(start(request(), "cancel request"), self._patience(_BACKGROUND_SECONDS))
         self.keep_until_sent(self._cancelling)
 

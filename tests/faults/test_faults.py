@@ -285,8 +285,11 @@ async def test_scenario_50_a_cancel_request_that_does_not_arrive_has_asyncpgs_de
 
 
 @pytest.mark.parametrize("forgotten", [1, 2])
-async def test_a_close_sends_a_forgotten_cancel_request_again(proxy: Proxy, victim: Victim, forgotten: int) -> None:
+async def test_a_close_sends_a_forgotten_cancel_request_again(
+    proxy: Proxy, victim: Victim, monkeypatch: pytest.MonkeyPatch, forgotten: int
+) -> None:
     """A server that is between two messages takes one for nothing, and then begins with a long statement."""
+    monkeypatch.setattr(asyncpg_connection, "_AGAIN_SECONDS", (0.1, 0.1, 60))
     connection = await asyncpg_connection.connect(f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres")
     query = asyncio.ensure_future(connection.fetch("select pg_sleep(3600)"))
     await until(lambda: victim.query("select 1 from pg_stat_activity where wait_event = 'PgSleep'"))
