@@ -120,6 +120,8 @@ def _writer(column: ColumnType, dumps: Dumps) -> Writer:
         need(isinstance(value, list), value)
         lengths = _lengths(value, own_depth)
         elements = [prefixed(None if each is None else element(each)) for each in _elements(value, lengths)]
+        if not elements and not first:
+            raise ValueError(f"PostgreSQL receives no empty {column.name} inside of another value")
         if not elements:
             return pack("!iiI", 0, 0, column.inside.declared)
         bounds = [number for length in lengths for number in (length, first)]

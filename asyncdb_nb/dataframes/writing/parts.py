@@ -70,7 +70,7 @@ async def parts_of(data: Any, *, index: bool = False) -> AsyncGenerator[Part, No
     """
     if isinstance(data, Pending):
         raise WriteError(f"There are no data yet. {data!r}")
-    if hasattr(data, "__aiter__"):
+    if is_stream(data):
         async with aclosing(data) if hasattr(data, "aclose") else nullcontext():
             async for part in data:
                 yield part_of(part, index=index)
@@ -82,6 +82,11 @@ async def parts_of(data: Any, *, index: bool = False) -> AsyncGenerator[Part, No
     async with aclosing(InThread(batches)) as source:
         async for part in source:
             yield part_of(part, index=index)
+
+
+def is_stream(data: Any) -> bool:
+    """Say whether data come part by part. A DataFrame has its columns as attributes, whatever they are called."""
+    return hasattr(type(data), "__aiter__")
 
 
 def part_of(data: Any, *, index: bool = False) -> Part:

@@ -116,7 +116,9 @@ class Write:
     async def run(self, data: Any) -> Written:
         """Write all of `data`."""
         started = time.perf_counter()
-        self._is_stream = hasattr(data, "__aiter__")
+        from asyncdb_nb.dataframes.writing.parts import is_stream
+
+        self._is_stream = is_stream(data)
         await libraries.loaded()
         try:
             connection = await _connection(self._session, self._mapper)

@@ -910,3 +910,21 @@ async def test_a_new_table_has_built_in_types_where_others_hide_them(session: As
     ):
         await write(session, data, "app.made", if_exists="replace")
         assert not [type_ for _, type_ in await rows(session, DECLARED) if type_.startswith("app.")]
+
+
+async def test_an_empty_vector_inside_of_a_row_is_named(session: AsyncSession) -> None:
+    """PostgreSQL does not receive what it sends there."""
+    await session.execute(text("create type with_vector as (v oidvector, n int)"))
+    await session.execute(text("create temp table inside (a with_vector) on commit drop"))
+    assert (await write(session, pd.DataFrame({"a": [{"v": [1, 2], "n": 3}]}), "inside")).inserted == 1
+    data = pd.DataFrame({"a": [{"v": [], "n": 3}]})
+
+    with pytest.raises(WriteError, match=r"'a'.*row 0.*no empty oidvector inside of another value"):
+        await write(session, data, "inside")
+
+
+async def test_a_column_may_be_called_like_a_method(session: AsyncSession) -> None:
+    data = pd.DataFrame({"__aiter__": [1], "__arrow_c_stream__": [2], "aclose": [3], "columns": [4]})
+
+    assert (await write(session, data, "methods", if_exists="fail")).rows == 1
+    assert (await frame(session, "select * from methods")).to_dict("list") == data.to_dict("list")
