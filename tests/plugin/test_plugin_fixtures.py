@@ -328,6 +328,27 @@ async def test_nothing_is_left(asyncdb):
     run_suite(files={"test_it": suite}, passed=12)
 
 
+def test_a_transaction_that_is_cancelled_again_and_again_is_undone_alone(run_suite: RunSuite) -> None:
+    """As anyio's scopes do it at every await: SQLAlchemy then closes by force what was about to close by itself."""
+    suite = """
+import anyio
+import pytest
+from things import add, count, insert, text, things
+
+pytestmark = pytest.mark.anyio
+
+async def test_it(asyncdb):
+    await add(asyncdb)
+    with anyio.CancelScope() as scope:
+        async with asyncdb.session() as session:
+            await session.execute(insert(things).values(name="two"))
+            scope.cancel()
+            await session.execute(text("select pg_sleep(60)"))
+    assert await count(asyncdb) == 1
+"""
+    run_suite(mode="anyio", files={"test_it": suite}, passed=1)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

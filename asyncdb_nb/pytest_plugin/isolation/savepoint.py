@@ -63,10 +63,10 @@ class SharedConnection:
         self.terminate()
 
     def terminate(self) -> None:
-        """Close this share; the connection stays open."""
-        self._closed = True
-        if self._savepoint is not None and self.is_in_transaction():
-            self._abandon(self._savepoint)
+        """Close this share; the connection stays open. SQLAlchemy may close twice where it is cancelled again."""
+        savepoint, self._savepoint, self._closed = self._savepoint, None, True
+        if savepoint is not None and savepoint.open:
+            self._abandon(savepoint)
 
 
 class Savepoint:
