@@ -349,6 +349,36 @@ async def test_it(asyncdb):
     run_suite(mode="anyio", files={"test_it": suite}, passed=1)
 
 
+def test_what_no_transaction_ends_is_not_there_in_the_next_test(run_suite: RunSuite) -> None:
+    """Statements prepared of a table as it was, on a loop that goes on; and locks of the connection's."""
+    suite = """
+import pytest
+from things import text
+
+async def columns(db):
+    async with db.session() as session:
+        return list((await session.execute(text("select * from things"))).keys())
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_alters_a_table(asyncdb, number):
+    assert await columns(asyncdb) == ["id", "name"]
+    await asyncdb.execute("alter table things add column more int")
+    assert (await asyncdb.frame("select * from things")).columns.to_list() == ["id", "name", "more"]
+    async with asyncdb.session() as session:
+        await session.execute(text("alter table things add column most int"))
+    assert await columns(asyncdb) == ["id", "name", "more", "most"]
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_takes_a_lock(asyncdb, number):
+    held = "select from pg_locks where locktype = 'advisory' and objid = 77"
+    assert len(await asyncdb.frame(held)) == 0
+    async with asyncdb.session() as session:
+        await session.execute(text("select pg_advisory_lock(77)"))
+    assert len(await asyncdb.frame(held)) == 1
+"""
+    run_suite(mode="session loop", files={"test_it": suite}, passed=4)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -34,6 +34,7 @@ from asyncdb_nb.pytest_plugin.isolation.savepoint import Savepoint, SharedConnec
 from asyncdb_nb.pytest_plugin.isolation.turns import Turn, Turns
 
 _OUTERMOST = "asyncdb_test"  # a savepoint: gone when a statement has ended the transaction, whatever began since
+_UNLOCK = "SELECT pg_catalog.pg_advisory_unlock_all()"  # of the locks that no transaction ends
 _LEAVE = "asyncdb_nb.leave"  # in the `record_info` of a checked-out connection: ends its turn
 
 _instances: weakref.WeakSet[OneTransaction] = weakref.WeakSet()
@@ -56,6 +57,7 @@ class OneTransaction:
         self._begun = False
         self._intact = True  # no test ended the transaction behind our back
         self._opened: set[Any] = set()  # savepoints that stand for transactions, and this one while it begins or ends
+        self._shares: weakref.WeakSet[SharedConnection] = weakref.WeakSet()
         self._abandoned: list[Savepoint] = []  # whose shares were closed: undone before the next checkout
 
     def database(self) -> Database:
@@ -86,8 +88,13 @@ class OneTransaction:
         return turn
 
     def clear(self) -> bool:
-        """Roll the transaction back, from synchronous code; say whether it was still open."""
+        """Roll the transaction back, from synchronous code; say whether it was still open.
+
+        No share outlives it: what was prepared on one may be of a table that is another one again.
+        """
         self._intact = True
+        for share in list(self._shares):
+            share.terminate()
         if self._portal is not None:
             self._portal.call(self._clear())
         return self._intact
@@ -108,7 +115,9 @@ class OneTransaction:
                 self._portal = Portal(0)
                 self._carrier.home = self._portal.loop
         await self._carrier.call(self._open, arguments)
-        return SharedConnection(self._raw, self._carrier, self._opened, self._abandoned.append)
+        share = SharedConnection(self._raw, self._carrier, self._opened, self._abandoned.append)
+        self._shares.add(share)
+        return share
 
     async def _open(self, arguments: dict[str, Any]) -> None:
         if self._raw is not None and not self._raw.is_closed():
@@ -147,7 +156,7 @@ class OneTransaction:
             return
         self._opened.add(self)
         try:
-            await self._raw.execute(f"ROLLBACK TO SAVEPOINT {_OUTERMOST}")
+            await self._raw.execute(f"ROLLBACK TO SAVEPOINT {_OUTERMOST}; {_UNLOCK}")
             await self._outer.rollback()
         except (asyncpg.NoActiveSQLTransactionError, asyncpg.InvalidSavepointSpecificationError):
             self._intact = False
