@@ -9,7 +9,7 @@ row is in one of them and not in both, however exact the text is. NULLs are the 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args
@@ -25,7 +25,7 @@ from asyncdb_nb.dataframes.sql.statement import executable
 from asyncdb_nb.dataframes.sql.tokenizer import query_tokens
 from asyncdb_nb.engine._sqlalchemy.statements import criteria_of, has_loader_options
 from asyncdb_nb.engine.history import own
-from asyncdb_nb.engine.search_path import EQ, NE
+from asyncdb_nb.engine.search_path import EQ, GE, LT, NE
 from asyncdb_nb.errors import UnsplittableError
 
 # ruff: noqa: S608  names and literals are quoted here; the statement is SQL already
@@ -36,12 +36,31 @@ _NO_ORDER = {"42883", "42809", "42704"}  # no operator or function for it; no ar
 _NO_COLUMN = {"42703", "42702"}  # there is none, or there are several
 
 _TYPE = f"""
-select t.typname::pg_catalog.text as name,
-       t.typnamespace {EQ} 'pg_catalog'::pg_catalog.regnamespace or t.typtype {EQ} ANY ('{{e,r,m}}') as built_in
-from pg_catalog.pg_type as d join pg_catalog.pg_type as t
-  on t.oid {EQ} case when d.typtype {EQ} 'd' then d.typbasetype else d.oid end
-where d.oid {EQ} cast(:oid as pg_catalog.oid)
+with recursive base(oid) as (
+    select cast(:oid as pg_catalog.oid)
+    union all
+    select d.typbasetype from base join pg_catalog.pg_type as d on d.oid {EQ} base.oid where d.typtype {EQ} 'd'
+)
+select t.typname::pg_catalog.text as name, t.typtype {EQ} 'c' or t.typname {EQ} 'record' as is_row,
+       own.below, own.from_on
+from base join pg_catalog.pg_type as t on t.oid {EQ} base.oid
+left join lateral (
+    select pg_catalog.max(m.name) filter (where m.strategy {EQ} 1) as below,
+           pg_catalog.max(m.name) filter (where m.strategy {EQ} 4) as from_on
+    from (
+        select m.amopstrategy as strategy, pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) as name
+        from pg_catalog.pg_opclass as c
+        join pg_catalog.pg_am as a on a.oid {EQ} c.opcmethod and a.amname {EQ} 'btree'
+        join pg_catalog.pg_amop as m on m.amopfamily {EQ} c.opcfamily
+          and m.amoplefttype {EQ} c.opcintype and m.amoprighttype {EQ} c.opcintype
+        join pg_catalog.pg_operator as o on o.oid {EQ} m.amopopr
+        join pg_catalog.pg_namespace as n on n.oid {EQ} o.oprnamespace
+        where c.opcdefault and c.opcintype {EQ} t.oid
+    ) as m
+) as own on true
+where t.typtype {NE} 'd'
 """
+"""What a type is, under its domains, and the operators by which ORDER BY sorts it; none where those of another do."""
 
 _FINITE = {
     **dict.fromkeys(("int2", "int4", "int8"), "true"),
@@ -70,7 +89,8 @@ select pg_catalog.current_setting('server_encoding') {EQ} 'UTF8' and case cast(:
 class _Key(NamedTuple):
     name: str  # quoted, of the subquery
     type: str
-    operator: Callable[[str], str]
+    from_on: str  # the operators that ORDER BY sorts by: those of another type may be nearer on the search path
+    below: str
 
 
 async def statements(
@@ -173,8 +193,9 @@ async def _key(session: AsyncSession, statement: Any, key: str, params: Any) -> 
     asking = f"pg_catalog.pg_typeof((pg_catalog.array_agg({name} order by {name}))[1])::pg_catalog.oid"
     oid = await session.scalar(*_asking(statement, asking, params, none=True))
     found = (await session.execute(own(_TYPE), {"oid": oid})).one()
-    # operators of types that an extension brought are where the extension is
-    return _Key(name, found.name, "OPERATOR(pg_catalog.{})".format if found.built_in else "{}".format)
+    if found.is_row:
+        raise UnsplittableError(f"Nothing is cut by the column {key!r}, because it is a row. Name one of its fields.")
+    return _Key(name, found.name, found.from_on or GE, found.below or LT)
 
 
 async def _percentiles(session: AsyncSession, statement: Any, key: _Key, n: int, params: Any) -> list[str]:
@@ -219,10 +240,8 @@ def _conditions(key: _Key, edges: Sequence[str]) -> Iterator[str]:
     if not edges:
         yield f"{key.name} is not null"
     for low, high in pairwise([None, *edges, None] if edges else []):
-        limits = ((">=", low), ("<", high))
-        yield " and ".join(
-            f"{key.name} {key.operator(sign)} {_literal(edge)}" for sign, edge in limits if edge is not None
-        )
+        limits = ((key.from_on, low), (key.below, high))
+        yield " and ".join(f"{key.name} {sign} {_literal(edge)}" for sign, edge in limits if edge is not None)
     yield f"{key.name} is null"
 
 

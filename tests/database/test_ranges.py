@@ -231,6 +231,44 @@ async def test_ranges_are_all_rows_in_the_order_of_the_key(db: Database, name: s
                 position += len(ids)
 
 
+async def test_a_type_is_cut_by_its_own_operators_whatever_the_search_path(db: Database) -> None:
+    """As citext in a schema of extensions: on the path are only those of text, which has A, B, C before a, b."""
+    operators = {"<": "lt", "<=": "le", "=": "eq", ">=": "ge", ">": "gt"}
+    functions = [
+        f"create function ext.{name}(ext.word, ext.word) returns bool language sql immutable as "
+        f'$$ select lower($1::text) collate "C" {sign} lower($2::text) $$'
+        for sign, name in operators.items()
+    ]
+    await make(
+        db,
+        "create schema ext",
+        "create type ext.word",
+        "create function ext.in(cstring) returns ext.word language internal immutable strict as 'textin'",
+        "create function ext.out(ext.word) returns cstring language internal immutable strict as 'textout'",
+        "create type ext.word (input = ext.in, output = ext.out, like = text)",
+        "create cast (ext.word as text) without function as implicit",
+        *functions,
+        "create function ext.cmp(ext.word, ext.word) returns int language sql immutable as "
+        "$$ select case when ext.lt($1, $2) then -1 when ext.eq($1, $2) then 0 else 1 end $$",
+        *(
+            f"create operator ext.{sign} (leftarg = ext.word, rightarg = ext.word, function = ext.{name})"
+            for sign, name in operators.items()
+        ),
+        "create operator class ext.words default for type ext.word using btree as operator 1 ext.<, operator 2 ext.<=, "
+        "operator 3 ext.=, operator 4 ext.>=, operator 5 ext.>, function 1 ext.cmp(ext.word, ext.word)",
+        "create domain called as ext.word",
+        "create domain first_name as called",
+        "create table keyed as select g as id, ('{b,A,a,B,C,c}'::text[])[g % 6 + 1]::ext.word as k "
+        "from generate_series(1, 60) as g",
+    )
+    async with db.snapshot() as snap:
+        for kind in ("ext.word", "called", "first_name"):
+            parts = await snap.ranges(f"select id, k::{kind} as k from keyed", "k", 5)
+            found = [id_ for part in await read(snap, parts) for id_ in part]
+            assert len(parts) > 2
+            assert sorted(found) == list(range(1, 61)), kind
+
+
 async def test_percentiles_are_of_equally_many_rows_and_widths_of_equal_distance(db: Database) -> None:
     await make(db, "create table keyed as select (g * g)::int8 as k from generate_series(1, 400) g")
     async with db.snapshot("keyed") as snap:
@@ -278,6 +316,7 @@ async def test_a_select_of_the_orm_is_cut_with_the_types_of_its_columns(db: Data
         (select(Entry).options(load_only(Entry.id)), "id", "percentile", "Name the columns instead"),
         ("select '{}'::json as k", "k", "percentile", "because of its type"),
         ("select array[1] as k", "k", "percentile", "because of its type"),
+        ("select row(1, 2) as k", "k", "percentile", "Name one of its fields"),
         ("select 'a' as k", "k", "width", "of type text"),
     ],
     ids=[
@@ -292,6 +331,7 @@ async def test_a_select_of_the_orm_is_cut_with_the_types_of_its_columns(db: Data
         "options of entities",
         "json",
         "array",
+        "row",
         "the width of texts",
     ],
 )
