@@ -73,6 +73,11 @@ _FINITE = {
 """The types that have a width, and what says that a value is not endless."""
 
 
+_HAS_MIN = {*_FINITE, "text", "varchar"}
+
+_FIRST_AND_LAST = [f"pg_catalog.percentile_disc({share}) within group (order by {{}})" for share in (0, 1)]
+"""As `min` and `max`, which uuid and boolean do not have, nor bytea before PostgreSQL 18."""
+
 _SORTED_ALIKE = {*_FINITE, "bool", "bytea", "oid", "time", "uuid"}
 
 _BY_CODE = own(f"""
@@ -150,12 +155,16 @@ def range_of(statement: Any, condition: str, key: str) -> Any:
     return f"select * from ({_body(statement)}\n) as s where {condition} order by {name}"
 
 
-def ends_of(statement: str, key: str, conditions: Sequence[str]) -> str:
+async def ends_of(
+    session: AsyncSession, statement: str, key: str, conditions: Sequence[str], params: Any = None
+) -> str:
     """Ask for the least key of each range but that of NULLs, the greatest of all, and how many rows each range has."""
-    name = _quoted(key)
-    lows = [f"pg_catalog.min({name}) filter (where {condition})" for condition in conditions[:-1]]
+    column = await _key(session, statement, key, params)
+    least, greatest = ("pg_catalog.min({})", "pg_catalog.max({})") if column.type in _HAS_MIN else _FIRST_AND_LAST
+    lows = [f"{least.format(column.name)} filter (where {condition})" for condition in conditions[:-1]]
     counts = [f"pg_catalog.count(*) filter (where {condition})" for condition in conditions]
-    return f"select {', '.join([*lows, f'pg_catalog.max({name})', *counts])} from ({_body(statement)}\n) as s"
+    asked = ", ".join([*lows, greatest.format(column.name), *counts])
+    return f"select {asked} from ({_body(statement)}\n) as s"
 
 
 def empty(statement: str) -> str:

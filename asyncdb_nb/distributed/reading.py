@@ -118,7 +118,8 @@ def read_sql_query(
         async with snapshot.session() as session:
             conditions = await key_ranges.bounds(session, statement, index_col, npartitions, how, params or None)
             sorts = not await key_ranges.sorts_as_in_python(session, statement, index_col, params or None)
-            ends = await frame(session, key_ranges.ends_of(statement, index_col, conditions), params or None)
+            asking = await key_ranges.ends_of(session, statement, index_col, conditions, params or None)
+            ends = await frame(session, asking, params or None)
             meta = await frame(session, key_ranges.empty(statement), params or None, **options)
         found: list[Any] = [ends.iloc[0, position] for position in range(ends.shape[1])]
         lows, high = found[: len(conditions) - 1], found[len(conditions) - 1]

@@ -179,6 +179,24 @@ def test_a_key_in_the_order_of_its_code_points_has_known_divisions(db: Database)
     release(collection)
 
 
+@pytest.mark.parametrize(
+    ("key", "expression"),
+    [("code", "code"), ("even", "id % 2 = 0"), ("octets", "code::text::bytea"), ("number", "id::whole_number")],
+)
+def test_a_key_that_has_no_min_has_known_divisions(db: Database, key: str, expression: str) -> None:
+    make(db, "create domain whole as int8", "create domain whole_number as whole")
+    statement = f"select id, {expression} as {key} from runs"
+    collection = read_sql_query(db, statement, key, 3)
+    values = run(db.frame(statement))[key]
+
+    assert collection.known_divisions
+    assert [collection.divisions[0], collection.divisions[-1]] == [min(values), max(values)]
+    assert collection.npartitions > 1
+    assert sorted(collection.compute()["id"]) == list(range(1, 2001))
+    assert len(collection.loc[values[7]].compute()) == (values == values[7]).sum()
+    release(collection)
+
+
 def test_a_key_without_an_order_in_pandas_is_refused(db: Database) -> None:
     with pytest.raises(UnsplittableError, match="have no order in pandas"):
         read_sql_query(db, "select id, id * interval '1 day 1 month' as took from runs", "took", 3)
