@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from asyncdb_nb.dataframes.sql.tokenizer import tokens_of
 from asyncdb_nb.errors import FrameError
@@ -61,8 +65,17 @@ def _comparisons(group: Any, params: dict[str, Any]) -> Iterator[str]:
         if is_list != (op in ("in", "not in")):
             raise FrameError(f'Only "in" and "not in" take a list; the filter is {each!r}.')
         values = list(value) if is_list else value
-        if None in values if is_list else value is None:
+        if any(map(_is_missing, values if is_list else [values])):
             raise FrameError(f"No value is equal to None, or above it; the filter is {each!r}. Filter the collection.")
         name = f"filter_{len(params)}"
-        params[name] = values
+        params[name] = [_number(each) for each in values] if is_list else _number(values)
         yield f"part.{always_quoted(column)} {_COMPARE[op]} (:{name})"
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT
+
+
+def _number(value: Any) -> Any:
+    """Give NaN as a number, for the columns that have it: a float that is NaN stands for NULL in the others."""
+    return Decimal("NaN") if isinstance(value, float | np.floating) and value != value else value
