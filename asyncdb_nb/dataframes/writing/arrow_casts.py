@@ -37,7 +37,8 @@ def plain(array: pa.Array) -> pa.Array:
             raise pa.ArrowTypeError(f"there is no SQL type for {given}")
         return plain(array.cast(pa.bool_()) if given.extension_name == "arrow.bool8" else array.storage)
     if kinds.is_dictionary(given):
-        return plain(array.dictionary_decode())
+        values = plain(array.dictionary)  # polars has views there, which are not decoded
+        return plain(pa.DictionaryArray.from_arrays(array.indices, values).dictionary_decode())
     if kinds.is_run_end_encoded(given):
         return plain(pc.run_end_decode(array))
     if kinds.is_string_view(given):

@@ -75,9 +75,8 @@ class Conversion:
             return plain(_arrow_array(column))
         except _UNFIT as error:
             kind = getattr(column, "dtype", getattr(column, "type", type(column).__name__))
-            raise UnfitValueError(
-                self._target.name, self._target.sql, start, column.iloc[0], f"it is {kind}"
-            ) from error
+            first = column.iloc[0] if isinstance(column, pd.Series) else _shown(column[0])
+            raise UnfitValueError(self._target.name, self._target.sql, start, first, f"it is {kind}") from error
 
     def _cast(self, given: pa.DataType) -> Cast | None:
         if given not in self._casts:

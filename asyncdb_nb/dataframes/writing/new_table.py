@@ -108,7 +108,7 @@ def _of_data(column: str, values: Any) -> str:
 
 
 def _of_arrow(column: str, given: pa.DataType) -> str:
-    if kinds.is_dictionary(given):
+    if kinds.is_dictionary(given) or kinds.is_run_end_encoded(given):
         return _of_arrow(column, given.value_type)
     if kinds.is_decimal(given):
         return f"numeric({given.precision - min(given.scale, 0)},{max(given.scale, 0)})"

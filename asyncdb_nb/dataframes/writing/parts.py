@@ -102,13 +102,13 @@ def part_of(data: Any, *, index: bool = False) -> Part:
         if data.columns.nlevels > 1:
             raise WriteError("The columns have names of several levels. Make one of each: `frame.columns = [...]`.")
         known = data.attrs.get("asyncdb", {})
-        data = data.reset_index() if index else data
+        data = _with_index(data) if index else data
         columns: list[Any] = [data.iloc[:, position] for position in range(data.shape[1])]
         return checked(Part([str(name) for name in data.columns], columns, len(data), known.get("types", {})))
     if isinstance(data, pa.RecordBatch):
         data = pa.Table.from_batches([data])
     if not isinstance(data, pa.Table) and hasattr(data, "__arrow_c_stream__"):
-        data = pa.RecordBatchReader.from_stream(data).read_all()
+        data = _reader(data).read_all()
     if not isinstance(data, pa.Table):
         raise WriteError(
             f"A {type(data).__name__} is no table. Give a DataFrame, a pyarrow.Table or reader, what has "
@@ -154,8 +154,36 @@ def _batches(data: Any) -> Iterator[Any] | None:
     if isinstance(data, pd.DataFrame | pa.Table | pa.RecordBatch):
         return None
     if hasattr(data, "__arrow_c_stream__"):
-        return _together(pa.RecordBatchReader.from_stream(data))
+        return _together(_reader(data))
     return data if isinstance(data, Iterator) else None
+
+
+def _with_index(frame: Any) -> Any:
+    """Give a frame with its index as columns.
+
+    Raises:
+        WriteError: A column has the name of one of them.
+    """
+    try:
+        return frame.reset_index()
+    except ValueError as error:
+        raise WriteError(f"The index is no column: {error}. Rename it: `frame.rename_axis(...)`.") from error
+
+
+def _reader(data: Any) -> Any:
+    """Give what reads an Arrow stream.
+
+    Raises:
+        WriteError: It is one of a single column, or of a type that pyarrow does not have.
+    """
+    import pyarrow as pa
+
+    try:
+        return pa.RecordBatchReader.from_stream(data)
+    except pa.ArrowException as error:
+        raise WriteError(
+            f"A {type(data).__name__} is no table that pyarrow reads: {error}. Of a Series make one by `.to_frame()`."
+        ) from error
 
 
 def _together(reader: Any) -> Iterator[Any]:

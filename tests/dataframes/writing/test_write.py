@@ -223,6 +223,11 @@ FIT = [
     ("money", [Decimal("-1234.5")], ["-1,234.50"]),
     ("text", pd.Series(["a", None, "a"], dtype="category"), ["a", None, "a"]),
     ("text", pa.array(["a", "b" * 100, None], pa.string_view()), ["a", "b" * 100, None]),
+    (  # as polars has a Categorical
+        "text",
+        pa.DictionaryArray.from_arrays([1, 0, 1, None], pa.array(["b" * 100, "a"], pa.string_view()))[1:],
+        ["b" * 100, "a", None],
+    ),
     ("text", pa.array(["x", "a", None], pa.large_string())[1:], ["a", None]),
     ("text", pa.chunked_array([["x"], [], ["y", None]]), ["x", "y", None]),
     ("text", pa.nulls(2), [None, None]),
@@ -450,6 +455,9 @@ async def test_new_tables_have_the_types_that_the_data_say(session: AsyncSession
         session,
         "select pg_get_constraintdef(oid) from pg_constraint where contype = 'p' and conrelid = 'target'::regclass",
     ) == [("PRIMARY KEY (a, b)",)]
+    runs = pa.table({"x": pa.RunEndEncodedArray.from_arrays([2, 3], pa.array([5, None]))})
+    await write(session, runs, "pg_temp.runs")
+    assert await rows(session, "select x, pg_typeof(x)::text from runs") == [(5, "bigint")] * 2 + [(None, "bigint")]
     with pytest.raises(WriteError, match=r"Column 'x' of int and str does not say.*types=\{'x': 'text'\}"):
         await write(session, pd.DataFrame({"x": pd.Series([1, "a"], dtype=object)}), "pg_temp.other")
     with pytest.raises(WriteError, match="no column 'y'"):
@@ -494,6 +502,14 @@ async def test_data_come_in_many_forms(session: AsyncSession) -> None:
     for none in ({"a": [1]}, [1, 2], 5):
         with pytest.raises(WriteError, match=r"is no table. Give a DataFrame.*to_frame\(\.\.\.\)"):
             await write(session, none, "target")
+    for column in (Stream(pa.chunked_array([[1]])), iter([Stream(pa.chunked_array([[1]]))])):
+        with pytest.raises(WriteError, match=r"A Stream is no table that pyarrow reads.*\.to_frame\(\)"):
+            await write(session, column, "target")
+    with pytest.raises(WriteError, match=r"cannot insert a, already exists\. Rename it: `frame\.rename_axis"):
+        await write(session, data.rename_axis("a"), "pg_temp.target", index=True)
+    periods = pa.Table.from_pandas(pd.DataFrame({"b": pd.period_range("2024", periods=2)}))
+    with pytest.raises(UnfitValueError, match=r"Column 'b' is text, and in row 0 .*pandas\.period"):
+        await write(session, periods, "target")
     with pytest.raises(WriteError, match="There are no data yet"):
         await write(session, frame(session, "select 1 as a"), "target")
     with pytest.raises(WriteError, match="no parts, not even an empty one"):
