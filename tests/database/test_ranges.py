@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from entries import Entry, Level
+from own_type import OWN_TYPE
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import load_only
@@ -233,29 +234,9 @@ async def test_ranges_are_all_rows_in_the_order_of_the_key(db: Database, name: s
 
 async def test_a_type_is_cut_by_its_own_operators_whatever_the_search_path(db: Database) -> None:
     """As citext in a schema of extensions: on the path are only those of text, which has A, B, C before a, b."""
-    operators = {"<": "lt", "<=": "le", "=": "eq", ">=": "ge", ">": "gt"}
-    functions = [
-        f"create function ext.{name}(ext.word, ext.word) returns bool language sql immutable as "
-        f'$$ select lower($1::text) collate "C" {sign} lower($2::text) $$'
-        for sign, name in operators.items()
-    ]
     await make(
         db,
-        "create schema ext",
-        "create type ext.word",
-        "create function ext.in(cstring) returns ext.word language internal immutable strict as 'textin'",
-        "create function ext.out(ext.word) returns cstring language internal immutable strict as 'textout'",
-        "create type ext.word (input = ext.in, output = ext.out, like = text)",
-        "create cast (ext.word as text) without function as implicit",
-        *functions,
-        "create function ext.cmp(ext.word, ext.word) returns int language sql immutable as "
-        "$$ select case when ext.lt($1, $2) then -1 when ext.eq($1, $2) then 0 else 1 end $$",
-        *(
-            f"create operator ext.{sign} (leftarg = ext.word, rightarg = ext.word, function = ext.{name})"
-            for sign, name in operators.items()
-        ),
-        "create operator class ext.words default for type ext.word using btree as operator 1 ext.<, operator 2 ext.<=, "
-        "operator 3 ext.=, operator 4 ext.>=, operator 5 ext.>, function 1 ext.cmp(ext.word, ext.word)",
+        *OWN_TYPE,
         "create domain called as ext.word",
         "create domain first_name as called",
         "create table keyed as select g as id, ('{b,A,a,B,C,c}'::text[])[g % 6 + 1]::ext.word as k "

@@ -7,7 +7,7 @@ and where PostgreSQL has to read a value's text because its type has no binary f
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -73,10 +73,17 @@ class Staging:
             f"HAVING pg_catalog.count(*) {GT} 1 LIMIT 1"
         )
 
-    def changed(self, name: str) -> str:
-        """Write what finds a row that has another value in the table: both values, and its key, as text."""
+    def changed(self, name: str, equal: Mapping[str, str]) -> str:
+        """Write what finds a row that has another value in the table: both values, and its key, as text.
+
+        Args:
+            name: The column.
+            equal: The operators that say which keys are equal, where they are not the built-in ones.
+        """
         [given], keys = self._values([name]), self._values(self.key)
-        same = " AND ".join(f"{of} {EQ} t.{quoted(each)}" for of, each in zip(keys, self.key, strict=True))
+        same = " AND ".join(
+            f"{of} {equal.get(each, EQ)} t.{quoted(each)}" for of, each in zip(keys, self.key, strict=True)
+        )
         shown = ", ".join(f"({value})::pg_catalog.text" for value in (f"t.{quoted(name)}", given, *keys))
         return (
             f"SELECT {shown} FROM {self._table.sql} AS t JOIN {self._sql} AS s ON {same} "

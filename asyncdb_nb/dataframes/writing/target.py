@@ -49,6 +49,22 @@ WHERE i.indrelid {EQ} $1::pg_catalog.oid AND i.indisunique AND i.indimmediate AN
   AND i.indpred IS NULL AND i.indexprs IS NULL
 ORDER BY i.indisprimary DESC
 """
+_EQUAL = f"""
+WITH RECURSIVE base(name, oid) AS (
+    SELECT a.attname::pg_catalog.text, a.atttypid FROM pg_catalog.pg_attribute AS a
+    WHERE a.attrelid {EQ} $1::pg_catalog.oid AND a.attnum {GT} 0 AND NOT a.attisdropped
+    UNION ALL
+    SELECT base.name, d.typbasetype FROM base JOIN pg_catalog.pg_type AS d ON d.oid {EQ} base.oid
+    WHERE d.typtype {EQ} 'd'
+)
+SELECT base.name, pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) AS operator
+FROM base JOIN pg_catalog.pg_opclass AS c ON c.opcintype {EQ} base.oid AND c.opcdefault
+JOIN pg_catalog.pg_am AS m ON m.oid {EQ} c.opcmethod AND m.amname {EQ} 'btree'
+JOIN pg_catalog.pg_amop AS p ON p.amopfamily {EQ} c.opcfamily AND p.amopstrategy {EQ} 3
+  AND p.amoplefttype {EQ} c.opcintype AND p.amoprighttype {EQ} c.opcintype
+JOIN pg_catalog.pg_operator AS o ON o.oid {EQ} p.amopopr
+JOIN pg_catalog.pg_namespace AS n ON n.oid {EQ} o.oprnamespace
+"""
 _QUOTED_NAME = re.compile(r'(?:"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>[^".]+))(?:\.(?=.)|\Z)')
 
 
@@ -158,3 +174,8 @@ async def columns_of(server: Server, table: Table) -> list[Target]:
 async def unique_keys(server: Server, table: Table) -> list[list[str]]:
     """List the keys that an upsert can go by, the names of the columns of each, the primary key first."""
     return [json.loads(row["columns"]) for row in await server.rows(_KEYS, table.oid)]
+
+
+async def equal_by(server: Server, table: Table) -> dict[str, str]:
+    """Give the operators by which an index finds values equal, by column; those of another type's are left out."""
+    return {row["name"]: row["operator"] for row in await server.rows(_EQUAL, table.oid)}

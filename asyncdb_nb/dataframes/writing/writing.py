@@ -25,6 +25,7 @@ from asyncdb_nb.dataframes.writing.target import (
     Table,
     Target,
     columns_of,
+    equal_by,
     find_table,
     parts_of_name,
     quoted,
@@ -269,7 +270,7 @@ class Write:
         with server.telling(first if self._rows == first.rows else None):
             if is_upsert:
                 await refuse_duplicates(server, staging)
-                await self._check_classes(server, staging)
+                await self._check_classes(server, table, staging)
                 inserted, updated = await upsert(server, staging)
             else:
                 status = await server.execute(staging.insert())
@@ -277,11 +278,12 @@ class Write:
         await server.execute(staging.drop())
         return inserted, updated
 
-    async def _check_classes(self, server: Server, staging: Staging) -> None:
+    async def _check_classes(self, server: Server, table: Table, staging: Staging) -> None:
         """Refuse to make a row of one class of a row of another."""
         if self._class is None or self._class.discriminator is None:
             return
-        if found := await server.rows(staging.changed(self._class.discriminator)):
+        equal = await equal_by(server, table)
+        if found := await server.rows(staging.changed(self._class.discriminator, equal)):
             raise other_class(self._class.discriminator, self._key, found[0])
 
     async def _copy_all(

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from column_types import Reversed
+from own_type import OWN_TYPE
 from sqlalchemy import ARRAY, Enum, ForeignKey, Integer, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.hybrid import hybrid_property
@@ -176,6 +177,31 @@ async def test_an_upsert_makes_no_row_of_one_class_of_a_row_of_another(session: 
         (1, "engineer", "Eve"),
         (2, "engineer", "Bob"),
     ]
+
+
+async def test_a_row_of_another_class_is_found_by_the_equality_of_its_keys_type(session: AsyncSession) -> None:
+    class Owned(DeclarativeBase):
+        pass
+
+    class Word(Owned):
+        __tablename__ = "words"
+        id: Mapped[str] = mapped_column(primary_key=True)
+        kind: Mapped[str]
+        __mapper_args__: ClassVar[Any] = {"polymorphic_on": "kind", "polymorphic_identity": "word"}
+
+    class Noun(Word):
+        __mapper_args__: ClassVar[Any] = {"polymorphic_identity": "noun"}
+
+    for statement in (
+        *OWN_TYPE,
+        "create domain own as ext.word",
+        "create table words (id own primary key, kind text)",
+        "insert into words values ('a', 'word')",
+    ):
+        await session.execute(text(statement.replace(":", r"\:")))
+
+    with pytest.raises(WriteError, match=r"The row with id=A has kind=word in the table, and kind=noun in"):
+        await Repository[Noun](session).write(pd.DataFrame({"id": ["A"]}), if_exists="upsert", key="id")
 
 
 async def test_a_class_without_an_identity_asks_which(session: AsyncSession) -> None:
