@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as kinds
 
 from asyncdb_nb.dataframes.families.kind import ColumnType
@@ -30,6 +31,7 @@ WHERE t.typname {EQ} $3::pg_catalog.text::pg_catalog.name
        OR pg_catalog.pg_type_is_visible(t.oid))
 ORDER BY t.oid {EQ} $1::pg_catalog.oid DESC, n.nspname {EQ} $4::pg_catalog.text::pg_catalog.name DESC LIMIT 1
 """  # noqa: S608  put together from constants
+_HEAD = 4  # what a typmod counts besides the characters
 _TEXT, _BYTEA = "pg_catalog.text", "pg_catalog.bytea"  # only names that are no words of SQL go by the search path
 _BY_KIND = (
     (kinds.is_boolean, "boolean"),
@@ -85,7 +87,7 @@ async def _known(server: Server, part: Part) -> dict[str, str]:
         oid, typmod, name, schema = part.types[column]
         for row in await server.rows(_NAME_OF_TYPE, oid, typmod, name, schema):
             [type_] = await server.types([(row["oid"], typmod)])
-            if _is_still(type_, values):
+            if _is_still(type_, values) and (name != "bpchar" or _are_of_length(values, typmod - _HEAD)):
                 found[column] = row["sql"]
     return found
 
@@ -94,6 +96,12 @@ def _is_still(type_: ColumnType, values: Any) -> bool:
     if not hasattr(values, "iloc"):
         return bool(values.type == type_.arrow())
     return any(values.dtype == type_.dtype(backend) for backend in (None, "numpy_nullable", "pyarrow"))
+
+
+def _are_of_length(values: Any, length: int) -> bool:
+    """Say whether texts are as `char(n)` pads them; one that took the column's name in a rename would be changed."""
+    texts = pa.array(values, pa.string(), from_pandas=True) if hasattr(values, "iloc") else values
+    return length < 1 or pc.all(pc.equal(pc.utf8_length(texts), length)).as_py() is not False
 
 
 def _of_data(column: str, values: Any) -> str:

@@ -944,3 +944,16 @@ async def test_a_column_may_be_called_like_a_method(session: AsyncSession) -> No
 
     assert (await write(session, data, "methods", if_exists="fail")).rows == 1
     assert (await frame(session, "select * from methods")).to_dict("list") == data.to_dict("list")
+
+
+@pytest.mark.parametrize("backend", [None, "numpy_nullable", "pyarrow"])
+async def test_a_text_under_the_name_of_a_padded_one_is_not_padded(session: AsyncSession, backend: Any) -> None:
+    read = await frame(session, "select 'ab'::char(5) as c, 'ab'::text as t, null::char(3) as n", dtype_backend=backend)
+    await write(session, read, "as_read", if_exists="fail")
+    await write(session, read[["t"]].rename(columns={"t": "c"}), "renamed", if_exists="fail")
+
+    types = "select array_agg(format_type(atttypid, atttypmod) order by attnum) from pg_attribute where attnum > 0 and "
+    assert await session.scalar(text(f"{types} attrelid = cast('as_read' as regclass)")) == [
+        *("character(5)", "text", "character(3)"),
+    ]
+    assert await session.scalar(text("select octet_length(c) from renamed")) == 2
