@@ -212,7 +212,9 @@ class StoppableConnection(asyncpg.Connection):  # type: ignore[misc]
 
     async def repeat_cancel_request(self) -> None:
         """Send another CancelRequest. Stands on `_cancel`."""
-        await self._cancel(asyncio.get_running_loop().create_future())
+        nobody_waits = asyncio.get_running_loop().create_future()
+        nobody_waits.set_result(None)
+        await self._cancel(nobody_waits)
 
     def _cancel_current_command(self, *waiters: Any) -> None:
         self.send_cancel_request(lambda: self._cancel(*waiters), waiters[0], waiters[-1])

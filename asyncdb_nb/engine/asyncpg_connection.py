@@ -22,7 +22,16 @@ import asyncpg
 from asyncpg.protocol import NO_TIMEOUT
 
 from asyncdb_nb.aio._asyncio import running_loop
-from asyncdb_nb.aio.shielded import SECONDS, await_before_close, in_time, limit, start, wait_for, wait_to_the_end
+from asyncdb_nb.aio.shielded import (
+    SECONDS,
+    await_before_close,
+    in_time,
+    limit,
+    retrieve,
+    start,
+    wait_for,
+    wait_to_the_end,
+)
 from asyncdb_nb.engine import exact_dates, notices
 from asyncdb_nb.engine._asyncpg import (
     ReceiveCopy,
@@ -193,6 +202,7 @@ class Connection(StoppableConnection):
         finally:
             repeating.cancel()
             await asyncio.wait([repeating])
+            retrieve(repeating)
 
     async def _cancel_again(self) -> None:
         """Send the CancelRequest of a close anew while the statement goes on.
