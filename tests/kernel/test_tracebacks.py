@@ -54,7 +54,10 @@ def test_the_history_names_the_cell_as_the_error_does(analyst: Kernel) -> None:
     shown = [analyst.run(code).last for code in cells]
     told = analyst.run("print(*db.history()['where'].head(3)[::-1], sep='\\n')").stdout.splitlines()
 
-    assert told == ["In [{}], line {}".format(*re.findall(r"In ?\[(\d+)\], line (\d+)", each)[-1]) for each in shown]
+    lines = [re.findall(r"In ?\[(\d+)\], line (\d+)", each) for each in shown]
+    if not any(lines):
+        pytest.skip("the tracebacks of IPython 7 do not number cells")
+    assert told == ["In [{}], line {}".format(*of_it[-1]) for of_it in lines]
 
 
 STATEMENT = "select *\nfrom pg_class\nwhere relname = = 'a'\norder by 1"
