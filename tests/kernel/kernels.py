@@ -72,8 +72,11 @@ class Kernel:
         self.pid: int = self.manager.provisioner.process.pid  # type: ignore[union-attr]
 
     def start(self, code: str, **options: Any) -> str:
-        """Send a cell, and do not wait for it."""
-        return self.client.execute(code, **options)
+        """Send a cell, and do not wait for it.
+
+        An error aborts no other cell: ipykernel 6 aborts one that comes soon after the error, too.
+        """
+        return self.client.execute(code, **{"stop_on_error": False} | options)
 
     def run(self, code: str, **options: Any) -> Reply:
         """Run a cell to its end."""
@@ -106,7 +109,7 @@ class Kernel:
     def start_in(self, subshell: str | None, code: str) -> str:
         """Send a cell to a subshell, and do not wait for it."""
         cell = {"silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
-        return self.send("execute_request", cell | {"code": code, "stop_on_error": True}, subshell)
+        return self.send("execute_request", cell | {"code": code, "stop_on_error": False}, subshell)
 
     def run_in(self, subshell: str | None, code: str) -> Reply:
         """Run a cell in a subshell."""

@@ -57,7 +57,7 @@ def test_a_session_whose_connection_is_lost_is_told(kernel: Kernel) -> None:
 def test_a_queued_cell_waits_until_the_session_is_mended(kernel: Kernel) -> None:
     kernel.run("held = AsyncSession(db.engine)\nawait held.execute(text('select 1'))")
 
-    kernel.start("await held.execute(text('select nonsense'))", stop_on_error=False)
+    kernel.start("await held.execute(text('select nonsense'))")
     queued = kernel.start("await held.scalar(text('select 29'))")
 
     assert kernel.wait(queued).last == "29"
