@@ -11,7 +11,7 @@ import pytest
 from waiting import until
 
 from asyncdb_nb import Database
-from asyncdb_nb.engine import loop_pool
+from asyncdb_nb.engine import pool_of_one_loop
 
 RunScript = Callable[..., CompletedProcess[str]]
 
@@ -109,7 +109,7 @@ async def test_a_connection_that_was_returned_under_a_clock_that_is_ahead_is_clo
     """As by `freeze_time("2090-01-01", real_asyncio=True)`, which has the loop's timers go by the real clock."""
     async with Database(database_url, idle_timeout=0.05) as db:
         with monkeypatch.context() as frozen:
-            frozen.setattr(loop_pool, "monotonic", lambda: time.monotonic() + 1e9)
+            frozen.setattr(pool_of_one_loop, "monotonic", lambda: time.monotonic() + 1e9)
             await db.frame("select 1 as n")
         pool: Any = db.engine.pool
         assert pool.idle() == 1

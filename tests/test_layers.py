@@ -15,7 +15,7 @@ ROOMS = [
 ]
 FRAMES = [
     "copy_binary",
-    "families",
+    "type_families",
     "types",
     "columns",
     "results",

@@ -215,7 +215,7 @@ def test_a_name_from_a_base_class_is_seen() -> None:
         "class SubPool:\n    def _do_get(self):\n        return self._pool, self._records, super()._invalidate"
     )
 
-    assert {name for _, name in inherited("engine/loop_pool.py", tree)} == {"_do_get", "_pool", "_invalidate"}
+    assert {name for _, name in inherited("engine/pool_of_one_loop.py", tree)} == {"_do_get", "_pool", "_invalidate"}
 
 
 def test_every_name_that_a_seam_touches_is_listed() -> None:

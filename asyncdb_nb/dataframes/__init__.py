@@ -19,10 +19,10 @@ from asyncdb_nb.aio.awaitables import Pending
 from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes.columns import column as assembly
 from asyncdb_nb.dataframes.columns.column import Column
-from asyncdb_nb.dataframes.families.kind import DtypeBackend
 from asyncdb_nb.dataframes.query.reading import Reading
 from asyncdb_nb.dataframes.results import rows as results_
 from asyncdb_nb.dataframes.sql.statement import Params
+from asyncdb_nb.dataframes.type_families.kind import DtypeBackend
 from asyncdb_nb.dataframes.types.table import DatesAs, NumericAs, check_backend
 from asyncdb_nb.errors import FrameError
 

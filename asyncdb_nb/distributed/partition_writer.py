@@ -17,7 +17,8 @@ from asyncdb_nb.database.database import Database
 from asyncdb_nb.database.without_password import database_of, reference_to
 from asyncdb_nb.dataframes import write
 from asyncdb_nb.distributed.connections import turn
-from asyncdb_nb.distributed.staging import StagingTable, writing_scope
+from asyncdb_nb.distributed.staging import writing_scope
+from asyncdb_nb.distributed.staging_tables import StagingTable
 from asyncdb_nb.errors import PartitionNotWrittenError, WriteError
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ nobody has locked are those of a process that was killed; the next write drops t
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,8 +26,20 @@ from asyncdb_nb.dataframes.writing.server import Server
 from asyncdb_nb.dataframes.writing.staging import Staging as Rows
 from asyncdb_nb.dataframes.writing.target import columns_of, find_table, quoted
 from asyncdb_nb.dataframes.writing.upsert import refuse_duplicates, upsert
-from asyncdb_nb.engine.search_path import EQ, GT, MATCHES, NE
-from asyncdb_nb.errors import UnknownTableError, WriteError
+from asyncdb_nb.distributed.staging_tables import (
+    LOCK,
+    Place,
+    StagingTable,
+    drop,
+    drop_left,
+    found_table,
+    lock_number,
+    named,
+    place_of,
+    plain,
+)
+from asyncdb_nb.engine.search_path import EQ, GT
+from asyncdb_nb.errors import WriteError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,25 +47,6 @@ if TYPE_CHECKING:
     from asyncdb_nb.dataframes.writing.writing import Written
 
 # ruff: noqa: S608  the statements are put together from constants and quoted names
-
-_PREFIX = "asyncdb_nb_staging_"
-_STAGING = re.compile(rf"{_PREFIX}([0-9a-f]{{16}})")
-
-_LOCK = text("SELECT pg_catalog.pg_advisory_xact_lock(:key)")
-_TRY_LOCK = text("SELECT pg_catalog.pg_try_advisory_xact_lock(:key)")
-
-_LEFT = text(f"""
-SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid {EQ} c.relnamespace
-WHERE c.relkind {EQ} 'r' AND c.relname {MATCHES} '^{_PREFIX}[0-9a-f]{{16}}$'
-      AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
-""")
-
-_NAMED = text(f"""
-SELECT c.oid, n.nspname, c.relname FROM pg_catalog.pg_class AS c
-JOIN pg_catalog.pg_namespace AS n ON n.oid {EQ} c.relnamespace
-WHERE pg_catalog.concat(n.nspname, '.', c.relname) {EQ} cast(:name AS pg_catalog.text)
-      AND c.relkind {EQ} ANY ('{{r,p,v,f,m}}')
-""")
 
 _SCHEMA = text(f"""
 SELECT n.nspname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid {EQ} c.relnamespace
@@ -75,14 +67,6 @@ _HERE = text("SELECT pg_catalog.pg_postmaster_start_time(), pg_catalog.current_d
 
 _REGCLASS = text("SELECT pg_catalog.to_regclass(:name)::pg_catalog.oid")
 
-_END_WRITERS = text(f"""
-SELECT pg_catalog.pg_terminate_backend(l.pid) FROM pg_catalog.pg_locks AS l
-WHERE l.locktype {EQ} 'relation' AND l.relation {EQ} pg_catalog.to_regclass(:table)::pg_catalog.oid
-      AND l.pid {NE} pg_catalog.pg_backend_pid()
-      AND l.database {EQ} (SELECT d.oid FROM pg_catalog.pg_database AS d
-                           WHERE d.datname {EQ} pg_catalog.current_database())
-""")
-
 
 class writing_scope(session_scope):  # noqa: N801  as its base
     """A scope that sees what others have committed meanwhile, and that nobody shall end for being idle."""
@@ -98,18 +82,6 @@ class writing_scope(session_scope):  # noqa: N801  as its base
         if connection.dialect.server_version_info >= (17,):
             self._settings["transaction_timeout"] = "0"
         super()._begin(session, transaction, connection)
-
-
-class StagingTable(NamedTuple):
-    """The names of the two tables, as SQL has them.
-
-    Attributes:
-        rows: The one with the rows.
-        parts: The one with the numbers of the partitions.
-    """
-
-    rows: str
-    parts: str
 
 
 class Write(NamedTuple):
@@ -175,11 +147,11 @@ class Staging:
         scope = self._database._scope(writing_scope)
         session = await scope.__aenter__()
         self._scope = scope
-        await session.execute(_LOCK, {"key": _number(self._key)})
+        await session.execute(LOCK, {"key": lock_number(self._key)})
         async with self._database._scope(writing_scope) as session:
-            await _drop_left(session)
+            await drop_left(session)
             there = await self._try(session)
-            self.table = _named(self._schema, self._key)
+            self.table = named(self._schema, self._key)
             await self._make(session, there)
         return self.table
 
@@ -206,7 +178,7 @@ class Staging:
             written = await what.into(session, what.name, what.if_exists, key=what.key)
             if written.created != self._is_new:
                 raise WriteError(f"{what.name} was made or dropped while its rows were staged. Write once more.")
-            there = await _place_of(session, written)
+            there = await place_of(session, written)
             inserted, updated = await self._into(session, there, rows)
             await session.execute(text(f"DROP TABLE IF EXISTS {table.parts}, {table.rows}"))
         return type(written)(
@@ -223,7 +195,7 @@ class Staging:
         """Drop the tables, and end what still writes into them."""
         if self.table.rows:
             async with self._database._scope(writing_scope) as session:
-                await _drop(session, self.table)
+                await drop(session, self.table)
 
     async def close(self) -> None:
         """Let go of the lock."""
@@ -231,21 +203,21 @@ class Staging:
         if scope is not None:
             await scope.__aexit__(None, None, None)
 
-    async def _try(self, session: AsyncSession) -> _Place | None:
+    async def _try(self, session: AsyncSession) -> Place | None:
         """Write no row for a try, so that what would fail at the end fails now; give the table, if it is kept."""
         what = self._what
-        replaced = await _found(session, what.name) if what.if_exists == "replace" else None
+        replaced = await found_table(session, what.name) if what.if_exists == "replace" else None
         nested = await session.begin_nested()
         if replaced is None:
             tried = what.if_exists if what.if_exists in ("fail", "upsert") else "append"
             written = await what.into(session, what.name, tried, key=what.key)
-            there = await _place_of(session, written)
+            there = await place_of(session, written)
             self._is_new, self._schema = written.created, there.schema
         else:
             if replaced.kind not in "rp":
                 raise WriteError(f"{replaced.name} is no table, and is not replaced. Drop it, or type another name.")
             self._is_new, self._schema = True, str(await session.scalar(_SCHEMA, {"oid": replaced.oid}))
-            await what.into(session, _named(self._schema, self._key).rows, "fail", key=what.key)
+            await what.into(session, named(self._schema, self._key).rows, "fail", key=what.key)
         await nested.rollback()
         if replaced is not None or not self._is_new:
             await self._check(session, there.oid if replaced is None else replaced.oid)
@@ -265,7 +237,7 @@ class Staging:
                 "that was read."
             )
 
-    async def _make(self, session: AsyncSession, there: _Place | None) -> None:
+    async def _make(self, session: AsyncSession, there: Place | None) -> None:
         """Make the tables: with columns as the data say, or as the table has that they go into."""
         what, table = self._what, self.table
         if there is None:
@@ -274,14 +246,14 @@ class Staging:
         else:
             columns = ", ".join(map(quoted, what.columns))
             select = f"SELECT {columns} FROM {there.sql}"
-            await session.execute(_plain(f"CREATE UNLOGGED TABLE {table.rows} AS {select} WITH NO DATA"))
+            await session.execute(plain(f"CREATE UNLOGGED TABLE {table.rows} AS {select} WITH NO DATA"))
             found = {name for (name,) in await session.execute(_NOT_NULL, {"oid": there.oid})}
             needed = [name for name in what.columns if name in found or (what.is_upsert and name in what.key)]
         for name in needed:  # then the partition that has a NULL is known
-            await session.execute(_plain(f"ALTER TABLE {table.rows} ALTER COLUMN {quoted(name)} SET NOT NULL"))
-        await session.execute(_plain(f"CREATE UNLOGGED TABLE {table.parts} (partition int8 PRIMARY KEY, rows int8)"))
+            await session.execute(plain(f"ALTER TABLE {table.rows} ALTER COLUMN {quoted(name)} SET NOT NULL"))
+        await session.execute(plain(f"CREATE UNLOGGED TABLE {table.parts} (partition int8 PRIMARY KEY, rows int8)"))
 
-    async def _into(self, session: AsyncSession, there: _Place, rows: int) -> tuple[int, int]:
+    async def _into(self, session: AsyncSession, there: Place, rows: int) -> tuple[int, int]:
         """Move the rows; give how many were inserted, and how many changed a row that was there."""
         merging = await self._merging(session, there) if self._what.is_upsert else None
         if merging is not None:
@@ -292,7 +264,7 @@ class Staging:
         await self._check_columns(session, there)
         return await self._insert(session, there) if merging is None else await upsert(*merging)
 
-    async def _merging(self, session: AsyncSession, there: _Place) -> tuple[Server, Rows]:
+    async def _merging(self, session: AsyncSession, there: Place) -> tuple[Server, Rows]:
         """Take the staging table for that of a `write`."""
         connection = await session.connection()
         server = Server(connection, (await connection.get_raw_connection()).dbapi_connection)
@@ -301,77 +273,26 @@ class Staging:
         targets = {target.name: target for target in await columns_of(server, table)}
         return server, Rows(table, [targets[name] for name in self._what.columns], self._what.key, sql=self.table.rows)
 
-    async def _check_columns(self, session: AsyncSession, there: _Place) -> None:
+    async def _check_columns(self, session: AsyncSession, there: Place) -> None:
         ours = await session.scalar(_REGCLASS, {"name": self.table.rows})
         columns_of = [set((await session.execute(_COLUMNS, {"oid": oid})).all()) for oid in (ours, there.oid)]
         if not columns_of[0] <= columns_of[1]:
             raise WriteError(f"Columns of {there.sql} were changed while its rows were staged. Write once more.")
 
-    async def _insert(self, session: AsyncSession, there: _Place) -> tuple[int, int]:
+    async def _insert(self, session: AsyncSession, there: Place) -> tuple[int, int]:
         columns = ", ".join(map(quoted, self._what.columns))
         insert = f"INSERT INTO {there.sql} ({columns}) SELECT {columns} FROM {self.table.rows}"
-        return int((await session.execute(_plain(insert))).rowcount), 0  # type: ignore[attr-defined]
+        return int((await session.execute(plain(insert))).rowcount), 0  # type: ignore[attr-defined]
 
-    async def _rename(self, session: AsyncSession, there: _Place) -> None:
+    async def _rename(self, session: AsyncSession, there: Place) -> None:
         """Put the staging table into the place of the table that was just made."""
-        await session.execute(_plain(f"DROP TABLE {there.sql}"))
+        await session.execute(plain(f"DROP TABLE {there.sql}"))
         for column in self._what.key:  # the primary key says it once more, by a name of its own
-            await session.execute(_plain(f"ALTER TABLE {self.table.rows} ALTER COLUMN {quoted(column)} DROP NOT NULL"))
+            await session.execute(plain(f"ALTER TABLE {self.table.rows} ALTER COLUMN {quoted(column)} DROP NOT NULL"))
         if there.schema != self._schema:
-            await session.execute(_plain(f"ALTER TABLE {self.table.rows} SET SCHEMA {quoted(there.schema)}"))
-        moved = _named(there.schema, self._key).rows
-        await session.execute(_plain(f"ALTER TABLE {moved} RENAME TO {quoted(there.name)}"))
+            await session.execute(plain(f"ALTER TABLE {self.table.rows} SET SCHEMA {quoted(there.schema)}"))
+        moved = named(there.schema, self._key).rows
+        await session.execute(plain(f"ALTER TABLE {moved} RENAME TO {quoted(there.name)}"))
         if self._what.key:
             columns = ", ".join(map(quoted, self._what.key))
-            await session.execute(_plain(f"ALTER TABLE {there.sql} ADD PRIMARY KEY ({columns})"))
-
-
-class _Place(NamedTuple):
-    oid: int
-    schema: str
-    name: str
-
-    @property
-    def sql(self) -> str:
-        return f"{quoted(self.schema)}.{quoted(self.name)}"
-
-
-async def _place_of(session: AsyncSession, written: Written) -> _Place:
-    """Find the table that `write` has written into."""
-    found = [_Place(*row) for row in await session.execute(_NAMED, {"name": written.table})]
-    if len(found) > 1:
-        raise WriteError(f"Two tables are called {written.table}, because of the dots in their names. Rename one.")
-    return found[0]
-
-
-async def _found(session: AsyncSession, name: str) -> block_ranges.Table | None:
-    try:
-        return await block_ranges.find(session, name)
-    except UnknownTableError:
-        return None
-
-
-async def _drop_left(session: AsyncSession) -> None:
-    """Drop the staging tables of processes that were killed."""
-    for schema, name in (await session.execute(_LEFT)).all():
-        found = _STAGING.fullmatch(name)
-        if found and await session.scalar(_TRY_LOCK, {"key": _number(found[1])}):
-            await _drop(session, _named(schema, found[1]))
-
-
-async def _drop(session: AsyncSession, table: StagingTable) -> None:
-    await session.execute(_END_WRITERS, {"table": table.parts})
-    await session.execute(_plain(f"DROP TABLE IF EXISTS {table.parts}, {table.rows}"))
-
-
-def _named(schema: str, key: str) -> StagingTable:
-    return StagingTable(*(f"{quoted(schema)}.{quoted(_PREFIX + key + end)}" for end in ("", "_parts")))
-
-
-def _number(key: str) -> int:
-    return int.from_bytes(bytes.fromhex(key), signed=True)
-
-
-def _plain(statement: str) -> Any:
-    """Take SQL as it is: a name may have a colon."""
-    return text(statement.replace(":", r"\:"))
+            await session.execute(plain(f"ALTER TABLE {there.sql} ADD PRIMARY KEY ({columns})"))

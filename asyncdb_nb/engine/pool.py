@@ -5,7 +5,7 @@ Pool connections separately for every event loop, behind one engine.
 
 A connection lives on the loop that opened it. This pool hands out connections of the loop that is running, never lets
 one leave its loop, and has them closed there just before the loop closes (see `aio/loop_cleanup.py`). What happens on
-one loop is in `loop_pool.py`; here the loops come together.
+one loop is in `pool_of_one_loop.py`; here the loops come together.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from asyncdb_nb.engine import lost_connections, pooler, to_sql_errors
 from asyncdb_nb.engine._sqlalchemy.pool import EnginePool
 from asyncdb_nb.engine.first_connect import FirstConnect
 from asyncdb_nb.engine.loop_affinity import home_of, reraise_unwrapped
-from asyncdb_nb.engine.loop_pool import State, SubPool
+from asyncdb_nb.engine.pool_of_one_loop import State, SubPool
 from asyncdb_nb.errors import AsyncDBError
 
 OTHER_LOOP_SECONDS = 5.0  # how long dispose() waits for a loop that runs in another thread
@@ -242,7 +242,7 @@ def _prepare(dialect: Dialect, loop: asyncio.AbstractEventLoop) -> None:
 
 @fork.in_child
 def _leave_to_parent() -> None:
-    """In a forked child, begin anew; `loop_pool.py` takes the inherited connections out of reach."""
+    """In a forked child, begin anew; `pool_of_one_loop.py` takes the inherited connections out of reach."""
     for pool in list(_pools):
         pool._subpools = {}
         pool._lock = threading.Lock()  # another thread of the parent may have held it

@@ -23,10 +23,10 @@ from test_types import BEYOND, CASES, OWN_TYPES
 from asyncdb_nb.dataframes.columns import column as assembly
 from asyncdb_nb.dataframes.columns.column import Column, from_wire
 from asyncdb_nb.dataframes.columns.decoder import Batch, Decoder, is_readable
-from asyncdb_nb.dataframes.copy_binary import candidates, chain, numeric_text, row_finder
-from asyncdb_nb.dataframes.copy_binary.candidates import Walk
-from asyncdb_nb.dataframes.families.kind import ColumnType
+from asyncdb_nb.dataframes.copy_binary import numeric_text, row_candidates, row_chain, row_finder
+from asyncdb_nb.dataframes.copy_binary.row_candidates import Walk
 from asyncdb_nb.dataframes.query.describe import prepare
+from asyncdb_nb.dataframes.type_families.kind import ColumnType
 from asyncdb_nb.dataframes.types.table import column_type
 from asyncdb_nb.errors import CorruptStreamError, FrameError
 
@@ -290,9 +290,9 @@ def test_any_result_in_any_parts(
         patch.setattr(row_finder, "_ROWS_MIN", 1)
         patch.setattr(row_finder, "_ROWS_MAX", 2)
         patch.setattr(row_finder, "_SPAN_MIN", span)
-        patch.setattr(candidates, "_MANY", many)
-        patch.setattr(candidates, "_BLOCK", span)
-        patch.setattr(chain, "_FEW", few)
+        patch.setattr(row_candidates, "_MANY", many)
+        patch.setattr(row_candidates, "_BLOCK", span)
+        patch.setattr(row_chain, "_FEW", few)
         patch.setattr(numeric_text, "_FEW", few)
         got = _decoded(columns, _cut(copy_stream.stream(rows), size), len(rows), arrow=arrow)
 
@@ -347,8 +347,8 @@ def test_the_chain_through_any_candidates(lengths: dict[int, int], few: int) -> 
     ends = starts + [lengths[start] for start in starts.tolist()]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chain, "_FEW", few)
-        rows = starts[chain.chain(int(starts[0]), starts, ends)].tolist()
+        patch.setattr(row_chain, "_FEW", few)
+        rows = starts[row_chain.chain(int(starts[0]), starts, ends)].tolist()
 
     position, right = int(starts[0]), []
     while position in lengths:

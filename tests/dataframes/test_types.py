@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb import FrameError, frame, table
-from asyncdb_nb.dataframes.families.kind import KINDS
+from asyncdb_nb.dataframes.type_families.kind import KINDS
 from asyncdb_nb.dataframes.types.table import column_type, markdown
 
 OWN_TYPES = """

@@ -38,7 +38,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, selectinload
 
 from asyncdb_nb import FrameError, frame, to_frame
 from asyncdb_nb.dataframes.columns.column import from_native
-from asyncdb_nb.dataframes.families.processed import PYTHON
+from asyncdb_nb.dataframes.type_families.python_processed import PYTHON
 from asyncdb_nb.dataframes.types.table import column_type
 
 D = Decimal

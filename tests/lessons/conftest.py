@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from asyncdb_nb import Database
-from asyncdb_nb.lessons import check, checking
+from asyncdb_nb.lessons import check, check_answers
 from asyncdb_nb.workflows import ensure_sample
 
 
@@ -40,7 +40,7 @@ def faulty(db: Database) -> Callable[..., Awaitable[str]]:
     """What is said of a wrong answer: a sentence at first, and with the second try a hint as well."""
 
     async def told(exercise: str, *answers: Any, db: Database = db) -> str:
-        checking._wrong.clear()
+        check_answers._wrong.clear()
         first, second = await check(exercise, db, *answers), await check(exercise, db, *answers)
         assert not first.right
         assert not second.right

@@ -9,14 +9,14 @@ import pytest
 from suites import CONFTEST, RunSuite
 
 from asyncdb_nb.errors import OneConnectionError
-from asyncdb_nb.pytest_plugin.isolation import turns
+from asyncdb_nb.pytest_plugin.isolation import connection_turns
+from asyncdb_nb.pytest_plugin.isolation.connection_turns import Turns
 from asyncdb_nb.pytest_plugin.isolation.cross_loop import Carrier, run_on
-from asyncdb_nb.pytest_plugin.isolation.turns import Turns
 
 IN_NO_HURRY = """
-from asyncdb_nb.pytest_plugin.isolation import turns
+from asyncdb_nb.pytest_plugin.isolation import connection_turns
 
-turns.TURN_SECONDS = 60
+connection_turns.TURN_SECONDS = 60
 """
 
 APP = """
@@ -205,14 +205,14 @@ def test_threads_that_are_taken_for_blocked_do_not_come_between(run_suite: RunSu
 import asyncio, threading
 import pytest
 from asyncdb_nb import run
-from asyncdb_nb.pytest_plugin.isolation import turns
+from asyncdb_nb.pytest_plugin.isolation import connection_turns
 from things import add, count
 
 @pytest.mark.parametrize("repeated", range(3))
 def test_threads(asyncdb, repeated, monkeypatch):
-    monkeypatch.setattr(turns, "TURN_SECONDS", 100)
-    monkeypatch.setattr(turns, "BLOCKED_SECONDS", 0.002)
-    monkeypatch.setattr(turns, "STUCK_SECONDS", 0.002)
+    monkeypatch.setattr(connection_turns, "TURN_SECONDS", 100)
+    monkeypatch.setattr(connection_turns, "BLOCKED_SECONDS", 0.002)
+    monkeypatch.setattr(connection_turns, "STUCK_SECONDS", 0.002)
     work = [lambda number=number: asyncio.run(add(asyncdb, str(number))) for number in range(10)]
     threads = [threading.Thread(target=each) for each in work]
     [thread.start() for thread in threads]
@@ -224,7 +224,7 @@ def test_threads(asyncdb, repeated, monkeypatch):
 
 def test_the_outer_turn_goes_on_after_the_inner_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loop that is blocked by code that waits for the connection lends it, and waits before it uses it again."""
-    monkeypatch.setattr(turns, "TURN_SECONDS", 60)
+    monkeypatch.setattr(connection_turns, "TURN_SECONDS", 60)
     shared, order = Turns(), []
     entered, may_end = threading.Event(), threading.Event()
 
@@ -257,7 +257,7 @@ def test_the_outer_turn_goes_on_after_the_inner_one(monkeypatch: pytest.MonkeyPa
 
 async def test_calls_run_one_after_the_other_and_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that waits for another to end waits for a turn within its own, too, if that has begun meanwhile."""
-    monkeypatch.setattr(turns, "TURN_SECONDS", 60)
+    monkeypatch.setattr(connection_turns, "TURN_SECONDS", 60)
     shared, order = Turns(), []
     entered, may_leave = threading.Event(), threading.Event()
     carrier = Carrier(shared)
@@ -304,7 +304,7 @@ async def test_calls_run_one_after_the_other_and_in_turn(monkeypatch: pytest.Mon
 
 async def test_a_task_waits_as_long_as_the_turn_passes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five seconds are the time of one turn, however many come first; here the clock is put forward."""
-    monkeypatch.setattr(turns, "TURN_SECONDS", 600)
+    monkeypatch.setattr(connection_turns, "TURN_SECONDS", 600)
     shared, loop, ahead = Turns(), asyncio.get_running_loop(), [0]
     now = loop.time
     monkeypatch.setattr(loop, "time", lambda: now() + ahead[0])
@@ -354,7 +354,7 @@ async def _let_others_run() -> None:
 
 async def test_a_task_that_waits_in_vain_is_told_who_holds_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the name of the task and of its loop, and with what to type."""
-    monkeypatch.setattr(turns, "TURN_SECONDS", 0.1)
+    monkeypatch.setattr(connection_turns, "TURN_SECONDS", 0.1)
     shared = Turns()
     await shared.enter()
 

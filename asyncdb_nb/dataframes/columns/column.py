@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.dataframes.columns.memory import give_back
 from asyncdb_nb.dataframes.columns.to_arrow import arrow
-from asyncdb_nb.dataframes.families.kind import ColumnType, DtypeBackend, Loads
+from asyncdb_nb.dataframes.type_families.kind import ColumnType, DtypeBackend, Loads
 from asyncdb_nb.dataframes.types.exact import CHANGES, exact, unfit
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from asyncdb_nb.dataframes.copy_binary.layout import Field
 from asyncdb_nb.dataframes.copy_binary.messages import Contents
 from asyncdb_nb.dataframes.copy_binary.row_finder import RowFinder, Rows
 from asyncdb_nb.dataframes.copy_binary.values import Values
-from asyncdb_nb.dataframes.families.built_in import UnknownTypeError
-from asyncdb_nb.dataframes.families.kind import ColumnType, Loads
+from asyncdb_nb.dataframes.type_families.built_in import UnknownTypeError
+from asyncdb_nb.dataframes.type_families.kind import ColumnType, Loads
 from asyncdb_nb.engine.copy_protocol import Messages
 from asyncdb_nb.errors import CorruptStreamError, FrameError
 

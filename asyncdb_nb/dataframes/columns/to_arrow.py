@@ -14,7 +14,7 @@ from numbers import Number
 from reprlib import repr as short
 from typing import TYPE_CHECKING, Any
 
-from asyncdb_nb.dataframes.families.kind import ColumnType, UnfitError
+from asyncdb_nb.dataframes.type_families.kind import ColumnType, UnfitError
 from asyncdb_nb.dataframes.types.exact import unfit
 from asyncdb_nb.errors import FrameError
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncdb_nb.dataframes.copy_binary.chain import Positions
+from asyncdb_nb.dataframes.copy_binary.row_chain import Positions
 
 
 @dataclass(frozen=True, slots=True)

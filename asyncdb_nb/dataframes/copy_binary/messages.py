@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncdb_nb.dataframes.copy_binary.chain import Mask, Positions, chain
+from asyncdb_nb.dataframes.copy_binary.row_chain import Mask, Positions, chain
 from asyncdb_nb.engine.copy_protocol import Messages
 
 HEADER_SIZE = 5

@@ -18,8 +18,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from asyncdb_nb.dataframes.copy_binary import numeric_text
-from asyncdb_nb.dataframes.copy_binary.candidates import every
 from asyncdb_nb.dataframes.copy_binary.numeric_head import HEAD_SIZE, NEGATIVE, Heads, heads
+from asyncdb_nb.dataframes.copy_binary.row_candidates import every
 from asyncdb_nb.dataframes.copy_binary.values import Values, array_of
 
 _POWERS = 10 ** np.arange(19, dtype=np.int64)

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from asyncdb_nb.dataframes.copy_binary.candidates import every
 from asyncdb_nb.dataframes.copy_binary.numeric_head import HEAD_SIZE, Heads
+from asyncdb_nb.dataframes.copy_binary.row_candidates import every
 from asyncdb_nb.dataframes.copy_binary.values import Values
 
 Rows = NDArray[np.intp]

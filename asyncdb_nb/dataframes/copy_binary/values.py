@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from asyncdb_nb.dataframes.copy_binary.candidates import every
 from asyncdb_nb.dataframes.copy_binary.cells import Cells
-from asyncdb_nb.dataframes.copy_binary.chain import Mask, Positions
+from asyncdb_nb.dataframes.copy_binary.row_candidates import every
+from asyncdb_nb.dataframes.copy_binary.row_chain import Mask, Positions
 
 
 class Values:

@@ -18,11 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncdb_nb.dataframes.columns.column import Column
-from asyncdb_nb.dataframes.families.kind import ColumnType
 from asyncdb_nb.dataframes.query.describe import Described, describe
 from asyncdb_nb.dataframes.sql.bind_values import Parameter
 from asyncdb_nb.dataframes.sql.literals import literals
 from asyncdb_nb.dataframes.sql.tokenizer import inlined, query_tokens
+from asyncdb_nb.dataframes.type_families.kind import ColumnType
 from asyncdb_nb.engine.cancellable_transfers import MessageSink, copy_query
 from asyncdb_nb.engine.copy_protocol import Messages
 from asyncdb_nb.engine.pooler import reported

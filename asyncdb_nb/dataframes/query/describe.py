@@ -20,8 +20,8 @@ from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from asyncdb_nb.dataframes.families.kind import ColumnType
 from asyncdb_nb.dataframes.sql.bind_values import Parameter, goes_as_text
+from asyncdb_nb.dataframes.type_families.kind import ColumnType
 from asyncdb_nb.dataframes.types.catalog import column_types
 
 if TYPE_CHECKING:

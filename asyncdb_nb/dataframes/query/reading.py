@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes.columns.column import Column, joined
-from asyncdb_nb.dataframes.families.built_in import UnknownTypeError
-from asyncdb_nb.dataframes.families.kind import DtypeBackend
 from asyncdb_nb.dataframes.query.capture import NO_ROWS_CAME, OPTION, Capture, can_capture, listen
 from asyncdb_nb.dataframes.query.copy import Part
 from asyncdb_nb.dataframes.query.direct import Direct
@@ -22,6 +20,8 @@ from asyncdb_nb.dataframes.results import rows
 from asyncdb_nb.dataframes.results.entities import builds_entities
 from asyncdb_nb.dataframes.results.result_types import Known, known
 from asyncdb_nb.dataframes.sql.statement import Params, executable
+from asyncdb_nb.dataframes.type_families.built_in import UnknownTypeError
+from asyncdb_nb.dataframes.type_families.kind import DtypeBackend
 from asyncdb_nb.dataframes.types.table import DatesAs, NumericAs, check_backend, check_reading
 from asyncdb_nb.engine._sqlalchemy.statements import repeats_entities
 from asyncdb_nb.errors import FrameError, TooManyRowsError

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.dataframes.columns.column import Column, from_native, from_wire
-from asyncdb_nb.dataframes.families.kind import ColumnType, DtypeBackend
 from asyncdb_nb.dataframes.query.describe import Described
+from asyncdb_nb.dataframes.type_families.kind import ColumnType, DtypeBackend
 from asyncdb_nb.dataframes.types.processing import Processing
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from sqlalchemy import Column, FromClause, Select, and_, case, func, inspect, or
 from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper, selectin_polymorphic, with_polymorphic
 from sqlalchemy.orm.util import AliasedInsp
 
-from asyncdb_nb.dataframes.families.kind import ColumnType
 from asyncdb_nb.dataframes.results.bundles import bundle_of, columns_of
+from asyncdb_nb.dataframes.type_families.kind import ColumnType
 from asyncdb_nb.dataframes.types import declared
 from asyncdb_nb.dataframes.types.processing import how
 from asyncdb_nb.engine._sqlalchemy.statements import annotation_of, can_be_joined, has_outer_join, returned_by

@@ -17,11 +17,11 @@ from sqlalchemy import Cast, ClauseElement, Column, Label, inspect, select
 from sqlalchemy.orm import Mapper
 from sqlalchemy.types import NullType, TypeEngine
 
-from asyncdb_nb.dataframes.families.built_in import UnknownTypeError
-from asyncdb_nb.dataframes.families.kind import ColumnType
-from asyncdb_nb.dataframes.families.processed import PYTHON
 from asyncdb_nb.dataframes.results.bundles import columns_of
 from asyncdb_nb.dataframes.results.entities import Types, descriptions, entity_of, is_built, selected
+from asyncdb_nb.dataframes.type_families.built_in import UnknownTypeError
+from asyncdb_nb.dataframes.type_families.kind import ColumnType
+from asyncdb_nb.dataframes.type_families.python_processed import PYTHON
 from asyncdb_nb.dataframes.types import declared, processing
 from asyncdb_nb.dataframes.types.processing import how
 from asyncdb_nb.dataframes.types.table import column_type

@@ -19,11 +19,11 @@ from sqlalchemy.engine import MappingResult, RowMapping
 from sqlalchemy.exc import InvalidRequestError
 
 from asyncdb_nb.dataframes.columns.column import Column, from_native
-from asyncdb_nb.dataframes.families.kind import ColumnType
-from asyncdb_nb.dataframes.families.processed import PYTHON
 from asyncdb_nb.dataframes.results.bundles import values_of
 from asyncdb_nb.dataframes.results.entities import is_entity, of_entities, without_rows
 from asyncdb_nb.dataframes.results.result_types import Known, known
+from asyncdb_nb.dataframes.type_families.kind import ColumnType
+from asyncdb_nb.dataframes.type_families.python_processed import PYTHON
 from asyncdb_nb.dataframes.types import python_types
 from asyncdb_nb.dataframes.types.exact import are_json
 from asyncdb_nb.engine._sqlalchemy.statements import keys_of_row, repeats_entities

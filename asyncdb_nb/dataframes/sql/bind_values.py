@@ -21,9 +21,9 @@ from pathlib import PurePath
 from reprlib import repr as short
 from typing import Any
 
-from asyncdb_nb.dataframes.families.kind import ColumnType
-from asyncdb_nb.dataframes.families.text import char_bytes
 from asyncdb_nb.dataframes.sql import datetimes
+from asyncdb_nb.dataframes.type_families.kind import ColumnType
+from asyncdb_nb.dataframes.type_families.text import char_bytes
 
 Dumps = Callable[[Any], str]
 

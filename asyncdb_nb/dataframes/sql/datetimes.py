@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from asyncdb_nb.dataframes.families.calendar_text import date_text, timestamp_text
-from asyncdb_nb.dataframes.families.interval_parts import interval_parts
+from asyncdb_nb.dataframes.type_families.calendar_text import date_text, timestamp_text
+from asyncdb_nb.dataframes.type_families.interval_parts import interval_parts
 from asyncdb_nb.engine.exact_dates import (
     DATE_INFINITY,
     DATE_NEGATIVE_INFINITY,

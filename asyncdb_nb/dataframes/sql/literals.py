@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from asyncdb_nb.dataframes.families.kind import BuiltIn, ColumnType
-from asyncdb_nb.dataframes.families.text import literal
 from asyncdb_nb.dataframes.sql.bind_values import Parameter
+from asyncdb_nb.dataframes.type_families.kind import BuiltIn, ColumnType
+from asyncdb_nb.dataframes.type_families.text import literal
 
 Writer = Callable[[Any], str | None]
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from asyncdb_nb.dataframes.families.arrays import array_of_text
-from asyncdb_nb.dataframes.families.built_in import UnknownTypeError, built_in_types
-from asyncdb_nb.dataframes.families.kind import ColumnType
+from asyncdb_nb.dataframes.type_families.arrays import array_of_text
+from asyncdb_nb.dataframes.type_families.built_in import UnknownTypeError, built_in_types
+from asyncdb_nb.dataframes.type_families.kind import ColumnType
 from asyncdb_nb.dataframes.types.table import CatalogType, column_type
 from asyncdb_nb.engine.search_path import EQ, GT
 from asyncdb_nb.engine.type_codecs import has_users_codec, text_decoder

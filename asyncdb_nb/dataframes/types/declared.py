@@ -16,9 +16,9 @@ from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.sql import functions
 
-from asyncdb_nb.dataframes.families.built_in import named
-from asyncdb_nb.dataframes.families.kind import KINDS, ColumnType
-from asyncdb_nb.dataframes.families.processed import PYTHON
+from asyncdb_nb.dataframes.type_families.built_in import named
+from asyncdb_nb.dataframes.type_families.kind import KINDS, ColumnType
+from asyncdb_nb.dataframes.type_families.python_processed import PYTHON
 from asyncdb_nb.dataframes.types.processing import as_on_postgresql, how
 from asyncdb_nb.dataframes.types.table import column_type
 

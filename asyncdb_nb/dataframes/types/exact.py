@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from asyncdb_nb.dataframes.families.kind import ColumnType
+from asyncdb_nb.dataframes.type_families.kind import ColumnType
 from asyncdb_nb.errors import FrameError
 
 CHANGES = (TypeError, ValueError, ArithmeticError, AttributeError)  # what a conversion raises for a value

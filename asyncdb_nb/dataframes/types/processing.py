@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import ARRAY, Enum, Float, Numeric, TypeDecorator, Uuid
 from sqlalchemy.dialects.postgresql import asyncpg
 
-from asyncdb_nb.dataframes.families.kind import ColumnType
+from asyncdb_nb.dataframes.type_families.kind import ColumnType
 from asyncdb_nb.engine._sqlalchemy.statements import declared_columns, is_declared_in_order
 
 if TYPE_CHECKING:

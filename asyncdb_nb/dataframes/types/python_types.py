@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from asyncdb_nb.dataframes.families.arrays import scalars
-from asyncdb_nb.dataframes.families.built_in import named
-from asyncdb_nb.dataframes.families.kind import KINDS, ColumnType
-from asyncdb_nb.dataframes.families.processed import PYTHON
+from asyncdb_nb.dataframes.type_families.arrays import scalars
+from asyncdb_nb.dataframes.type_families.built_in import named
+from asyncdb_nb.dataframes.type_families.kind import KINDS, ColumnType
+from asyncdb_nb.dataframes.type_families.python_processed import PYTHON
 from asyncdb_nb.engine.exact_dates import asyncpgs_infinity
 
 _INT8, _FLOAT8, _TIMESTAMP, _TIMESTAMPTZ = map(named, ("int8", "float8", "timestamp", "timestamptz"))

@@ -6,7 +6,7 @@ never from the data: the same statement has the same dtypes when its result is f
 dtype cannot hold (`infinity` in a timestamp, NaN in a `numeric(p, s)`) becomes NA and is counted by column in
 `frame.attrs["asyncdb"]["lossy"]`; in a column of dtype object it stands as it is. No value is ever replaced by another.
 
-What each kind of types becomes is stated in `families`; `markdown` renders that as the table of the documentation.
+What each kind of types becomes is stated in `type_families`; `markdown` renders that as the table of the documentation.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from asyncdb_nb.dataframes.families.built_in import UnknownTypeError, built_in
-from asyncdb_nb.dataframes.families.kind import KINDS, ColumnType
+from asyncdb_nb.dataframes.type_families.built_in import UnknownTypeError, built_in
+from asyncdb_nb.dataframes.type_families.kind import KINDS, ColumnType
 
 NumericAs = Literal["decimal", "float"]
 DatesAs = Literal["date", "timestamp"]

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as kinds
 
-from asyncdb_nb.dataframes.families.kind import ColumnType
+from asyncdb_nb.dataframes.type_families.kind import ColumnType
 
 Cast = Callable[[pa.Array], pa.Array]
 

@@ -16,10 +16,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from asyncdb_nb.dataframes.families.array_text import array_text
-from asyncdb_nb.dataframes.families.arrays import VECTORS
-from asyncdb_nb.dataframes.families.kind import Dumps, Function
-from asyncdb_nb.dataframes.families.text import encoded
+from asyncdb_nb.dataframes.type_families.array_text import array_text
+from asyncdb_nb.dataframes.type_families.arrays import VECTORS
+from asyncdb_nb.dataframes.type_families.kind import Dumps, Function
+from asyncdb_nb.dataframes.type_families.text import encoded
 from asyncdb_nb.dataframes.types.exact import CHANGES
 from asyncdb_nb.dataframes.writing.arrow_casts import Cast, arrow_cast, limits, plain
 from asyncdb_nb.dataframes.writing.parts import is_objects

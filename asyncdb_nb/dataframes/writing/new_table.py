@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as kinds
 
-from asyncdb_nb.dataframes.families.kind import ColumnType
+from asyncdb_nb.dataframes.type_families.kind import ColumnType
 from asyncdb_nb.dataframes.types.python_types import of_values, without_missing
 from asyncdb_nb.dataframes.writing.arrow_casts import plain
 from asyncdb_nb.dataframes.writing.parts import Part, is_objects

@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import greenlet_spawn
 
 from asyncdb_nb.aio.shielded import start, wait_to_the_end
-from asyncdb_nb.dataframes.families.kind import ColumnType
 from asyncdb_nb.dataframes.query.stale_statements import schema_may_have_changed
+from asyncdb_nb.dataframes.type_families.kind import ColumnType
 from asyncdb_nb.dataframes.types.catalog import column_types
 from asyncdb_nb.dataframes.writing.refusals import add_row
 from asyncdb_nb.engine._sqlalchemy import execution

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import NullPool, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from asyncdb_nb.lessons.exercises.answers import kind, outcome, raised, shown
+from asyncdb_nb.lessons.exercises.common_mistakes import kind, outcome, raised, shown
 from asyncdb_nb.lessons.exercises.exercise import Exercise
 
 if TYPE_CHECKING:

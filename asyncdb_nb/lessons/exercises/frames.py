@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from asyncdb_nb.lessons.exercises.answers import is_number, kind, shown
+from asyncdb_nb.lessons.exercises.common_mistakes import is_number, kind, shown
 
 
 def frame_fault(

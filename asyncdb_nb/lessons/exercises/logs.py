@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from asyncdb_nb.lessons.exercises.answers import kind
+from asyncdb_nb.lessons.exercises.common_mistakes import kind
 from asyncdb_nb.lessons.exercises.exercise import Exercise
 from asyncdb_nb.lessons.exercises.frames import frame_fault
 from asyncdb_nb.workflows import EventLog

@@ -7,7 +7,7 @@ from fractions import Fraction
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
-from asyncdb_nb.lessons.exercises.answers import is_number, kind, not_one_value, shown
+from asyncdb_nb.lessons.exercises.common_mistakes import is_number, kind, not_one_value, shown
 from asyncdb_nb.lessons.exercises.exercise import Exercise
 
 if TYPE_CHECKING:

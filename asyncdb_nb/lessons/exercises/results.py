@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from asyncdb_nb.lessons.exercises.answers import is_number, kind, not_one_value, shown
+from asyncdb_nb.lessons.exercises.common_mistakes import is_number, kind, not_one_value, shown
 from asyncdb_nb.lessons.exercises.exercise import Exercise
 from asyncdb_nb.lessons.exercises.frames import frame_fault
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from asyncdb_nb.lessons.exercises.answers import is_number, kind, outcome, shown
+from asyncdb_nb.lessons.exercises.common_mistakes import is_number, kind, outcome, shown
 from asyncdb_nb.lessons.exercises.exercise import Exercise
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from asyncdb_nb.lessons.exercises.answers import kind
+from asyncdb_nb.lessons.exercises.common_mistakes import kind
 from asyncdb_nb.lessons.exercises.exercise import Exercise
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from asyncdb_nb.database.repository import Repository
-from asyncdb_nb.lessons.exercises.answers import is_number, kind, outcome, raised, shown
+from asyncdb_nb.lessons.exercises.common_mistakes import is_number, kind, outcome, raised, shown
 from asyncdb_nb.lessons.exercises.exercise import Exercise
 
 if TYPE_CHECKING:

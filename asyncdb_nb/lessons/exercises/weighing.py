@@ -11,7 +11,7 @@ from sqlalchemy import AsyncAdaptedQueuePool
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from asyncdb_nb.engine._sqlalchemy.pool import pings_before_use
-from asyncdb_nb.lessons.exercises.answers import kind, shown
+from asyncdb_nb.lessons.exercises.common_mistakes import kind, shown
 from asyncdb_nb.lessons.exercises.exercise import Exercise
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
-from asyncdb_nb.pytest_plugin.isolation.turns import Turns
+from asyncdb_nb.pytest_plugin.isolation.connection_turns import Turns
 
 T = TypeVar("T")
 

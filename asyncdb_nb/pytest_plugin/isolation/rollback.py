@@ -29,9 +29,9 @@ from asyncdb_nb.database.database import Database
 from asyncdb_nb.engine.pool import LoopBoundPool
 from asyncdb_nb.errors import OneTransactionError
 from asyncdb_nb.pytest_plugin.isolation.autocommit import SingleStatements
+from asyncdb_nb.pytest_plugin.isolation.connection_turns import Turn, Turns
 from asyncdb_nb.pytest_plugin.isolation.cross_loop import CarriedProtocol, Carrier
 from asyncdb_nb.pytest_plugin.isolation.savepoint import Savepoint, SharedConnection
-from asyncdb_nb.pytest_plugin.isolation.turns import Turn, Turns
 
 _OUTERMOST = "asyncdb_test"  # a savepoint: gone when a statement has ended the transaction, whatever began since
 _UNLOCK = "SELECT pg_catalog.pg_advisory_unlock_all()"  # of the locks that no transaction ends

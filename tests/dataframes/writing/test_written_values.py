@@ -12,8 +12,8 @@ from random_types import OWN_TYPES, Column, columns
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from asyncdb_nb.dataframes.families.kind import ColumnType
 from asyncdb_nb.dataframes.query.describe import describe
+from asyncdb_nb.dataframes.type_families.kind import ColumnType
 from asyncdb_nb.dataframes.types.catalog import column_types
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types as sql
 
-from asyncdb_nb.dataframes.families.calendar_text import (
+from asyncdb_nb.dataframes.type_families.calendar_text import (
     date_text,
     days_of,
     microseconds_of,
@@ -26,7 +26,7 @@ from asyncdb_nb.dataframes.families.calendar_text import (
     timetz_of,
     timetz_text,
 )
-from asyncdb_nb.dataframes.families.kind import (
+from asyncdb_nb.dataframes.type_families.kind import (
     ARROW,
     BuiltIn,
     ColumnType,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql as pg
 
-from asyncdb_nb.dataframes.families.kind import (
+from asyncdb_nb.dataframes.type_families.kind import (
     BuiltIn,
     ColumnType,
     Dumps,

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncdb_nb.dataframes.copy_binary.cells import Cells, Run
-from asyncdb_nb.dataframes.copy_binary.chain import Mask, Positions, chain
 from asyncdb_nb.dataframes.copy_binary.layout import Field, Layout, Segment
+from asyncdb_nb.dataframes.copy_binary.row_chain import Mask, Positions, chain
 from asyncdb_nb.errors import CorruptStreamError
 
 _TRAILER = -1  # where a row would have its number of fields

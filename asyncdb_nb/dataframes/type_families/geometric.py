@@ -5,8 +5,8 @@ from __future__ import annotations
 from struct import Struct, pack
 from typing import Any
 
-from asyncdb_nb.dataframes.families.floats import double
-from asyncdb_nb.dataframes.families.kind import (
+from asyncdb_nb.dataframes.type_families.floats import double
+from asyncdb_nb.dataframes.type_families.kind import (
     ARROW,
     OBJECT,
     BuiltIn,

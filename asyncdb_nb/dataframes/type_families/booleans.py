@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types as sql
 
-from asyncdb_nb.dataframes.families.kind import ARROW, BuiltIn, ColumnType, Kind, always, as_it_is, each, need, written
+from asyncdb_nb.dataframes.type_families.kind import (
+    ARROW,
+    BuiltIn,
+    ColumnType,
+    Kind,
+    always,
+    as_it_is,
+    each,
+    need,
+    written,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa

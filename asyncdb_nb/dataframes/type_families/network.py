@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.dialects import postgresql as pg
 
-from asyncdb_nb.dataframes.families.kind import BuiltIn, ColumnType, Dumps, Kind, Writer, always, each, need, of
+from asyncdb_nb.dataframes.type_families.kind import BuiltIn, ColumnType, Dumps, Kind, Writer, always, each, need, of
 
 _IP = (IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 _IPV4, _IPV6 = 2, 3  # PGSQL_AF_INET, PGSQL_AF_INET6

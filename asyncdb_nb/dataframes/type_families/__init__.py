@@ -9,7 +9,7 @@ The order is that of the documentation; a range stands after what its bounds are
 
 from __future__ import annotations
 
-from asyncdb_nb.dataframes.families import (
+from asyncdb_nb.dataframes.type_families import (
     arrays,
     binary_strings,
     booleans,
@@ -22,14 +22,14 @@ from asyncdb_nb.dataframes.families import (
     json,
     network,
     numeric,
-    processed,
+    python_processed,
     ranges,
     rows,
     system,
     text,
     uuid,
 )
-from asyncdb_nb.dataframes.families.kind import KINDS
+from asyncdb_nb.dataframes.type_families.kind import KINDS
 
 for _family in (
     booleans,
@@ -49,6 +49,6 @@ for _family in (
     ranges,
     rows,
     system,
-    processed,
+    python_processed,
 ):
     KINDS.update((kind.name, kind) for kind in _family.KINDS)

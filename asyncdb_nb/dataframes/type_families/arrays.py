@@ -13,9 +13,9 @@ from math import prod
 from struct import pack
 from typing import Any
 
-from asyncdb_nb.dataframes.families.array_text import array_items
-from asyncdb_nb.dataframes.families.items import INT4, items, prefixed
-from asyncdb_nb.dataframes.families.kind import (
+from asyncdb_nb.dataframes.type_families.array_text import array_items
+from asyncdb_nb.dataframes.type_families.items import INT4, items, prefixed
+from asyncdb_nb.dataframes.type_families.kind import (
     ARROW,
     OBJECT,
     ColumnType,

@@ -7,9 +7,9 @@ from functools import partial
 from struct import pack
 from typing import Any
 
-from asyncdb_nb.dataframes.families.built_in import UnknownTypeError, built_in
-from asyncdb_nb.dataframes.families.items import fields, prefixed
-from asyncdb_nb.dataframes.families.kind import (
+from asyncdb_nb.dataframes.type_families.built_in import UnknownTypeError, built_in
+from asyncdb_nb.dataframes.type_families.items import fields, prefixed
+from asyncdb_nb.dataframes.type_families.kind import (
     ARROW,
     OBJECT,
     OBJECTS,

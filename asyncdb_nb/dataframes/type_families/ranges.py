@@ -8,15 +8,15 @@ from typing import Any
 
 from sqlalchemy.dialects import postgresql as pg
 
-from asyncdb_nb.dataframes.families.arrays import (
+from asyncdb_nb.dataframes.type_families.arrays import (
     is_scalar,
     list_converter,
     list_from_driver,
     list_to_arrow,
     list_type,
 )
-from asyncdb_nb.dataframes.families.items import INT4, items, prefixed
-from asyncdb_nb.dataframes.families.kind import (
+from asyncdb_nb.dataframes.type_families.items import INT4, items, prefixed
+from asyncdb_nb.dataframes.type_families.kind import (
     ARROW,
     OBJECT,
     BuiltIn,

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import types as sql
 
-from asyncdb_nb.dataframes.families.floats import double
-from asyncdb_nb.dataframes.families.integers import integer
-from asyncdb_nb.dataframes.families.kind import (
+from asyncdb_nb.dataframes.type_families.floats import double
+from asyncdb_nb.dataframes.type_families.integers import integer
+from asyncdb_nb.dataframes.type_families.kind import (
     ARROW,
     OBJECTS,
     BuiltIn,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncdb_nb.dataframes.families.kind import OBJECTS, ColumnType, Function, Kind, Loads, Reader
+from asyncdb_nb.dataframes.type_families.kind import OBJECTS, ColumnType, Function, Kind, Loads, Reader
 from asyncdb_nb.errors import FrameError
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy.dialects import postgresql as pg
 
-from asyncdb_nb.dataframes.families.items import INT4, items, prefixed
-from asyncdb_nb.dataframes.families.kind import ARROW, OBJECT, ColumnType, Kind, always, each, need, written
-from asyncdb_nb.dataframes.families.text import encoded
+from asyncdb_nb.dataframes.type_families.items import INT4, items, prefixed
+from asyncdb_nb.dataframes.type_families.kind import ARROW, OBJECT, ColumnType, Kind, always, each, need, written
+from asyncdb_nb.dataframes.type_families.text import encoded
 
 
 def _arrow_type(column: ColumnType) -> Any:

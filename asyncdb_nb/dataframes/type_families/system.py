@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from struct import Struct, pack
 from typing import Any
 
-from asyncdb_nb.dataframes.families.kind import BuiltIn, Kind, always, each, need, written
+from asyncdb_nb.dataframes.type_families.kind import BuiltIn, Kind, always, each, need, written
 
 _UINT4, _UINT8 = Struct("!I"), Struct("!Q")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql as pg
 
-from asyncdb_nb.dataframes.families.kind import (
+from asyncdb_nb.dataframes.type_families.kind import (
     OBJECTS,
     BuiltIn,
     ColumnType,
@@ -24,7 +24,7 @@ from asyncdb_nb.dataframes.families.kind import (
     of,
     written,
 )
-from asyncdb_nb.dataframes.families.text import encoded, literal
+from asyncdb_nb.dataframes.type_families.text import encoded, literal
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import types as sql
 
-from asyncdb_nb.dataframes.families.kind import (
+from asyncdb_nb.dataframes.type_families.kind import (
     OBJECTS,
     BuiltIn,
     ColumnType,

@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import types as sql
 from sqlalchemy.dialects import postgresql as pg
 
-from asyncdb_nb.dataframes.families.dates_and_times import has_nanoseconds, rounding, unrounded
-from asyncdb_nb.dataframes.families.interval_parts import interval_parts
-from asyncdb_nb.dataframes.families.kind import (
+from asyncdb_nb.dataframes.type_families.dates_and_times import has_nanoseconds, rounding, unrounded
+from asyncdb_nb.dataframes.type_families.interval_parts import interval_parts
+from asyncdb_nb.dataframes.type_families.kind import (
     OBJECTS,
     BuiltIn,
     ColumnType,

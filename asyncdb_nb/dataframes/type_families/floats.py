@@ -10,7 +10,17 @@ from typing import Any
 
 from sqlalchemy import types as sql
 
-from asyncdb_nb.dataframes.families.kind import ARROW, BuiltIn, Kind, always, as_it_is, each, need, numbers, written
+from asyncdb_nb.dataframes.type_families.kind import (
+    ARROW,
+    BuiltIn,
+    Kind,
+    always,
+    as_it_is,
+    each,
+    need,
+    numbers,
+    written,
+)
 
 _FLOAT4, _FLOAT8 = Struct("!f"), Struct("!d")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 
-from asyncdb_nb.dataframes.families.kind import KINDS, ColumnType
+from asyncdb_nb.dataframes.type_families.kind import KINDS, ColumnType
 
 
 class UnknownTypeError(LookupError):

@@ -66,7 +66,7 @@ def check(exercise: str, db: Database, *answers: Any) -> Coroutine[Any, Any, Ver
 async def _check(number: str, db: Any, answers: tuple[Any, ...]) -> Verdict:
     from asyncdb_nb.database.database import Database
     from asyncdb_nb.lessons.exercises import EXERCISES
-    from asyncdb_nb.lessons.exercises.answers import not_there
+    from asyncdb_nb.lessons.exercises.common_mistakes import not_there
 
     if number not in EXERCISES:
         raise ExerciseError(f"There is no exercise {number!r}. There are: {', '.join(EXERCISES)}.")
