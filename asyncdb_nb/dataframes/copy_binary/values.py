@@ -83,6 +83,10 @@ class Values:
         """Leave out the first `count` bytes of each value, which are there."""
         return Values(self.data, Cells(self.start, count, np.where(self.null, -1, self.length - count)))
 
+    def only(self, rows: NDArray[np.intp]) -> Values:
+        """Choose some of the values."""
+        return Values(self.data, Cells(self.start[rows], lengths=np.where(self.null, -1, self.length)[rows]))
+
     def one(self, row: int) -> bytes:
         """Give the bytes of one value that is not NULL."""
         start = int(self.start[row])
