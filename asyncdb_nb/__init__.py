@@ -44,13 +44,13 @@ if TYPE_CHECKING:
     from asyncdb_nb.dataframes import write as write
     from asyncdb_nb.dataframes.intervals import to_timedelta as to_timedelta
     from asyncdb_nb.diagnostics.timeline import trace as trace
-    from asyncdb_nb.engine.pool import LoopBoundPool as LoopBoundPool
+    from asyncdb_nb.engine.pool_of_all_loops import LoopBoundPool as LoopBoundPool
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Database": "database.database",
-    "LoopBoundPool": "engine.pool",
+    "LoopBoundPool": "engine.pool_of_all_loops",
     "Repository": "database.repository",
     "batches": "dataframes",
     "connect": "composition",

@@ -675,7 +675,7 @@ def test_dispose_goes_on_when_a_loop_of_another_thread_is_busy(
     make_engine: EngineMaker, clean_server: ServerWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That one closes its connections when it is free again."""
-    monkeypatch.setattr("asyncdb_nb.engine.pool.OTHER_LOOP_SECONDS", 0.05)
+    monkeypatch.setattr("asyncdb_nb.engine.pool_of_all_loops.OTHER_LOOP_SECONDS", 0.05)
     engine = make_engine()
     busy, free = asyncio.new_event_loop(), threading.Event()
     thread = threading.Thread(target=busy.run_forever)
@@ -699,7 +699,7 @@ def test_a_connection_that_is_being_closed_when_its_loop_closes_is_no_leak(
     make_engine: EngineMaker, clean_server: ServerWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop is stopped in the middle of what dispose() asked of it, and ends it before it closes."""
-    monkeypatch.setattr("asyncdb_nb.engine.pool.OTHER_LOOP_SECONDS", 0.05)
+    monkeypatch.setattr("asyncdb_nb.engine.pool_of_all_loops.OTHER_LOOP_SECONDS", 0.05)
     engine = make_engine()
     busy, free = asyncio.new_event_loop(), threading.Event()
     thread = threading.Thread(target=busy.run_forever)

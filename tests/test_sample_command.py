@@ -16,7 +16,7 @@ from server_checks import SECRET
 
 from asyncdb_nb import Database, cli
 from asyncdb_nb.workflows import ensure_sample
-from asyncdb_nb.workflows.sample import mend
+from asyncdb_nb.workflows.sample import restore
 
 SIZE = "30 workflows, 3,000 runs, 16,052 tasks"
 Told = Callable[..., tuple[int, str, str]]
@@ -168,7 +168,7 @@ def test_who_is_changing_it_is_named_and_not_waited_for_long(
     sample: Told, fresh_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sample("seed")
-    monkeypatch.setattr(mend, "WAIT", "200ms")
+    monkeypatch.setattr(restore, "WAIT", "200ms")
     with psycopg.connect(fresh_database_url, application_name="notebook of Ada") as writer:
         writer.execute("update workflows.task set cost = 1 where id = 1")
 

@@ -16,7 +16,7 @@ from asyncdb_nb.cli.command_line import command, without_password
 
 if TYPE_CHECKING:
     from asyncdb_nb.database.database import Database
-    from asyncdb_nb.workflows.sample.mend import Found
+    from asyncdb_nb.workflows.sample.restore import Found
 
 Subparsers = Any  # argparse's own type for it is private
 
@@ -61,7 +61,7 @@ async def _in_database(
 async def seed(db: Database, arguments: argparse.Namespace) -> int:
     """Load the sample unless it is there."""
     from asyncdb_nb.workflows import ensure_sample
-    from asyncdb_nb.workflows.sample.mend import look
+    from asyncdb_nb.workflows.sample.restore import look
 
     found = await look(db)
     if found.damaged:
@@ -77,7 +77,7 @@ async def seed(db: Database, arguments: argparse.Namespace) -> int:
 
 async def reset(db: Database, arguments: argparse.Namespace) -> int:
     """Put the sample back, after a question where something would be lost."""
-    from asyncdb_nb.workflows.sample.mend import look, reset_sample
+    from asyncdb_nb.workflows.sample.restore import look, reset_sample
 
     found = await look(db)
     print(f"In {place(db)}: {what(found)}.")

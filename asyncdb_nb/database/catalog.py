@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from asyncdb_nb.engine.history import own
 from asyncdb_nb.engine.search_path import EQ, GE, GT, MATCHES, NE
 from asyncdb_nb.errors import UnknownTableError
-from asyncdb_nb.explore.names import always_quoted, parts_of, quoted
+from asyncdb_nb.explore.table_names import always_quoted, parts_of, quoted
 
 # ruff: noqa: S608  the statements are put together from constants
 

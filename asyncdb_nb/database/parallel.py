@@ -29,7 +29,7 @@ from asyncdb_nb.dataframes.query.progress import ProgressOfParts
 from asyncdb_nb.dataframes.query.reading import Reading
 from asyncdb_nb.dataframes.sql.statement import text_of
 from asyncdb_nb.dataframes.sql.tokenizer import Token, tokens_of
-from asyncdb_nb.engine.pool import LoopBoundPool
+from asyncdb_nb.engine.pool_of_all_loops import LoopBoundPool
 from asyncdb_nb.errors import FrameError, TooManyRowsError, UnsplittableError
 
 if TYPE_CHECKING:

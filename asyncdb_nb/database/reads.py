@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from asyncdb_nb.database import catalog, direct
+from asyncdb_nb.database import catalog, read_without_session
 from asyncdb_nb.database.session import session_scope
 from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes.query.stale_statements import schema_may_have_changed
@@ -74,7 +74,9 @@ async def whole(
 
     try:
         try:
-            made = None if engine is None else await direct.read(engine, reader, statement, params, options)
+            made = (
+                None if engine is None else await read_without_session.read(engine, reader, statement, params, options)
+            )
             return await read() if made is None else made
         except DBAPIError as error:
             if not _is_stale(error):

@@ -13,7 +13,7 @@ from typing import Any
 from asyncdb_nb.aio import loop_cleanup
 from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.engine.conninfo.parameters import EMBEDDED, Target
-from asyncdb_nb.engine.pool import LoopBoundPool
+from asyncdb_nb.engine.pool_of_all_loops import LoopBoundPool
 
 
 def summary(where: Target, options: dict[str, Any], pool: Any, closed: bool) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from asyncdb_nb.errors import MissingExtraError
 
 with MissingExtraError.instead("dask collections", "dask"):
-    from asyncdb_nb.distributed.reading import read_sql_query, read_sql_table, release
+    from asyncdb_nb.distributed.read_sql import read_sql_query, read_sql_table, release
     from asyncdb_nb.distributed.writing import to_postgresql
 
 __all__ = ["read_sql_query", "read_sql_table", "release", "to_postgresql"]

@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from asyncdb_nb.database.database import Database
-from asyncdb_nb.engine.pool import LoopBoundPool
+from asyncdb_nb.engine.pool_of_all_loops import LoopBoundPool
 
 _OWN = 2  # what the process needs besides: the transaction of the snapshot, and that of a write
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from asyncdb_nb.dataframes.sql.tokenizer import tokens_of
 from asyncdb_nb.errors import FrameError
-from asyncdb_nb.explore.names import always_quoted
+from asyncdb_nb.explore.table_names import always_quoted
 
 Filters = Sequence[tuple[str, str, Any]] | Sequence[Sequence[tuple[str, str, Any]]]
 

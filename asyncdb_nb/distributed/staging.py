@@ -22,10 +22,10 @@ from asyncdb_nb.database.database import Database
 from asyncdb_nb.database.session import session_scope, start_transaction
 from asyncdb_nb.database.snapshot import Snapshot
 from asyncdb_nb.dataframes import write
-from asyncdb_nb.dataframes.writing.server import Server
 from asyncdb_nb.dataframes.writing.staging import Staging as Rows
 from asyncdb_nb.dataframes.writing.target import columns_of, find_table, quoted
 from asyncdb_nb.dataframes.writing.upsert import refuse_duplicates, upsert
+from asyncdb_nb.dataframes.writing.write_connection import Server
 from asyncdb_nb.distributed.staging_tables import (
     LOCK,
     Place,

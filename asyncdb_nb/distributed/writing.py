@@ -14,7 +14,7 @@ from dask.dataframe.utils import make_meta  # type: ignore[attr-defined]
 from asyncdb_nb.aio.portal import run
 from asyncdb_nb.database.database import Database
 from asyncdb_nb.distributed.partition_writer import PartitionWriter
-from asyncdb_nb.distributed.reading import column_types, held_snapshots
+from asyncdb_nb.distributed.read_sql import column_types, held_snapshots
 from asyncdb_nb.distributed.staging import Staging, Write
 from asyncdb_nb.errors import WriteError
 

@@ -41,9 +41,9 @@ from asyncdb_nb.engine._asyncpg import (
     without_statement_cache,
 )
 from asyncdb_nb.engine.cancellable_transfers import CopyOut, ExecuteMany, Transfer
-from asyncdb_nb.engine.keepalive import keep_alive
 from asyncdb_nb.engine.pooler import is_pooled
 from asyncdb_nb.engine.rollback_detection import Commands
+from asyncdb_nb.engine.tcp_keepalive import keep_alive
 
 T = TypeVar("T", bound=Transfer)
 

@@ -27,7 +27,7 @@ from asyncdb_nb.engine.connect_errors import (
 )
 from asyncdb_nb.engine.conninfo.parameters import Target
 from asyncdb_nb.engine.frozen_clock import import_extension
-from asyncdb_nb.engine.pool import LoopBoundPool
+from asyncdb_nb.engine.pool_of_all_loops import LoopBoundPool
 from asyncdb_nb.errors import ConnectError, DatabaseURLError
 
 CHECK_INTERVAL = "client_connection_check_interval"

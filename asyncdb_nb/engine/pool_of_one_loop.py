@@ -57,7 +57,7 @@ class SubPool(PlacesPool):
         parent: The engine's pool; its creator, listeners and settings hold here.
         loop: The loop, which is running.
         first_connect: The lock that all loops of the engine share.
-        idle_timeout: Seconds after which an idle connection is closed; `None` is never.
+        idle_timeout: Seconds after which an idle connection is closed (60 for a `Database`); `None` is never.
         **options: What `AsyncAdaptedQueuePool` takes.
     """
 

@@ -21,7 +21,7 @@ from asyncdb_nb.engine.search_path import EQ, GE, GT, MATCHES, NE
 from asyncdb_nb.errors import UnknownSchemaError
 from asyncdb_nb.explore.diagram_svg import svg_of
 from asyncdb_nb.explore.diagram_tables import Content, ForeignKey, KeyColumn, Table
-from asyncdb_nb.explore.names import quoted
+from asyncdb_nb.explore.table_names import quoted
 
 if TYPE_CHECKING:
     import pandas as pd

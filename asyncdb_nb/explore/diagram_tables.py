@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from asyncdb_nb.explore.names import quoted
+from asyncdb_nb.explore.table_names import quoted
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from asyncdb_nb.explore.names import quoted
+from asyncdb_nb.explore.table_names import quoted
 
 _GATHERS = ("Gather", "Gather Merge")
 _STRATEGIES = {"Plain": "Aggregate", "Sorted": "GroupAggregate", "Hashed": "HashAggregate", "Mixed": "MixedAggregate"}

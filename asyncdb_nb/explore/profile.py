@@ -23,11 +23,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes.sql.statement import Params
 from asyncdb_nb.explore import profile_statements as statements
-from asyncdb_nb.explore.names import always_quoted
 from asyncdb_nb.explore.profile_figures import ColumnProfile, Figures, Sample, column_profile
 from asyncdb_nb.explore.profile_html import html_of
 from asyncdb_nb.explore.profile_source import Source, find_source
 from asyncdb_nb.explore.profile_text import text_of
+from asyncdb_nb.explore.table_names import always_quoted
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,9 +14,9 @@ from asyncdb_nb.dataframes.sql.tokenizer import query_tokens
 from asyncdb_nb.engine.history import own
 from asyncdb_nb.engine.search_path import EQ, GT, NE
 from asyncdb_nb.errors import FrameError, UnknownTableError
-from asyncdb_nb.explore.names import always_quoted, parts_of, quoted
 from asyncdb_nb.explore.profile_families import Family, family_of
 from asyncdb_nb.explore.rewriting import Result, read_rewritten
+from asyncdb_nb.explore.table_names import always_quoted, parts_of, quoted
 
 # ruff: noqa: S608  the statements are put together from constants and quoted names
 

@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb.engine.history import own
 from asyncdb_nb.engine.search_path import EQ, GT, NE
-from asyncdb_nb.explore.names import always_quoted
 from asyncdb_nb.explore.profile_source import Source
+from asyncdb_nb.explore.table_names import always_quoted
 
 # ruff: noqa: S608  the statements are put together from constants, quoted names and positions
 

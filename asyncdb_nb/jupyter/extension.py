@@ -19,8 +19,8 @@ from asyncdb_nb.jupyter.interrupt import Interrupts
 from asyncdb_nb.jupyter.magics import Connect, Magics
 from asyncdb_nb.jupyter.notices import Notices
 from asyncdb_nb.jupyter.open_sessions import OpenSessions
-from asyncdb_nb.jupyter.replies import Replies
 from asyncdb_nb.jupyter.sigterm import SigtermHandler
+from asyncdb_nb.jupyter.stop_between_cells import Replies
 from asyncdb_nb.jupyter.tracebacks import Tracebacks
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.aio.loop_cleanup import exiting
 from asyncdb_nb.aio.portal import run
-from asyncdb_nb.jupyter import error_display, stack
+from asyncdb_nb.jupyter import custom_exceptions, stack
 from asyncdb_nb.jupyter._ipython import code_of_cells
 from asyncdb_nb.jupyter.open_sessions import losses
 
@@ -90,7 +90,7 @@ class Interrupts:
         """Serve every cell from now on, the running one included."""
         self._shell.events.register("pre_run_cell", self._begin)
         self._shell.events.register("post_run_cell", self._end)
-        error_display.show(self._shell, _OURS, self._lines)
+        custom_exceptions.show(self._shell, _OURS, self._lines)
         self._begin(None)
 
     def uninstall(self) -> None:
@@ -98,7 +98,7 @@ class Interrupts:
         self._end(None)
         self._shell.events.unregister("pre_run_cell", self._begin)
         self._shell.events.unregister("post_run_cell", self._end)
-        error_display.show_no_more(self._shell, _OURS)
+        custom_exceptions.show_no_more(self._shell, _OURS)
 
     def _begin(self, info: Any) -> None:
         if threading.current_thread() is not threading.main_thread():  # a subshell: signals do not reach it

@@ -37,7 +37,7 @@ from asyncdb_nb.database import script
 from asyncdb_nb.database.database import Database
 from asyncdb_nb.dataframes.sql.tokenizer import bind_names, tokens_of
 from asyncdb_nb.diagnostics.doctor import Diagnosis, examine
-from asyncdb_nb.engine.pool import LoopBoundPool
+from asyncdb_nb.engine.pool_of_all_loops import LoopBoundPool
 from asyncdb_nb.errors import DatabaseClosedError, MagicError
 from asyncdb_nb.explore.explained_statement import is_explain
 from asyncdb_nb.jupyter.completions import Completions

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from asyncdb_nb.errors import AsyncDBError, line_of_error, with_excerpt
-from asyncdb_nb.jupyter import error_display
+from asyncdb_nb.dataframes.sql.caret_under_errors import line_of_error, with_excerpt
+from asyncdb_nb.errors import AsyncDBError
+from asyncdb_nb.jupyter import custom_exceptions
 from asyncdb_nb.jupyter.cell_lines import as_in_the_cell
 
 if TYPE_CHECKING:
@@ -48,11 +49,11 @@ class Tracebacks:
 
     def install(self) -> None:
         """Show them short."""
-        error_display.show(self._shell, _SHOWN, self._lines)
+        custom_exceptions.show(self._shell, _SHOWN, self._lines)
 
     def uninstall(self) -> None:
         """Show them as IPython does."""
-        error_display.show_no_more(self._shell, _SHOWN)
+        custom_exceptions.show_no_more(self._shell, _SHOWN)
 
     def _lines(self, error: BaseException, traceback: TracebackType | None) -> list[str] | None:
         mode = self._shell.InteractiveTB.mode

@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 
 from asyncdb_nb.aio import call_site
 from asyncdb_nb.engine._sqlalchemy.pool import intercept_engines
-from asyncdb_nb.engine.pool import LoopBoundPool
+from asyncdb_nb.engine.pool_of_all_loops import LoopBoundPool
 from asyncdb_nb.pytest_plugin.secret_url import without_password
 
 

@@ -21,7 +21,7 @@ from test_types import CASES, OWN_TYPES
 from waiting import until
 
 from asyncdb_nb import Database, FrameError, trace
-from asyncdb_nb.database import direct
+from asyncdb_nb.database import read_without_session
 from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.pytest_plugin.isolation.rollback import OneTransaction
 
@@ -30,14 +30,14 @@ from asyncdb_nb.pytest_plugin.isolation.rollback import OneTransaction
 def without_session(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Of each frame, whether it was read without a session."""
     taken: list[bool] = []
-    read = direct.read
+    read = read_without_session.read
 
     async def noted(*args: Any) -> Any:
         made = await read(*args)
         taken.append(made is not None)
         return made
 
-    monkeypatch.setattr(direct, "read", noted)
+    monkeypatch.setattr(read_without_session, "read", noted)
     return taken
 
 

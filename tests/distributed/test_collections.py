@@ -18,7 +18,7 @@ from tiers import few_of
 from waiting import wait_until
 
 from asyncdb_nb import Database, FrameError, SnapshotGoneError, UnknownTableError, UnsplittableError, run
-from asyncdb_nb.distributed import partitions, read_sql_query, read_sql_table, release
+from asyncdb_nb.distributed import partition_reader, read_sql_query, read_sql_table, release
 
 MAKE = """create table runs as select g as id, ('name ' || g % 7) collate "C" as name,
     nullif(g % 5, 0)::int2 as retries, g % 2 = 0 as ok,
@@ -72,10 +72,10 @@ def test_a_partition_whose_connection_is_lost_is_read_again_from_the_same_snapsh
                 server_watch.query("select pg_terminate_backend(%s, 60000)", pid)
         return made
 
-    original = partitions.frame
+    original = partition_reader.frame
     collection = read_sql_table(db, "runs", npartitions=3)
     make(db, "update runs set name = 'other'")
-    monkeypatch.setattr(partitions, "frame", read)
+    monkeypatch.setattr(partition_reader, "frame", read)
     with dask.config.set(scheduler="single-threaded"):
         if exporter:
             with pytest.raises(SnapshotGoneError):

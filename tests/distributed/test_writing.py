@@ -24,7 +24,7 @@ from tables import make
 from waiting import HANG, wait_until
 
 from asyncdb_nb import Database, WriteError, run
-from asyncdb_nb.dataframes.writing import server
+from asyncdb_nb.dataframes.writing import write_connection
 from asyncdb_nb.distributed import read_sql_query, read_sql_table, release, to_postgresql
 from asyncdb_nb.distributed.partition_writer import PartitionWriter
 from asyncdb_nb.distributed.staging import Staging, Write
@@ -179,7 +179,7 @@ def test_an_upsert_touches_the_rows_that_differ_and_no_other(
 ) -> None:
     """As `db.write` does, and what it reports is what a trigger of the table has seen."""
     if not old:
-        monkeypatch.setattr(server, "_HAS_OLD", 10_000)
+        monkeypatch.setattr(write_connection, "_HAS_OLD", 10_000)
     columns = ", ".join([key] if isinstance(key, str) else key)
     for table in ("numbers", "others"):
         make(

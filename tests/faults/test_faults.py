@@ -18,7 +18,7 @@ from waiting import HANG, until
 
 from asyncdb_nb import ConnectError, Database
 from asyncdb_nb.aio import shielded
-from asyncdb_nb.engine import asyncpg_connection, cancellable_transfers, keepalive, pre_ping
+from asyncdb_nb.engine import asyncpg_connection, cancellable_transfers, pre_ping, tcp_keepalive
 
 
 async def ask(db: Database, statement: str = "select 1") -> Any:
@@ -172,7 +172,7 @@ async def test_a_connection_notices_that_the_other_end_is_gone(far: Database) ->
         tcp = raw.driver_connection._transport.get_extra_info("socket")
 
         assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-        assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == keepalive.IDLE
+        assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == tcp_keepalive.IDLE
 
 
 @pytest.mark.second_tier

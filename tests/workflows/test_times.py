@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from asyncdb_nb import EventLogError
-from asyncdb_nb.workflows.event_log.time_formats import ISO, forms_of
-from asyncdb_nb.workflows.event_log.times import Times
+from asyncdb_nb.workflows.event_log.time_format_proposals import ISO, forms_of
+from asyncdb_nb.workflows.event_log.time_reading import Times
 from asyncdb_nb.workflows.event_log.unreadable import UnreadableError
 
 BERLIN = {"zone": "Europe/Berlin"}

@@ -19,9 +19,9 @@ from struct import error as StructError  # noqa: N812
 import numpy as np
 
 from asyncdb_nb.dataframes.columns.column import Column, from_wire
-from asyncdb_nb.dataframes.copy_binary.layout import Field
 from asyncdb_nb.dataframes.copy_binary.messages import Contents
 from asyncdb_nb.dataframes.copy_binary.row_finder import RowFinder, Rows
+from asyncdb_nb.dataframes.copy_binary.row_layout import Field
 from asyncdb_nb.dataframes.copy_binary.values import Values
 from asyncdb_nb.dataframes.type_families.built_in import UnknownTypeError
 from asyncdb_nb.dataframes.type_families.kind import ColumnType, Loads

@@ -2,7 +2,7 @@
 Go from field to field through rows of a COPY BINARY stream, through many of them together.
 
 Where rows may start is `searched` or, where look-alikes crowd, `stepped`; `together` then reads them all, segment by
-segment as `layout` says, and gives those that `chain` proves.
+segment as `row_layout` says, and gives those that `chain` proves.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncdb_nb.dataframes.copy_binary.cells import Cells, Run
-from asyncdb_nb.dataframes.copy_binary.layout import Field, Layout, Segment
 from asyncdb_nb.dataframes.copy_binary.row_chain import Mask, Positions, chain
+from asyncdb_nb.dataframes.copy_binary.row_layout import Field, Layout, Segment
 from asyncdb_nb.errors import CorruptStreamError
 
 _TRAILER = -1  # where a row would have its number of fields

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from asyncdb_nb.dataframes.copy_binary.cells import Cells, Run
-from asyncdb_nb.dataframes.copy_binary.layout import Field, Layout
 from asyncdb_nb.dataframes.copy_binary.row_candidates import TRAILER_SIZE, Walk
 from asyncdb_nb.dataframes.copy_binary.row_chain import Positions
+from asyncdb_nb.dataframes.copy_binary.row_layout import Field, Layout
 
 _SPAN_MIN, _SPAN_MAX = 2**14, 2**28  # bytes in which candidates are looked for at a time
 _CROWDED = 8  # candidates for each row, from where on it is quicker to step from row to row

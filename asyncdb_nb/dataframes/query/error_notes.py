@@ -16,12 +16,12 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from asyncdb_nb.dataframes.sql.bind_values import Parameter
+from asyncdb_nb.dataframes.sql.caret_under_errors import FIRST_LINE, with_excerpt
 from asyncdb_nb.dataframes.sql.placeholder_hints import instead_of_placeholder
 from asyncdb_nb.dataframes.sql.splitting import ScriptStatement, first_words
 from asyncdb_nb.dataframes.sql.statement import as_sent, text_of
 from asyncdb_nb.dataframes.sql.tokenizer import bind_names, tokens_of
 from asyncdb_nb.dataframes.sql.type_mismatches import a_list, misfit
-from asyncdb_nb.errors import FIRST_LINE, with_excerpt
 
 _SYNTAX_ERROR = "42601"
 _READ_ONLY = "25006"

@@ -12,10 +12,10 @@ from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes.columns.column import Column, joined
 from asyncdb_nb.dataframes.query.capture import NO_ROWS_CAME, OPTION, Capture, can_capture, listen
 from asyncdb_nb.dataframes.query.copy import Part
-from asyncdb_nb.dataframes.query.direct import Direct
 from asyncdb_nb.dataframes.query.error_notes import advice
 from asyncdb_nb.dataframes.query.progress import PartProgress, Progress
 from asyncdb_nb.dataframes.query.shape import Options
+from asyncdb_nb.dataframes.query.without_session import Direct
 from asyncdb_nb.dataframes.results import rows
 from asyncdb_nb.dataframes.results.entities import builds_entities
 from asyncdb_nb.dataframes.results.result_types import Known, known

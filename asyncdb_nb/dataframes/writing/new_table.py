@@ -18,8 +18,8 @@ from asyncdb_nb.dataframes.type_families.kind import ColumnType
 from asyncdb_nb.dataframes.types.python_types import of_values, without_missing
 from asyncdb_nb.dataframes.writing.arrow_casts import plain
 from asyncdb_nb.dataframes.writing.parts import Part, is_objects
-from asyncdb_nb.dataframes.writing.server import Server
 from asyncdb_nb.dataframes.writing.target import parts_of_name, quoted
+from asyncdb_nb.dataframes.writing.write_connection import Server
 from asyncdb_nb.engine.search_path import EQ
 from asyncdb_nb.errors import WriteError
 

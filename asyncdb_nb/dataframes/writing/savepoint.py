@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
-from asyncdb_nb.dataframes.writing.server import Server
+from asyncdb_nb.dataframes.writing.write_connection import Server
 from asyncdb_nb.engine.lost_connections import after_failed_rollback
 
 

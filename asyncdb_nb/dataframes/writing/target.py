@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from asyncdb_nb.dataframes.type_families.arrays import VECTORS
 from asyncdb_nb.dataframes.type_families.kind import ColumnType
-from asyncdb_nb.dataframes.writing.server import Server
+from asyncdb_nb.dataframes.writing.write_connection import Server
 from asyncdb_nb.engine.search_path import EQ, GT, NE
 from asyncdb_nb.errors import WriteError
 

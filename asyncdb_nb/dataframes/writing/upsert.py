@@ -6,8 +6,8 @@ Two rows of one key are refused, since only one of them could be kept, and nobod
 
 from __future__ import annotations
 
-from asyncdb_nb.dataframes.writing.server import Server
 from asyncdb_nb.dataframes.writing.staging import COUNT_FROM_ZERO, COUNT_OF_UPDATED, Staging, duplicate
+from asyncdb_nb.dataframes.writing.write_connection import Server
 
 
 async def refuse_duplicates(server: Server, staging: Staging) -> None:

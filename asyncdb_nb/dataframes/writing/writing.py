@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from asyncdb_nb.dataframes import libraries
 from asyncdb_nb.dataframes.query.progress import Progress
 from asyncdb_nb.dataframes.writing.savepoint import savepoint
-from asyncdb_nb.dataframes.writing.server import Server
 from asyncdb_nb.dataframes.writing.staging import Staging, other_class
 from asyncdb_nb.dataframes.writing.target import (
     Table,
@@ -32,6 +31,7 @@ from asyncdb_nb.dataframes.writing.target import (
     unique_keys,
 )
 from asyncdb_nb.dataframes.writing.upsert import refuse_duplicates, upsert
+from asyncdb_nb.dataframes.writing.write_connection import Server
 from asyncdb_nb.engine.history import recorded
 from asyncdb_nb.errors import WriteError
 

@@ -26,7 +26,7 @@ from asyncdb_nb.aio import fork, loop_cleanup
 from asyncdb_nb.aio.loop_cleanup import LoopPhase
 from asyncdb_nb.aio.portal import Portal
 from asyncdb_nb.database.database import Database
-from asyncdb_nb.engine.pool import LoopBoundPool
+from asyncdb_nb.engine.pool_of_all_loops import LoopBoundPool
 from asyncdb_nb.errors import OneTransactionError
 from asyncdb_nb.pytest_plugin.isolation.autocommit import SingleStatements
 from asyncdb_nb.pytest_plugin.isolation.connection_turns import Turn, Turns

@@ -25,7 +25,7 @@ from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.aio.call_site import CallSite
 from asyncdb_nb.engine._sqlalchemy.pool import dialect_of as pool_dialect
 from asyncdb_nb.engine._sqlalchemy.pool import place_of, pool_of
-from asyncdb_nb.engine.pool import LoopBoundPool
+from asyncdb_nb.engine.pool_of_all_loops import LoopBoundPool
 from asyncdb_nb.engine.pool_of_one_loop import SubPool
 from asyncdb_nb.pytest_plugin.leaks import engine_call_sites
 from asyncdb_nb.pytest_plugin.leaks.borrowed_session import BORROWED

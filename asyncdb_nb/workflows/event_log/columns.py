@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from asyncdb_nb.errors import EventLogError
 from asyncdb_nb.workflows.event_log.proposal import NOTHING, Proposal
-from asyncdb_nb.workflows.event_log.time_formats import forms_of
+from asyncdb_nb.workflows.event_log.time_format_proposals import forms_of
 from asyncdb_nb.workflows.event_log.unreadable import cut
 from asyncdb_nb.workflows.event_log.vocabulary import plain
 

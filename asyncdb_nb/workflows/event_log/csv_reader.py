@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from asyncdb_nb.errors import EventLogError, MalformedRowError
-from asyncdb_nb.workflows.event_log.layout import find_layout, other_delimiter
+from asyncdb_nb.workflows.event_log.csv_layout import find_layout, other_delimiter
 from asyncdb_nb.workflows.event_log.text_reader import TextFile
 from asyncdb_nb.workflows.event_log.unreadable import cut
 

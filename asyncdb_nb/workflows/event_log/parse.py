@@ -18,8 +18,8 @@ from asyncdb_nb.errors import MalformedRowError
 from asyncdb_nb.workflows.event_log.columns import Columns
 from asyncdb_nb.workflows.event_log.csv_reader import Record, remedy_for
 from asyncdb_nb.workflows.event_log.decimals import Decimals
-from asyncdb_nb.workflows.event_log.time_formats import ISO, choice, forms_of
-from asyncdb_nb.workflows.event_log.times import Times
+from asyncdb_nb.workflows.event_log.time_format_proposals import ISO, choice, forms_of
+from asyncdb_nb.workflows.event_log.time_reading import Times
 from asyncdb_nb.workflows.event_log.unreadable import UnreadableError, cut
 from asyncdb_nb.workflows.event_log.vocabulary import (
     ABORT,

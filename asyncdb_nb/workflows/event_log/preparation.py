@@ -19,7 +19,7 @@ from asyncdb_nb.workflows.event_log.csv_reader import CSVFile, Record
 from asyncdb_nb.workflows.event_log.decimals import Decimals
 from asyncdb_nb.workflows.event_log.parse import Parser, Reading
 from asyncdb_nb.workflows.event_log.proposal import propose
-from asyncdb_nb.workflows.event_log.times import Times
+from asyncdb_nb.workflows.event_log.time_reading import Times
 from asyncdb_nb.workflows.event_log.unreadable import UnreadableError
 
 _TAB = "\\t"  # as it can be typed on a command line

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import Any, NamedTuple
 
-from asyncdb_nb.workflows.event_log.time_formats import ISO, choice, forms_of
-from asyncdb_nb.workflows.event_log.times import plain_spaces
+from asyncdb_nb.workflows.event_log.time_format_proposals import ISO, choice, forms_of
+from asyncdb_nb.workflows.event_log.time_reading import plain_spaces
 from asyncdb_nb.workflows.event_log.vocabulary import (
     CANCEL,
     COMPLETE,

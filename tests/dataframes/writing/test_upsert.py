@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from asyncdb_nb import Database, WriteError, write
-from asyncdb_nb.dataframes.writing import server
+from asyncdb_nb.dataframes.writing import write_connection
 
 VALUES: dict[str, list[Any]] = {
     "n": [None, Decimal("1.0"), Decimal("1.00"), Decimal("NaN")],
@@ -48,7 +48,7 @@ async def test_random_upserts_leave_what_a_dict_of_rows_holds(
 ) -> None:
     """Of types without equality (json, point), and of numbers that are equal but not the same (1.0 and 1.00), too."""
     if not old:
-        monkeypatch.setattr(server, "_HAS_OLD", 10_000)
+        monkeypatch.setattr(write_connection, "_HAS_OLD", 10_000)
     await upsert_against_model(session, made, seed=1, cases=15)
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import cached_property
 
 from asyncdb_nb.errors import EventLogError
-from asyncdb_nb.workflows.event_log.time_formats import forms_of
+from asyncdb_nb.workflows.event_log.time_format_proposals import forms_of
 
 DELIMITERS = (",", ";", "\t", "|")
 

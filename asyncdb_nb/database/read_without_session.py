@@ -24,7 +24,7 @@ from asyncdb_nb.engine.lost_connections import after_failed_rollback
 from asyncdb_nb.engine.pre_ping import left_out
 
 if TYPE_CHECKING:
-    from asyncdb_nb.dataframes.query.direct import Direct
+    from asyncdb_nb.dataframes.query.without_session import Direct
 
 
 async def read(
@@ -35,7 +35,7 @@ async def read(
     It is None where the statement is not such a text, or anybody listens, or the connection is lost before the
     statement is sent. Errors are those of a session.
     """
-    from asyncdb_nb.dataframes.query.direct import Direct, can_read  # here: it imports the driver
+    from asyncdb_nb.dataframes.query.without_session import Direct, can_read  # here: it imports the driver
 
     if not can_read(engine.sync_engine, statement, params, options):
         return None

@@ -16,7 +16,7 @@ from asyncdb_nb.database.snapshot import Snapshot
 from asyncdb_nb.dataframes import frame
 from asyncdb_nb.distributed.filters import Filters, condition, filtered
 from asyncdb_nb.distributed.held_snapshot import HeldSnapshot
-from asyncdb_nb.distributed.partitions import PartitionReader
+from asyncdb_nb.distributed.partition_reader import PartitionReader
 from asyncdb_nb.errors import UnsplittableError
 
 PARTITION = 128 * 2**20  # bytes of a table

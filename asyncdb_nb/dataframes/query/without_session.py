@@ -17,7 +17,7 @@ from asyncdb_nb.aio.shielded import retrieve
 from asyncdb_nb.dataframes.query.capture import Capture, can_capture
 from asyncdb_nb.dataframes.query.row_counts import gave_few
 from asyncdb_nb.dataframes.sql.statement import Params, numbered
-from asyncdb_nb.engine.listeners import is_heard
+from asyncdb_nb.engine.other_listeners import is_heard
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine

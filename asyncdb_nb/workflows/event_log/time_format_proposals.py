@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from asyncdb_nb.workflows.event_log.times import iso_time, plain_spaces, strptime
+from asyncdb_nb.workflows.event_log.time_reading import iso_time, plain_spaces, strptime
 from asyncdb_nb.workflows.event_log.unreadable import UnreadableError
 
 ISO = ""

@@ -14,7 +14,7 @@ from asyncdb_nb.database import reads
 from asyncdb_nb.database.snapshot import Snapshot
 from asyncdb_nb.dataframes import frame
 from asyncdb_nb.distributed.connections import turn
-from asyncdb_nb.explore.names import always_quoted
+from asyncdb_nb.explore.table_names import always_quoted
 
 if TYPE_CHECKING:
     import pandas as pd
