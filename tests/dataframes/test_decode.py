@@ -23,7 +23,7 @@ from test_types import BEYOND, CASES, OWN_TYPES
 from asyncdb_nb.dataframes.columns import column as assembly
 from asyncdb_nb.dataframes.columns.column import Column, from_wire
 from asyncdb_nb.dataframes.columns.decoder import Batch, Decoder, is_readable
-from asyncdb_nb.dataframes.copy_binary import numeric_text, row_candidates, row_chain, row_finder
+from asyncdb_nb.dataframes.copy_binary import numeric_head, numeric_text, row_candidates, row_chain, row_finder
 from asyncdb_nb.dataframes.copy_binary.row_candidates import Walk
 from asyncdb_nb.dataframes.query.describe import prepare
 from asyncdb_nb.dataframes.type_families.kind import ColumnType
@@ -314,10 +314,17 @@ RAW_NUMERICS = st.builds(
 FAR_APART = [pack("!hhHhh", 1, weight, 0, scale, 5) for weight, scale in [(0, 0), (4, 0), (0, 2**14 - 1)]]
 
 
-@example(FAR_APART, "text")
+@example(FAR_APART, "text", 16)
+@example(FAR_APART, "decimal", 3)
 @settings(max_examples=3 * EXAMPLES, deadline=None)
-@given(st.lists(st.none() | RAW_NUMERICS, min_size=1, max_size=6), st.sampled_from(["decimal", "text", "float"]))
-def test_any_digits_make_the_same_numbers_together_as_one_by_one(values: list[bytes | None], wanted: str) -> None:
+@given(
+    st.lists(st.none() | RAW_NUMERICS, min_size=1, max_size=6),
+    st.sampled_from(["decimal", "text", "float"]),
+    st.integers(0, 6),
+)
+def test_any_digits_make_the_same_numbers_together_as_one_by_one(
+    values: list[bytes | None], wanted: str, heads: int
+) -> None:
     """Also such as no server sends: zeros before the first digit, digits behind the last one that is shown."""
     one = column_type(1700).reader()
     convert = {"decimal": lambda value: value, "text": lambda value: f"{value:f}", "float": float}[wanted]
@@ -330,6 +337,7 @@ def test_any_digits_make_the_same_numbers_together_as_one_by_one(values: list[by
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numeric_text, "_FEW", 0)
+        patch.setattr(numeric_head, "_FEW", heads)
         try:
             want = [None if value is None else convert(one(value)) for value in values]
         except ValueError as error:

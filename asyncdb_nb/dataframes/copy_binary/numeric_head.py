@@ -110,5 +110,6 @@ def _alike(words: NDArray[np.uint64]) -> Iterator[Rows]:
         same = words[rest] == words[rest[0]]
         yield rest[same]
         rest = rest[~same]
-    order = rest[np.argsort(words[rest], kind="stable")]
-    yield from np.split(order, np.flatnonzero(np.diff(words[order])) + 1)
+    if len(rest):
+        order = rest[np.argsort(words[rest], kind="stable")]
+        yield from np.split(order, np.flatnonzero(np.diff(words[order])) + 1)
