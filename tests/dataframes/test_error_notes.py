@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from models import Owner
-from sqlalchemy import Integer, bindparam, literal, select
+from sqlalchemy import Integer, bindparam, literal, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -144,3 +144,46 @@ async def test_a_text_in_double_quotes_is_taken_for_a_name_and_that_is_said(
 
     expected = f"Double quotes are for names. If a text is meant, it takes single ones: {text}."
     assert expected in raised.value.__notes__
+
+
+@pytest.mark.parametrize(
+    "written", ["vatNumber", "VATNUMBER", "vatnumber", '"vatnumber"', "c.vatNumber", "C.vatnumber"]
+)
+async def test_a_column_with_capitals_is_answered_by_its_name_in_quotes(session: AsyncSession, written: str) -> None:
+    """Which is true when typed."""
+    source = 'from (select 1 as "vatNumber") as c'
+    with pytest.raises(DBAPIError, match="does not exist") as raised:
+        await frame(session, f"select {written} {source}")
+    await session.rollback()
+    note = raised.value.__notes__[-1]
+    said, _, typed = note.removesuffix(".").partition(": ")
+
+    assert "double quotes" in said
+    assert list(await frame(session, f"select {typed} {source}")) == ["vatNumber"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "typed"),
+    [
+        ('select c.STATUS from (select 1 as "STATUS") as c', 'c."STATUS"'),  # too far from it for PostgreSQL's hint
+        ("update pg_temp.capitals set vatNumber = 1", '"vatNumber"'),  # which has no hint
+    ],
+)
+async def test_capitals_that_postgresql_made_small_are_named_without_a_hint(
+    session: AsyncSession, statement: str, typed: str
+) -> None:
+    await session.execute(text('create temp table capitals ("vatNumber" int) on commit drop'))
+    with pytest.raises(DBAPIError, match="does not exist") as raised:
+        await frame(session, statement + (" returning 1" if "update" in statement else ""))
+
+    assert raised.value.__notes__ == [
+        f"Capital letters without double quotes are read as small ones. If the name has them: {typed}."
+    ]
+
+
+@pytest.mark.parametrize("written", ["statsu", "STATSU"])
+async def test_another_column_is_not_said_to_have_capitals(session: AsyncSession, written: str) -> None:
+    with pytest.raises(DBAPIError, match="does not exist") as raised:
+        await frame(session, f"select {written} from (select 1 as status) as c")
+
+    assert [note.partition(":")[0] for note in raised.value.__notes__] == ["PostgreSQL's hint"]

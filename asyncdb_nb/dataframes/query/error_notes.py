@@ -43,6 +43,8 @@ _OUTSIDE = (
 _IN_BEFORE = re.compile(r"\bin\s*\Z", re.IGNORECASE)
 _NAME = re.compile(r"""\s*((?:[^\W\d]\w*|"[^"]+")(?:\.(?:[^\W\d]\w*|"[^"]+"))?)\s*;?\s*""")
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+_COLUMN = re.compile(r"""((?:(?:[^\W\d][\w$]*|"[^"]+")\.)*)([^\W\d][\w$]*|"[^"]+")""")
+_HINTED = re.compile(r'the column "([^"]*?)\.([^"]*)"')  # of its alias and a dot, without the quotes to type
 _BIND = re.compile(r":([^\W\d]\w*)")
 _NUMBER = re.compile(r"\$(\d+)")
 _INVALID = re.compile(r"invalid input for query argument \$(\d+): ")  # asyncpg's own words
@@ -101,7 +103,7 @@ def _notes(
             "`%%asql --write` or `await db.execute(...)`."
         )
     elif asyncpgs is not None and getattr(asyncpgs, "position", None):
-        yield from _at(int(asyncpgs.position) - 1, error, state, text, params)
+        yield from _at(int(asyncpgs.position) - 1, error, state, text, params, hint or "")
 
 
 def _fitting(number: int, said: str, error: DBAPIError, text: str | None, parameters: Sequence[Parameter]) -> str:
@@ -130,7 +132,7 @@ def _members(error: DBAPIError) -> Iterator[str]:
             yield f"The value of {value} was sent. If its name is meant, give that: `value.name`, {value.name!r}."
 
 
-def _at(start: int, error: DBAPIError, state: str | None, text: str | None, params: Any) -> Iterator[str]:
+def _at(start: int, error: DBAPIError, state: str | None, text: str | None, params: Any, hint: str) -> Iterator[str]:
     """Say what an error at a position of the statement may come from."""
     sent = error.statement or ""
     rest = sent[start:]
@@ -142,6 +144,8 @@ def _at(start: int, error: DBAPIError, state: str | None, text: str | None, para
     elif params and state == _SYNTAX_ERROR and (number := _NUMBER.match(rest)):
         named = _bind(int(number[1]), text)
         yield f"{named} is a value, and only a name or a keyword can stand there. Those belong in the statement's text."
+    elif state == _NO_COLUMN and (instead := _with_capitals(rest, hint)):
+        yield instead
     elif state == _NO_COLUMN and (quoted := _QUOTED.match(rest)):
         text_of_it = quoted[1].replace("'", "''")
         yield f"Double quotes are for names. If a text is meant, it takes single ones: '{text_of_it}'."
@@ -150,3 +154,17 @@ def _at(start: int, error: DBAPIError, state: str | None, text: str | None, para
     elif state == _SYNTAX_ERROR:
         mark = "?" if sent[:start].rstrip().endswith("?") else rest  # it is an operator, so the error is behind it
         yield from filter(None, [instead_of_placeholder(mark)])
+
+
+def _with_capitals(rest: str, hint: str) -> str | None:
+    """Say how a column is typed whose name has capital letters, where an error stands before a column."""
+    written = _COLUMN.match(rest)
+    if written is None:
+        return None
+    before, name = written.groups()
+    for _, meant in _HINTED.findall(hint):
+        if meant != meant.lower() and meant.lower() == name.strip('"').lower():
+            return f'A name with capital letters takes double quotes: {before}"{meant}".'
+    if hint or name.startswith('"') or name == name.lower():
+        return None
+    return f'Capital letters without double quotes are read as small ones. If the name has them: {before}"{name}".'
