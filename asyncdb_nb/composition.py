@@ -73,7 +73,7 @@ def connect(
     """
     options = {"idle_timeout": idle_timeout, "numeric": numeric, "dates": dates, **engine_options}
     given = (url, service, sessionmaker, options)
-    return Pending(lambda: _connect(*given), "connect(...)", "Nothing is connected yet.")
+    return Pending(lambda: _connect(*given), "connect(...)", "Nothing is connected yet.", "db")
 
 
 async def _connect(

@@ -30,15 +30,21 @@ class Pending(Coroutine[Any, Any, T]):
         start: Makes the coroutine that does the work; called at the first step.
         call: What to show after `await`: `frame(session, ...)`.
         state: What to say of the state of things before that.
+        name: What the result is called, where it is mostly given a name first and used in the next cell.
     """
 
     def __init__(
-        self, start: Callable[[], Coroutine[Any, Any, T]], call: str, state: str = "Nothing was read yet."
+        self,
+        start: Callable[[], Coroutine[Any, Any, T]],
+        call: str,
+        state: str = "Nothing was read yet.",
+        name: str | None = None,
     ) -> None:
         self._start = start
         self._call = call
         self.__name__ = self.__qualname__ = call.partition("(")[0]  # which asyncio shows of a task
         self._state = state
+        self._name = name
         self._running: Coroutine[Any, Any, T] | None = None
         self._closed = self._told = False
 
@@ -100,6 +106,9 @@ class Pending(Coroutine[Any, Any, T]):
 
     def _instead(self, use: str) -> str:
         """Say what to type so that the result is used, not the call: `await` binds less than what follows the call."""
+        if self._name is not None:
+            self._told = True
+            return f"{self._state} Type: {self._name} = await {self._call}"
         return f"{self!r} in parentheses: {use.format(f'await {self._call}')}"
 
     def _coroutine(self) -> Coroutine[Any, Any, T]:
