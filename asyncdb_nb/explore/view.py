@@ -124,6 +124,9 @@ class View:
         """Check what is asked for: it comes from a browser."""
         for position in (*filters, *([] if sort is None else [sort])):
             if type(position) is not int or not 0 <= position < len(self._shown):
+                if position in self.columns:
+                    number = self.columns.index(position)
+                    raise ValueError(f"Columns are given by their number, from 0 on. Type {number} for {position!r}.")
                 raise ValueError(f"There is no column {position!r}: the {len(self._shown)} columns are counted from 0.")
         if wrong := [wanted for wanted in filters.values() if not isinstance(wanted, str)]:
             raise ValueError(f"A filter is a text, not {wrong[0]!r}.")

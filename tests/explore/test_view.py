@@ -202,7 +202,7 @@ async def test_what_is_no_position_is_refused(db: Database, asked: dict[str, Any
     """A browser's word is never part of a statement."""
     view = await db.view("views.plain")
 
-    with pytest.raises(ValueError, match=r"There is no column|A filter is a text|it is a number of rows"):
+    with pytest.raises(ValueError, match=r"no column|Type 0 for 'id'|A filter is a text|it is a number of rows"):
         await view.page(**asked)
 
 
@@ -368,7 +368,7 @@ async def test_what_is_sent_first_has_all_that_is_shown(db: Database) -> None:
     ("asked", "said"),
     [
         ({"filters": {"0": "= x"}}, "InvalidTextRepresentationError: invalid input syntax for type integer"),
-        ({"sort": ["id", False]}, "ValueError: There is no column 'id'"),
+        ({"sort": ["id", False]}, "ValueError: Columns are given by their number, from 0 on. Type 0 for 'id'."),
         ({"filters": {"id": "x"}}, "ValueError: invalid literal for int"),
         ({"sort": 7}, "TypeError: "),
     ],
