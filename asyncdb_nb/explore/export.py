@@ -75,7 +75,7 @@ def target(path: str | os.PathLike[str]) -> Path:
     if suffix not in (*ARROW, EXCEL):
         raise ExportError(
             f"{str(path)!r} does not say by its suffix which format is meant",
-            f"a path that ends in {', '.join((*ARROW, EXCEL))}",
+            f"a path that ends in {', '.join((*ARROW, EXCEL))}, behind the statement",
         )
     if not file.parent.is_dir():
         raise ExportError(f"There is no folder {str(file.parent)!r}", "an existing one, or make it")

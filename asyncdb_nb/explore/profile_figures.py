@@ -126,6 +126,8 @@ def column_profile(
     found.is_unique = asked.is_unique
     found.distinct = _distinct(int(some), groups, once, present, sampled, is_unique=asked.is_unique)
     found.min, found.max = _read(read, smallest), _read(read, largest)
+    if isinstance(found.min, int) and isinstance(found.max, int):  # no more whole numbers are between the two
+        found.distinct = min(found.distinct, found.max - found.min + 1)
     for name, value in zip(_SORTED, quantiles or (), strict=False):
         setattr(found, name, _read(read, value))
     _set_means(found, mean, deviation, special)

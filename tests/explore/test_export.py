@@ -204,7 +204,7 @@ async def test_a_stop_leaves_nothing(db: Database, tmp_path: Path, name: str, cl
 
 async def test_a_wrong_path_is_refused_at_the_call(db: Database, tmp_path: Path) -> None:
     for path, said in (
-        ("x.txt", r"Name a path that ends in \.parquet, \.arrow, \.csv, \.xlsx\."),
+        ("x.txt", r"Name a path that ends in \.parquet, \.arrow, \.csv, \.xlsx, behind the statement\."),
         ("x", "suffix"),
         ("nowhere/x.csv", "There is no folder"),
     ):

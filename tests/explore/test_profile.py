@@ -288,6 +288,19 @@ async def test_values_that_lie_together_are_counted_right(db: Database, url: str
     assert profile.frame()["distinct"].tolist() == [pytest.approx(100_000, rel=0.1), pytest.approx(600_000, rel=0.1)]
 
 
+async def test_no_more_values_are_expected_than_there_are_whole_numbers_between_the_smallest_and_the_largest(
+    db: Database, url: str
+) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "create table profiles.few as select (g * 7919::int8 % 2000)::int4 as v from generate_series(1, 200000) g"
+        )
+
+    profiles = [await db.profile("profiles.few", sample=count) for count in (200, 500, 1_000, 2_000, 5_000)]
+
+    assert max(profile.frame()["distinct"].max() for profile in profiles) == 2_000
+
+
 async def test_sample_is_how_many_rows_are_sorted(db: Database) -> None:
     few, all_of_them = [await db.profile("profiles.many", sample=count) for count in (5_000, 150_000)]
 
