@@ -208,6 +208,16 @@ def test_what_asyncpg_gives_in_a_form_of_its_own_is_brought_to_ours(oid: int, va
     assert repr(got) == repr(shown)
 
 
+async def test_infinities_alone_keep_the_time_zone_of_their_column(session: AsyncSession) -> None:
+    """asyncpg's infinity has no time zone; the server's type has, as in a frame, whatever the rows are."""
+    for moments in ("{infinity}", "{-infinity,infinity}", "{infinity,NULL}", "{infinity,2024-01-01 00:00+00}"):
+        statement = text(f"select t from unnest(cast('{moments}' as timestamptz[])) t")
+        got = to_frame(await session.execute(statement))
+        assert got.dtypes.astype(str).to_dict() == {"t": "datetime64[us, UTC]"}, moments
+        lost = moments.count("infinity")
+        assert got.attrs["asyncdb"]["lossy"] == {"t": f"NA for infinity ({lost})"}
+
+
 async def test_infinity_among_moments_is_na_and_told(session: AsyncSession) -> None:
     """asyncpg's infinity has no time zone; the column keeps its own, by the server's type and by the values."""
     statement = text("select t from unnest(array['infinity', '2024-01-01 00:00+00']::timestamptz[]) t")

@@ -98,14 +98,17 @@ def _are_entities(values: Sequence[Any]) -> bool:
 
 
 def _column(name: Any, type_: ColumnType | None, values: Sequence[Any]) -> Column:
-    """Make a column of the type that is known, if its values fit; else of theirs; else of Python objects."""
+    """Make a column of the type that is known, if its values fit or theirs loses as much; else theirs, or objects."""
     if type_ == PYTHON:
         return from_native(name, PYTHON, values)
     values = python_types.without_missing(values)
     fitting = None if type_ is None else _fitting(name, type_, values)
     if fitting is not None and not fitting.lossy:
         return fitting
-    return _fitting(name, python_types.of_values(values), values) or from_native(name, PYTHON, values)
+    of_values = _fitting(name, python_types.of_values(values), values)
+    if fitting is not None and of_values is not None and of_values.lossy == fitting.lossy:
+        return fitting  # infinities alone, which have no time zone, in a timestamptz
+    return of_values or from_native(name, PYTHON, values)
 
 
 def _fitting(name: Any, type_: ColumnType, values: Sequence[Any]) -> Column | None:
