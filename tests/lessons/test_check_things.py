@@ -71,6 +71,7 @@ PICTURES: list[tuple[str, Any, str]] = [
     ("the median", lambda s: across(s, y="p50_seconds"), "is not as long, beside the longest, as its `p90_seconds`."),
     ("some", lambda s: across(s.head(5)), "The picture has 5 bars, and there are 10 steps."),
     ("two columns", lambda s: s.plot.barh(x="step", y=["hours", "mean_seconds"]), "The picture has 20 bars, and"),
+    ("one", lambda s: across(s.head(1)), "The picture has 1 bar, and there are 10 steps."),
     ("a line", line, "The picture has 0 bars, and there are 10 steps."),
     ("by number", lambda s: s["hours"].plot.barh(title="Long", xlabel="hours"), "names no bar 'enrich'."),
     ("no names", nameless, "The axis of the steps names no bar 'enrich'."),

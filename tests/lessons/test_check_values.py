@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
@@ -71,6 +73,27 @@ async def test_what_is_not_there_yet_is_no_answer(number: str, db: Database) -> 
             answer.close()
 
 
+async def test_a_forgotten_await_is_told_once(db: Database) -> None:
+    """No warning comes later, beside the line that is right; and the call can still be awaited."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        verdict = await check("01.1", db, db.frame("select 1 as a"))
+        gc.collect()
+
+    assert verdict.sentence == "`dearest` is a call that has not run: `await` is missing before it."
+    assert warned == []
+    dearest = db.frame("select 1 as a")
+    await check("01.1", db, dearest)
+    assert len(await dearest) == 1
+
+
+async def test_what_is_read_in_parts_is_told_so(db: Database) -> None:
+    """An `await` before it would be wrong, too."""
+    verdict = await check("05.2", db, db.frames("select cost from workflows.task", rows=4_000))
+
+    assert verdict.sentence == "`total` is read in parts: `async for part in ...:` takes one after the other."
+
+
 WRONG_OWNERS: list[tuple[str, Change, str]] = [
     ("a list", lambda f: f.values.tolist(), "`dearest` is a list, and a DataFrame"),
     ("a series", lambda f: f.set_index("owner")["cost"], "`dearest` is a Series, and a DataFrame"),
@@ -91,6 +114,7 @@ WRONG_OWNERS: list[tuple[str, Change, str]] = [
     ("means", lambda f: f.assign(cost=f["cost"].astype(float) / 100), ", which is too small."),
     ("missing", lambda f: f.assign(cost=f["cost"].astype(float).where(f.index != 2)), "in row 2 it is missing"),
     ("truth", lambda f: f.assign(cost=True), "in row 0 it is a bool, True"),
+    ("the dearest alone", lambda f: f.head(1), "There is 1 row, and should be 7: "),
     ("an empty one", lambda f: f.head(0), "There are 0 rows, and should be 7: "),
 ]
 RIGHT_OWNERS: list[tuple[str, Change]] = [
@@ -165,8 +189,8 @@ TOTALS: list[tuple[str, Callable[[Decimal], Any], str]] = [
     ("the last part only", lambda t: t / 4, ", which is too small."),
     ("twice", lambda t: t * 2, ", which is too large."),
     ("rounded", lambda t: t.quantize(Decimal(1)), ", which is too small."),
-    ("NaN", lambda t: Decimal("NaN"), "and a number is asked for."),
-    ("missing", lambda t: pd.NA, "and a number is asked for."),
+    ("NaN", lambda t: Decimal("NaN"), "`total` is missing (Decimal('NaN')), and so is every sum"),
+    ("missing", lambda t: pd.NA, "`total` is missing (<NA>), and so is every sum"),
     ("true", lambda t: True, "is True, a bool, and a number is asked for."),
 ]
 
@@ -249,14 +273,14 @@ async def test_06_2_the_dearest_step_is_right(db: Database, right: Any) -> None:
 
 
 NUMBERS: list[tuple[str, Any, str]] = [
-    ("one", 1, "The 1 commonest variants have "),
+    ("one", 1, "The commonest variant has "),
     ("one less", 7, ", which is less than nine in ten."),
     ("none", 0, "which is less than nine in ten."),
     ("one more", 9, "9 variants are enough, but fewer are enough, too."),
     ("ten", 10, "10 variants are enough, but fewer are enough, too."),
     ("too many", 1000, "`few` is 1000, and there are "),
     ("negative", -1, "`few` is -1, and there are "),
-    ("a share", 0.9, "`few` is 0.9, and there are "),
+    ("a share", 0.9, "`few` is 0.9, and a whole number is asked for."),
     ("text", "8", "`few` is a str, and a number is asked for."),
     ("a list", [8], "`few` is a list, and one value is asked for."),
     ("a series", pd.Series([0.5]), "`few` is a Series, and one value is asked for."),

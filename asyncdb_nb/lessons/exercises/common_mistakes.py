@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from asyncdb_nb.aio.awaitables import Pending
 
 
 def not_there(name: str, answer: Any) -> str | None:
@@ -18,6 +20,10 @@ def not_there(name: str, answer: Any) -> str | None:
         return f"`{name}` is still `...`, and your answer belongs in the place of the dots."
     if answer is None:
         return f"`{name}` is None, so what was put there gave nothing back."
+    if isinstance(answer, AsyncIterator):
+        return f"`{name}` is read in parts: `async for part in ...:` takes one after the other."
+    if isinstance(answer, Pending):
+        repr(answer)  # it has been told now, and does not warn when the name gets the next answer
     if inspect.iscoroutine(answer) or (inspect.isawaitable(answer) and not isinstance(answer, type)):
         return f"`{name}` is a call that has not run: `await` is missing before it."
     return None

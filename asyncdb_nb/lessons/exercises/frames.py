@@ -77,7 +77,8 @@ def _rows(mine: pd.DataFrame, right: pd.DataFrame, key: str) -> str | None:
         if count > 1:
             return f"{value!r} has {count} rows, and should have one."
     if missing := sorted(wanted - counts.keys()):
-        return f"There are {len(counts)} rows, and should be {len(wanted)}: {missing[0]!r} has none."
+        there = "is 1 row" if len(counts) == 1 else f"are {len(counts)} rows"
+        return f"There {there}, and should be {len(wanted)}: {missing[0]!r} has none."
     return None
 
 

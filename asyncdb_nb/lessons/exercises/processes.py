@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from fractions import Fraction
 from itertools import accumulate, pairwise
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from asyncdb_nb.lessons.exercises.common_mistakes import is_number, kind, not_one_value, shown
@@ -31,13 +32,14 @@ async def _common_ways(db: Database, few: Any) -> str | None:
     paths = Counter(tuple(steps.dropna()) for _, steps in tasks.groupby("id")["step"])
     runs = paths.total()
     shares = [Fraction(0), *(Fraction(n, runs) for n in accumulate(count for _, count in paths.most_common()))]
-    if few != int(few) or not 0 <= few < len(shares):
+    if not isfinite(few) or few != int(few):
+        return f"`few` is {shown(few)}, and a whole number is asked for."
+    if not 0 <= few < len(shares):
         return f"`few` is {shown(few)}, and there are {len(paths)} variants."
     few = int(few)
     if shares[few] < Fraction(9, 10):
-        return (
-            f"The {few} commonest variants have {float(shares[few]):.1%} of the runs, which is less than nine in ten."
-        )
+        commonest = "commonest variant has" if few == 1 else f"{few} commonest variants have"
+        return f"The {commonest} {float(shares[few]):.1%} of the runs, which is less than nine in ten."
     if shares[few - 1] >= Fraction(9, 10):
         return f"{few} variants are enough, but fewer are enough, too."
     return None

@@ -42,6 +42,8 @@ async def _to_the_last_digit(db: Database, total: Any) -> str | None:
         return several
     if isinstance(total, float):
         return "`total` is a float, which holds some sixteen digits and no sum of a `numeric` exactly."
+    if pd.api.types.is_scalar(total) and pd.isna(total):
+        return f"`total` is missing ({shown(total)}), and so is every sum to which `+` adds a missing cost."
     if not is_number(total):
         return f"`total` is {shown(total)}, {kind(total)}, and a number is asked for."
     costs = (await db.frame("select cost from workflows.task where cost is not null", numeric="decimal"))["cost"]
@@ -64,7 +66,8 @@ REGIONS = Exercise(
     ("regions",),
     _regions,
     "Every region is there, with its rows, and the largest comes first.",
-    "`context ->> 'region'` is text. `(context -> 'input' ->> 'rows')::int` is a number, which `sum` takes.",
+    "`context ->> 'region'` is text. `(context -> 'input' ->> 'rows')::int` is a number, which `sum` takes; "
+    "then say `order by rows desc`.",
 )
 TO_THE_LAST_DIGIT = Exercise(
     ("total",),

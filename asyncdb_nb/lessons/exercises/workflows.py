@@ -91,7 +91,8 @@ async def _own_picture(db: Database, axes: Any) -> str | None:
 def _bars(axes: Any, right: dict[str, float]) -> str | None:
     bars = [bar for bar in axes.patches if hasattr(bar, "get_width")]
     if len(bars) != len(right):
-        return f"The picture has {len(bars)} bars, and there are {len(right)} steps."
+        there = "1 bar" if len(bars) == 1 else f"{len(bars)} bars"
+        return f"The picture has {there}, and there are {len(right)} steps."
     across = len({round(bar.get_height(), 9) for bar in bars}) == 1  # all are as thick as each other
     sizes = [bar.get_width() if across else bar.get_height() for bar in bars]
     middles = [bar.get_y() + bar.get_height() / 2 if across else bar.get_x() + bar.get_width() / 2 for bar in bars]
