@@ -31,6 +31,8 @@ def ratio(part: ColumnElement[Any], whole: ColumnElement[Any]) -> ColumnElement[
 
 
 def _moment(value: date) -> datetime:
+    if not isinstance(value, date):  # a datetime is one, too
+        raise TypeError(f"`since` and `until` are days or moments, such as `date(2024, 2, 1)`; not {value!r}.")
     if not isinstance(value, datetime):
         value = datetime.combine(value, time.min)
     return value if value.tzinfo else value.replace(tzinfo=UTC)

@@ -39,7 +39,7 @@ def _asked(question: Callable[Filters, Select[Any]]) -> Callable[Concatenate[Wor
 
     @wraps(question)
     def ask(self: WorkflowRepository, /, *args: Filters.args, **kw: Filters.kwargs) -> Frame:
-        return self._answer(question(*args, **kw))
+        return self._answer(question(*args, **kw), question.__name__)
 
     ask.__annotations__["return"] = "Frame"
     return ask
@@ -122,13 +122,13 @@ class WorkflowRepository(Repository[Workflow]):
         async def answer() -> Flow:
             return Flow(await self.transitions(workflow, since, until))
 
-        return Pending(answer, "WorkflowRepository(session).flow()")
+        return Pending(answer, "WorkflowRepository(session).flow(...)")
 
-    def _answer(self, question: Select[Any]) -> Frame:
+    def _answer(self, question: Select[Any], name: str) -> Frame:
         from asyncdb_nb.dataframes import frame
 
         async def answer() -> pd.DataFrame:
             async with builtin_names(await self.session.connection()):
                 return await frame(self.session, self._directed(question))
 
-        return Pending(answer, "frame(session, ...)")
+        return Pending(answer, f"WorkflowRepository(session).{name}(...)")

@@ -337,6 +337,18 @@ async def test_answers_can_be_limited_to_a_span_of_time(repository: WorkflowRepo
     assert rows(await repository.overview(until=moment), "workflow", "runs") == [("import", 2), ("report", 1)]
 
 
+async def test_a_text_is_no_day(repository: WorkflowRepository):
+    with pytest.raises(TypeError, match=r"such as `date\(2024, 2, 1\)`; not '2024-02-01'\.$"):
+        await repository.overview(since="2024-02-01")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("question", ["retries", "flow"])
+async def test_a_question_without_its_await_says_what_to_type(repository: WorkflowRepository, question: str):
+    call = getattr(repository, question)()
+
+    assert repr(call) == f"Nothing was read yet. Type: await WorkflowRepository(session).{question}(...)"
+
+
 async def test_questions_answer_for_an_event_log_of_completions_only(db: Database, tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("case,activity,timestamp\n1,a,2024-03-04 09:00\n1,b,2024-03-04 10:00\n2,a,2024-03-04 09:30\n")
