@@ -85,6 +85,9 @@ class Pending(Coroutine[Any, Any, T]):
     def __iter__(self) -> NoReturn:
         raise TypeError(f"There is nothing to go through yet. {self!r}")
 
+    def __aiter__(self) -> NoReturn:
+        raise TypeError(f"There are no parts to go through. {self!r}")
+
     async def __aenter__(self) -> NoReturn:
         raise TypeError(f"There is nothing to enter yet. {self!r}")
 

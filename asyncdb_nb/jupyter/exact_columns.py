@@ -29,6 +29,7 @@ _SAID = re.compile(  # by pandas, numpy, pyarrow and matplotlib, of values that 
 _WORD = re.compile(r"[^\W\d]\w*")
 _MOST = 5  # columns that are named
 _DECIMALS, _DATES = "exact decimals", "dates"
+_PLAIN = {_DECIMALS: "float64", _DATES: "datetime64[us]"}
 
 
 class ExactColumns:
@@ -69,9 +70,11 @@ def advice(error: BaseException, variables: dict[str, Any]) -> str | None:
     options += [("timestamp", "dates")] if _DATES in columns.values() else []
     arguments = ", ".join(f'{name}="{word}"' for word, name in options)
     flags = " ".join(f"--{name} {word}" for word, name in options)
+    plain = " and ".join(f'`.astype("{_PLAIN[kind]}")`' for kind in _PLAIN if kind in columns.values())
     return (
         f"{_in_words(columns)}. To plot them and calculate with them: `await db.frame(..., {arguments})`, "
-        f"`%%asql {flags}`, or `connect(..., {arguments})` for all frames."
+        f"`%%asql {flags}`, or `connect(..., {arguments})` for all frames that `db` reads; for a column that is "
+        f"there already, {plain}."
     )
 
 

@@ -26,7 +26,10 @@ def draw(flow: Any, ax: Axes | None, coverage: float | None, title: str, dark: b
 
     Raises:
         MissingExtraError: matplotlib is not installed.
+        TypeError: `ax` is a number.
     """
+    if isinstance(ax, int | float):
+        raise TypeError(f"Where to draw are matplotlib's axes, not {ax!r}. Type: plot(coverage={ax!r})")
     with MissingExtraError.instead("the picture of a flow", "lab"):
         import matplotlib.pyplot as plt
 

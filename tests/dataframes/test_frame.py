@@ -542,6 +542,12 @@ def test_what_follows_a_call_that_is_awaited_needs_parentheses(use: Any, instead
     assert str(raised.value).endswith(f" in parentheses: {instead}")
 
 
+async def test_a_call_that_gives_one_frame_has_no_parts() -> None:
+    with pytest.raises(TypeError, match=r"no parts to go through\. Nothing was read yet\. Type: await frame\("):
+        async for _ in frame(AsyncSession(), "select 1"):  # type: ignore[attr-defined]
+            pass
+
+
 def test_a_call_that_was_not_awaited_stays_a_coroutine() -> None:
     call = frame(AsyncSession(), "select 1")
 

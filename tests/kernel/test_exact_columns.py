@@ -70,6 +70,9 @@ def test_scenario_83_what_the_line_says_to_type_works(kernel: Kernel) -> None:
     said = kernel.run("df.plot(x='day', y='cost')").stdout
     assert 'await db.frame(..., numeric="float", dates="timestamp")' in said
     assert "`%%asql --numeric float --dates timestamp`" in said
+    assert 'there already, `.astype("float64")` and `.astype("datetime64[us]")`.' in said
+    assert "0   2024-01-02" in kernel.run("df['day'].astype('datetime64[us]').head(1)").last
+    assert kernel.run("df['cost'].astype('float64').nlargest(1).item()").last == "9.0"
 
     reply = kernel.run(
         "%%asql --numeric float plottable = --dates timestamp\n"

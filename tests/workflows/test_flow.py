@@ -72,6 +72,12 @@ async def test_the_runs_that_are_shown_are_those_with_all_their_arrows(db: Datab
     assert {(arrow.source, arrow.target): arrow.times for arrow in flow.arrows} == times
 
 
+async def test_a_coverage_without_its_name_is_told_what_to_type(flow: Flow):
+    """`flow.text(0.9)` takes it so; the first argument of `plot` is where to draw."""
+    with pytest.raises(TypeError, match=r"not 0\.9\. Type: plot\(coverage=0\.9\)$"):
+        flow.plot(0.9)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("coverage", [0, -0.1, 1.01, float("nan")])
 async def test_a_coverage_that_is_no_share_is_refused(flow: Flow, coverage: float):
     with pytest.raises(ValueError, match=r"above 0 and at most 1, such as 0\.9; not"):
