@@ -22,7 +22,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 EQ, NE, GT, GE, LT = (f"OPERATOR(pg_catalog.{name})" for name in ("=", "<>", ">", ">=", "<"))
 MATCHES, IS_LIKE, IS_NOT_LIKE = (f"OPERATOR(pg_catalog.{name})" for name in ("~", "~~", "!~~"))
-LT = "OPERATOR(pg_catalog.<)"
 MINUS = "OPERATOR(pg_catalog.-)"
 
 _PIN = """

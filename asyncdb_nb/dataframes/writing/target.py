@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from asyncdb_nb.dataframes.type_families.arrays import VECTORS
 from asyncdb_nb.dataframes.type_families.kind import ColumnType
 from asyncdb_nb.dataframes.writing.write_connection import Server
-from asyncdb_nb.engine.search_path import EQ, GT, NE
+from asyncdb_nb.engine.search_path import EQ, GT, MINUS, NE
 from asyncdb_nb.errors import WriteError
 
 # ruff: noqa: S608  the statements are put together from constants
@@ -43,7 +43,7 @@ ORDER BY a.attnum
 _KEYS = f"""
 SELECT (SELECT pg_catalog.json_agg(a.attname ORDER BY a.attnum)::pg_catalog.text
         FROM pg_catalog.pg_attribute AS a
-        WHERE a.attrelid {EQ} i.indrelid AND a.attnum {EQ} ANY (i.indkey[0:i.indnkeyatts - 1])) AS columns
+        WHERE a.attrelid {EQ} i.indrelid AND a.attnum {EQ} ANY (i.indkey[0:i.indnkeyatts {MINUS} 1])) AS columns
 FROM pg_catalog.pg_index AS i
 WHERE i.indrelid {EQ} $1::pg_catalog.oid AND i.indisunique AND i.indimmediate AND i.indisvalid
   AND i.indpred IS NULL AND i.indexprs IS NULL
