@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from asyncdb_nb.aio import sigint
 from asyncdb_nb.errors import (
     AsyncDBError,
     CommitRolledBackError,
@@ -99,11 +100,14 @@ __all__ = [
     "write",
 ]
 
+_STOPS = 5  # that wait for an import: people press it again
+
 
 def load_ipython_extension(shell: Any) -> None:
     """Do what `%load_ext asyncdb_nb` asks for: Stop, tidy cells, clean ends, magics."""
-    from asyncdb_nb.composition import connect
-    from asyncdb_nb.jupyter.extension import load
+    with sigint.waiting(_STOPS):
+        from asyncdb_nb.composition import connect
+        from asyncdb_nb.jupyter.extension import load
 
     load(shell, connect)
 
@@ -118,7 +122,8 @@ def unload_ipython_extension(shell: Any) -> None:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    with sigint.waiting(_STOPS):
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -36,6 +38,42 @@ def test_ctrl_c_waits_for_a_close_and_a_second_one_does_not(presses: int, finish
     assert happened == finished
     assert loop.is_closed()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+PRESSED_IN_AN_IMPORT = """
+import signal, sys
+import asyncdb_nb
+
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name in ("sqlalchemy.sql.base", "sqlalchemy.orm.session", "asyncdb_nb.jupyter.interrupt"):
+            pressed.append(name)
+            signal.raise_signal(signal.SIGINT)
+
+
+pressed = []
+sys.meta_path.insert(0, Finder())
+try:
+    {first}
+except KeyboardInterrupt:
+    print({"sqlalchemy.sql.base", "sqlalchemy.orm.session"} <= set(pressed))
+sys.meta_path.pop(0)
+from asyncdb_nb import Database, connect, run, session_scope
+from asyncdb_nb.jupyter import extension
+from sqlalchemy.orm import Session
+print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+
+
+@pytest.mark.parametrize("first", ["asyncdb_nb.connect", "asyncdb_nb.load_ipython_extension(None)"])
+def test_ctrl_c_waits_for_an_import(first: str) -> None:
+    """Half of SQLAlchemy could be mended by nothing but another process."""
+    done = subprocess.run(
+        [sys.executable, "-c", PRESSED_IN_AN_IMPORT.format(first=first)], capture_output=True, text=True, check=False
+    )
+
+    assert (done.stdout.split(), done.stderr) == (["True", "True"], "")
 
 
 def test_ctrl_c_is_not_replaced_by_a_warning(database_url: str, clean_server: ServerWatch) -> None:

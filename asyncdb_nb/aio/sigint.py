@@ -1,8 +1,9 @@
 """
-Let Ctrl-C wait while connections are closed gracefully.
+Let Ctrl-C wait while connections are closed gracefully, and while libraries are imported.
 
 Python raises KeyboardInterrupt between any two instructions of the main thread. In the middle of a close that leaves a
-socket half written and a task that nobody ends; a close takes milliseconds, and two seconds at most.
+socket half written and a task that nobody ends; in the middle of an import, a library of which some modules are there
+and others are not, for as long as the process lives. A close takes milliseconds, and two seconds at most.
 """
 
 from __future__ import annotations
@@ -16,24 +17,28 @@ from types import FrameType
 
 
 @contextmanager
-def waiting() -> Iterator[None]:
-    """Raise KeyboardInterrupt after the block if Ctrl-C came in it; a second one does not wait."""
+def waiting(times: int = 1) -> Iterator[None]:
+    """Raise KeyboardInterrupt after the block if Ctrl-C came in it.
+
+    Args:
+        times: How many of them wait. The next one does not.
+    """
     if not _raises_keyboard_interrupt():
         yield
         return
-    times: list[int] = []
+    noted: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        if times:
+        if len(noted) >= times:
             signal.default_int_handler(number, frame)
-        times.append(number)
+        noted.append(number)
 
     signal.signal(signal.SIGINT, note)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if times:
+    if noted:
         raise KeyboardInterrupt
 
 
