@@ -7,6 +7,7 @@ import enum
 import ipaddress
 import uuid
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -594,3 +595,15 @@ async def test_a_value_in_place_of_a_name_is_called_one(session: AsyncSession) -
     assert raised.value.__notes__ == [
         ":t is a value, and only a name or a keyword can stand there. Those belong in the statement's text."
     ]
+
+
+@pytest.mark.parametrize("value", [Fraction(1, 2), Fraction(5, 2), 2.5, Decimal("2.5")])
+@pytest.mark.parametrize("expression", [":v::int", ":v::bigint[]"])
+async def test_no_number_is_cut_to_an_integer(session: AsyncSession, expression: str, value: Any) -> None:
+    """asyncpg takes `int(value)`."""
+    with pytest.raises(DBAPIError, match="expected an int"):
+        await frame(session, f"select {expression} as a", {"v": [value] if "[]" in expression else value})
+
+
+async def test_a_whole_fraction_is_an_integer(session: AsyncSession) -> None:
+    assert (await frame(session, "select :v::int as a", {"v": Fraction(4, 2)}))["a"].tolist() == [2]

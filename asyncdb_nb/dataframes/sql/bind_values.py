@@ -121,7 +121,7 @@ def _fitted(value: Any, column: ColumnType, written: bool, dumps: Dumps) -> Any:
         return _range(value, column, written, dumps)
     if kind == "multirange":
         return _multirange(value, column, written, dumps)
-    if kind in _INTEGERS and isinstance(value, float | Decimal):
+    if kind in _INTEGERS and not isinstance(value, int) and isinstance(value, numbers.Real | Decimal):
         return _whole(value)
     if kind in _FLOATS and isinstance(value, Decimal) and value.is_finite() and math.isinf(value):
         raise OverflowError(f"value out of {kind} range")
@@ -136,7 +136,7 @@ def _bits(text: str) -> Any:
     return BitString(text)
 
 
-def _whole(value: float | Decimal) -> int:
+def _whole(value: Any) -> int:
     """Give a whole number as an int; asyncpg would cut any other down to one."""
     if value == value and not -_BEYOND_INTEGERS < value < _BEYOND_INTEGERS:
         raise OverflowError("value out of int64 range")
