@@ -597,6 +597,28 @@ async def test_a_value_in_place_of_a_name_is_called_one(session: AsyncSession) -
     ]
 
 
+@pytest.mark.parametrize(
+    ("literal", "value", "typed"),
+    [
+        ("interval :v", "5 days", ":v::text::interval"),
+        ("interval :v", dt.timedelta(days=5), ":v::interval"),
+        ("interval :v day", 5, ":v * interval '1 day'"),
+        ("date :v", "2024-02-29", ":v::text::date"),
+        ("timestamp with time zone :v", "2024-02-29 12:00+01", ":v::text::timestamp with time zone"),
+        ("jsonb :v", {"a": 1}, ":v::jsonb"),
+    ],
+)
+async def test_a_type_before_a_value_is_answered_with_a_cast_that_works(
+    session: AsyncSession, literal: str, value: Any, typed: str
+) -> None:
+    with pytest.raises(DBAPIError) as raised:
+        await frame(session, f"select {literal} as a", {"v": value})
+    await session.rollback()
+
+    assert raised.value.__notes__ == [f"Type `{typed}` in place of `{literal}`."]
+    assert len(await frame(session, f"select {typed} as a", {"v": value})) == 1
+
+
 @pytest.mark.parametrize("value", [Fraction(1, 2), Fraction(5, 2), 2.5, Decimal("2.5")])
 @pytest.mark.parametrize("expression", [":v::int", ":v::bigint[]"])
 async def test_no_number_is_cut_to_an_integer(session: AsyncSession, expression: str, value: Any) -> None:

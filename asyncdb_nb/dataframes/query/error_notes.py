@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,6 +41,11 @@ _OUTSIDE = (
     "await connection.exec_driver_sql(...)`."
 )
 _IN_BEFORE = re.compile(r"\bin\s*\Z", re.IGNORECASE)
+_TYPE_BEFORE = re.compile(
+    r"\b(interval|date|time(?:stamp)?(?:tz|\s+with(?:out)?\s+time\s+zone)?|jsonb?|uuid|inet|numeric|float8?|int[248]?)\s*\Z",
+    re.IGNORECASE,
+)
+_UNIT = re.compile(r"\s+(year|month|day|hour|minute|second)\b", re.IGNORECASE)
 _NAME = re.compile(r"""\s*((?:[^\W\d]\w*|"[^"]+")(?:\.(?:[^\W\d]\w*|"[^"]+"))?)\s*;?\s*""")
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 _COLUMN = re.compile(r"""((?:(?:[^\W\d][\w$]*|"[^"]+")\.)*)([^\W\d][\w$]*|"[^"]+")""")
@@ -143,6 +148,9 @@ def _at(start: int, error: DBAPIError, state: str | None, text: str | None, para
         yield a_list(_bind(int(number[1]), text) if number else "")
     elif params and state == _SYNTAX_ERROR and (number := _NUMBER.match(rest)):
         named = _bind(int(number[1]), text)
+        if before := _TYPE_BEFORE.search(sent[:start]):
+            yield _cast(named, before[1], rest[number.end() :], params)
+            return
         yield f"{named} is a value, and only a name or a keyword can stand there. Those belong in the statement's text."
     elif state == _NO_COLUMN and (instead := _with_capitals(rest, hint)):
         yield instead
@@ -168,3 +176,12 @@ def _with_capitals(rest: str, hint: str) -> str | None:
     if hint or name.startswith('"') or name == name.lower():
         return None
     return f'Capital letters without double quotes are read as small ones. If the name has them: {before}"{name}".'
+
+
+def _cast(bind: str, name: str, rest: str, params: Any) -> str:
+    """Say what to type for `interval :x`: a type stands before a literal, and never before a value."""
+    if name.lower() == "interval" and (unit := _UNIT.match(rest)):
+        return f"Type `{bind} * interval '1 {unit[1]}'` in place of `interval {bind} {unit[1]}`."
+    value = params.get(bind.removeprefix(":")) if isinstance(params, Mapping) else None
+    text = "text::" if isinstance(value, str) else ""  # which the server reads, as it reads a literal
+    return f"Type `{bind}::{text}{name}` in place of `{name} {bind}`."
