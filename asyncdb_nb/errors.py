@@ -183,10 +183,12 @@ class FrameError(AsyncDBError, ValueError):
 class UnknownOptionError(FrameError, TypeError):
     """`db.frame()` and its like were given an option that they do not have."""
 
-    def __init__(self, reader: str, name: str, known: list[str]) -> None:
+    def __init__(self, reader: str, name: str, known: list[str], before_params: list[str] | None) -> None:
+        call = ", ".join([*(before_params or ()), f'{{"{name}": ...}}'])
+        bind = f" A value for :{name} goes into a mapping after the statement: `db.{reader}({call})`."
         super().__init__(
-            f"db.{reader}() has no option {name!r}. A value for :{name} goes into a mapping after the statement: "
-            f'`db.{reader}("...", {{"{name}": ...}})`. Its options are {", ".join(known)}.'
+            f"db.{reader}() has no option {name!r}.{'' if before_params is None else bind} "
+            f"Its options are {', '.join(known)}."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import re
 import sys
 import tempfile
 import threading
@@ -735,15 +736,28 @@ async def test_a_table_of_postgresqls_own_is_proposed_only_to_who_names_one(shop
         await shop.describe("information_schema.routine")
 
 
-@pytest.mark.parametrize("reader", ["frame", "table", "frames", "batches"])
+@pytest.mark.parametrize("reader", ["frame", "table", "frames", "batches", "explain", "profile", "view"])
 async def test_a_value_given_as_an_option_is_answered_with_where_it_goes(shop: Database, reader: str) -> None:
     with pytest.raises(UnknownOptionError) as raised:
         getattr(shop, reader)("select :id", id=3)
 
-    assert f"has no option 'id'. A value for :id goes into a mapping after the statement: `db.{reader}(" in str(
-        raised.value
+    assert (
+        f"db.{reader}() has no option 'id'. A value for :id goes into a mapping after the statement: "
+        f'`db.{reader}("...", {{"id": ...}})`. Its options are ' in str(raised.value)
     )
     assert "exclusive" not in str(raised.value)
+
+
+async def test_a_value_goes_behind_the_path_of_an_export(shop: Database, tmp_path: Path) -> None:
+    with pytest.raises(UnknownOptionError, match=re.escape('`db.export("...", path, {"id": ...})`')):
+        shop.export("select :id", tmp_path / "ids.csv", id=3)  # type: ignore[call-arg]
+
+
+async def test_what_takes_no_values_for_binds_speaks_of_none(shop: Database) -> None:
+    with pytest.raises(UnknownOptionError) as raised:
+        shop.write([], "customer", id=3)
+
+    assert str(raised.value).startswith("db.write() has no option 'id'. Its options are if_exists, ")
 
 
 @pytest.mark.parametrize("name", ["customer", "CUSTOMER", "public.customer", '"Order"', "old.invoice", "big"])

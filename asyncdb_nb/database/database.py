@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from asyncdb_nb.aio.async_for import AsyncFor
 from asyncdb_nb.aio.awaitables import Pending
 from asyncdb_nb.database import catalog
-from asyncdb_nb.database.options import check_options
+from asyncdb_nb.database.options import check_options, with_known_options
 from asyncdb_nb.database.session import SessionFactory, check_lent, reading_scope, session_scope
 from asyncdb_nb.database.summary import summary
 from asyncdb_nb.engine.connector import make_engine, without_frames
@@ -332,6 +332,7 @@ class Database:
 
         return Pending(run, "db.execute(...)", "Nothing has run yet.")
 
+    @with_known_options
     def export(
         self,
         statement: Any,
@@ -461,6 +462,7 @@ class Database:
 
         return self._pending(f"describe({name!r})", describe)
 
+    @with_known_options
     def profile(
         self,
         source: Any,
@@ -520,6 +522,7 @@ class Database:
 
         return self._pending("profile(...)", profile)
 
+    @with_known_options
     def explain(
         self,
         statement: Any,
@@ -589,6 +592,7 @@ class Database:
 
         return self._pending("diagram(...)", diagram)
 
+    @with_known_options
     def view(self, source: Any, params: Any = None, *, timeout: float = 30) -> Coroutine[Any, Any, View]:
         """Look through a table or a result in a notebook: pages of 100 rows, sorted and filtered by the server.
 
