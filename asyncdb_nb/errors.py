@@ -131,7 +131,11 @@ class UnknownTableError(AsyncDBError, LookupError):
 
     def __init__(self, name: str, near: list[str]) -> None:
         meant = f" Did you mean {' or '.join(near)}?" if near else ""
-        query = "" if len(name.split()) == 1 else " Nor is that a query: SELECT, VALUES, TABLE or WITH begins one."
+        first, *others = name.lower().split() or [""]
+        if others and first in ("select", "values", "with"):
+            query = " That is a query, and a name is wanted here; `await db.profile(...)` takes queries as well."
+        else:
+            query = " Nor is that a query: SELECT, VALUES, TABLE or WITH begins one." if others else ""
         super().__init__(f"There is no table or view {name!r}.{meant}{query} `await db.tables()` lists all of them.")
 
 

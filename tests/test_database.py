@@ -760,6 +760,14 @@ async def test_what_takes_no_values_for_binds_speaks_of_none(shop: Database) -> 
     assert str(raised.value).startswith("db.write() has no option 'id'. Its options are if_exists, ")
 
 
+async def test_describe_says_of_a_query_that_it_is_one(shop: Database) -> None:
+    with pytest.raises(UnknownTableError) as raised:
+        await shop.describe("select * from customer")
+
+    assert "That is a query, and a name is wanted here" in str(raised.value)
+    assert "Nor is" not in str(raised.value)
+
+
 @pytest.mark.parametrize("name", ["customer", "CUSTOMER", "public.customer", '"Order"', "old.invoice", "big"])
 async def test_describe_takes_the_names_that_sql_takes(shop: Database, name: str) -> None:
     """With or without schema, quoted, or in capitals."""
