@@ -529,6 +529,37 @@ async def test_a_missing_status_is_asked_for_and_no_completion(db: Database, wri
     assert caught.value.options == {"meanings": {"-": "ignore"}}
 
 
+@pytest.mark.parametrize("value", ["0", "-1", "0.0"])
+async def test_a_count_since_1970_that_stands_for_none_is_asked_for(db: Database, write, value: str):
+    """It is 1970-01-01, of which the same is asked."""
+    log = write(f"case,activity,start,end\n1,a,1704103200,{value}\n1,b,1704103200,1704103300\n")
+    options = {"case": "case", "activity": "activity", "start": "start", "timestamp": "end"}
+    with pytest.raises(MalformedRowError, match=f"'end' is '{value}', which may stand for a missing value") as caught:
+        await load_event_log(db, log, **options, timestamp_format="epoch_s")
+
+    assert caught.value.options == {"missing": [value]}
+    await load_event_log(db, log, **options, timestamp_format="epoch_s", **caught.value.options)
+    assert await tasks(db, Task.step, Task.status) == [("a", "running"), ("b", "succeeded")]
+
+
+async def test_a_count_of_0_is_1970_where_nothing_is_missing(db: Database, write):
+    log = write("case,activity,timestamp\n1,a,0\n1,b,1704103200\n")
+    loaded = await load_event_log(db, log, timestamp_format="epoch_s", missing="")
+
+    assert loaded.first == datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("value", ["infinity", "[NULL]", "<null>", "—", "1753-01-01 00:00:00", "1601-01-01"])
+async def test_what_databases_write_for_an_open_end_is_asked_for(db: Database, write, value: str):
+    log = write(f"case,activity,start,end\n1,a,2024-03-01,{value}\n1,b,2024-03-01,2024-03-02\n")
+    with pytest.raises(EventLogError) as caught:
+        await load_event_log(db, log)
+
+    assert caught.value.options["missing"] == [value]
+    await load_event_log(db, log, **caught.value.options)
+    assert await tasks(db, Task.step, Task.status) == [("a", "running"), ("b", "succeeded")]
+
+
 async def test_a_day_that_stands_for_none_is_asked_for(db: Database, write):
     with pytest.raises(MalformedRowError, match="'9999-12-31', which may stand for a missing value"):
         await load_event_log(db, write("case,activity,timestamp\n1,a,9999-12-31\n"))

@@ -19,7 +19,7 @@ from asyncdb_nb.workflows.event_log.columns import Columns
 from asyncdb_nb.workflows.event_log.csv_reader import Record, remedy_for
 from asyncdb_nb.workflows.event_log.decimals import Decimals
 from asyncdb_nb.workflows.event_log.time_format_proposals import ISO, choice, forms_of
-from asyncdb_nb.workflows.event_log.time_reading import Times
+from asyncdb_nb.workflows.event_log.time_reading import EPOCHS, Times
 from asyncdb_nb.workflows.event_log.unreadable import UnreadableError, cut
 from asyncdb_nb.workflows.event_log.vocabulary import (
     ABORT,
@@ -29,6 +29,7 @@ from asyncdb_nb.workflows.event_log.vocabulary import (
     START,
     Words,
     is_end_of_day,
+    is_no_count,
     maybe_missing,
 )
 
@@ -178,8 +179,12 @@ class Parser:
 
     def _perhaps(self, value: str) -> bool:
         """Say whether to ask if a value stands for a missing one: not once it was said that no others do."""
+        return maybe_missing(value) and self._asks
+
+    @property
+    def _asks(self) -> bool:
         told = self._reading.missing
-        return maybe_missing(value) and (told is None or (bool(told) and "" not in told))
+        return told is None or (bool(told) and "" not in told)
 
     def _perhaps_missing(self, what: str, *words: str) -> UnreadableError:
         otherwise = "give missing a '' as well" if self._reading.missing else "let missing be ''"
@@ -232,8 +237,11 @@ class Parser:
         if len(present) < len(parts):
             raise UnreadableError(f"of {self._names(positions)}, one is missing.")
         value = " ".join(parts)
-        if any(map(self._perhaps, parts)):
-            raise self._perhaps_missing(f"{self._names(positions)} is {cut(value)}", *parts)
+        perhaps = list(filter(self._perhaps, parts))
+        if self._reading.times.form in EPOCHS and self._asks and is_no_count(value):
+            perhaps = [value]
+        if perhaps:
+            raise self._perhaps_missing(f"{self._names(positions)} is {cut(value)}", *perhaps)
         try:
             return self._reading.times.read(value)
         except UnreadableError as error:
@@ -258,7 +266,7 @@ class Parser:
         positions = [*(at for at in single if at is not None), *self._columns.timestamp, *self._columns.start]
         sampled = (row[at].strip() for row in self._rows for at in positions)
         told = self._reading.missing or ()
-        return list(dict.fromkeys([*told, *(word for word in (*sampled, *words) if maybe_missing(word))]))
+        return list(dict.fromkeys([*told, *filter(maybe_missing, sampled), *words]))
 
     def _cost(self, fields: Sequence[str]) -> str | None:
         position = self._columns.cost

@@ -74,14 +74,15 @@ _LIKELY = (  # words that are proposed, and never taken, for starts, failures an
     (CANCEL, ("canc", "abbr", "stor", "annul", "skip", "abort", "with", "zur")),
     (IGNORE, ("sched", "plan", "assign", "zug", "wait", "wart", "pend", "queue", "susp", "resum", "resch")),
 )
-_MAYBE_MISSING = frozenset(
-    ("?", "-", "--", "n/a", "na", "nan", "nat", "none", "null", "(null)", "<na>", "#n/a", "#null!", "\\n", "nil")
-)
+_MAYBE_MISSING = frozenset({
+    "?", "-", "--", "–", "—", "n/a", "na", "nan", "nat", "none", "null", "(null)", "<null>", "[null]", "<na>", "#n/a",
+    "#null!", "\\n", "nil",
+})  # fmt: skip
 _BETWEEN = re.compile(r"(?<=[^\W_])[\W_]+(?=[^\W_])")  # letters
-_NO_TIME = re.compile(  # days that programs write for none: 0 in each calendar, the last of a far year
+_NO_TIME = re.compile(  # days that programs write for none: 0 in each calendar, the last of a far year, PostgreSQL's
     r"(0001-0?1-0?1|0?1([./])0?1[./]0001|0000-00-00|00([./])00[./]0000|00000000"
-    r"|(1900-01-01|1899-12-3[01]|1970-01-01|0?1[./]0?1[./](1900|1970))"
-    r"|(9999|2999|2099)-12-31|(31[./]12|12/31)[./](9999|2999|2099)|99991231)([ T].*)?"
+    r"|(1900-01-01|1899-12-3[01]|1753-01-01|1601-01-01|1970-01-01|0?1[./]0?1[./](1900|1970))"
+    r"|(9999|2999|2099)-12-31|(31[./]12|12/31)[./](9999|2999|2099)|99991231)([ T].*)?|[+-]?infinity"
 )
 _MIDNIGHTS = re.compile(
     r"(00|24):?00(:?00([.,]0+)?)?|12:00(:00)? ?[Aa][Mm]|23:?59(:?59([.,]9+)?)?|11:59(:59)? ?[Pp][Mm]|0"
@@ -152,6 +153,11 @@ def _likely(word: str) -> str:
 def maybe_missing(value: str) -> bool:
     """Say whether a value is a word, or a day, that often stands for a missing one."""
     return value.lower() in _MAYBE_MISSING or _NO_TIME.fullmatch(value) is not None
+
+
+def is_no_count(value: str) -> bool:
+    """Say whether a count since 1970 often stands for a missing time: none at all, or the -1 of C's functions."""
+    return re.fullmatch(r"(-?0|-1)(\.0+)?", value) is not None
 
 
 def missing_words(values: Iterable[str]) -> list[str]:
