@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from asyncdb_nb import EventLogError
@@ -170,3 +172,31 @@ def test_a_wrong_option_is_refused_before_anything_is_read(options: dict, messag
 def test_the_form_of_times_is_found_to_be_proposed(values: list[str], forms: list[str]) -> None:
     """All forms that fit most of the values: where nothing tells day from month, both."""
     assert forms_of(values) == forms
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "utc"),
+    [
+        ("Mo 04.03.2024 09:30", "%a %d.%m.%Y %H:%M", "2024-03-04 09:30:00"),
+        ("Mo., 04.03.2024 09:30", "%a, %d.%m.%Y %H:%M", "2024-03-04 09:30:00"),
+        ("Montag, 4. März 2024 09:30", "%A, %d. %b %Y %H:%M", "2024-03-04 09:30:00"),
+        ("mar. 5 mars 2024 09:30", "%a %d %b %Y %H:%M", "2024-03-05 09:30:00"),
+        ("segunda-feira, 4 março 2024", "%A, %d %b %Y", "2024-03-04 00:00:00"),
+        ("Mon 2024-03-04 09:30", "%a %Y-%m-%d %H:%M", "2024-03-04 09:30:00"),
+        ("Mar 5, 2024", "%b %d, %Y", "2024-03-05 00:00:00"),
+        ("Mon Mar  4 09:30:00 2024", "%a %b %d %H:%M:%S %Y", "2024-03-04 09:30:00"),
+        ("Mon Mar 04 2024 09:30:00 GMT+0100", "%a %b %d %Y %H:%M:%S GMT%z", "2024-03-04 08:30:00"),
+        ("04-MAR-24 09.30.00.000000 PM", "%d-%b-%y %I.%M.%S.%f %p", "2024-03-04 21:30:00"),
+        ("2024-03-04-09.30.00.500000", "%Y-%m-%d-%H.%M.%S.%f", "2024-03-04 09:30:00.500000"),
+        ("2024-03-04  09:30", "%Y-%m-%d %H:%M", "2024-03-04 09:30:00"),
+        ("4.3.2024 9.30", "%d.%m.%Y %H.%M", "2024-03-04 09:30:00"),
+    ],
+)
+def test_weekdays_and_the_clocks_of_other_programs_are_proposed_and_read(value: str, form: str, utc: str) -> None:
+    """Oracle and DB2 have dots between hours and minutes, JavaScript `GMT` before an offset."""
+    assert forms_of([value]) == [form]
+    assert Times(form).read(value) == datetime.fromisoformat(f"{utc}+00:00")
+
+
+def test_a_word_that_is_no_weekday_is_none() -> None:
+    assert forms_of(["Foo 04.03.2024"]) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from asyncdb_nb.workflows.event_log.month_names import weekday_of
 from asyncdb_nb.workflows.event_log.time_reading import iso_time, plain_spaces, strptime
 from asyncdb_nb.workflows.event_log.unreadable import UnreadableError
 
@@ -21,14 +22,13 @@ _DATES = (
     (r"\d{1,2}([ /-])[^\W\d_]{3,}\.?\1\d{2}", ("%d{0}%b{0}%y",)),
     (r"\d{1,2}(\. )[^\W\d_]{3,}\.? \d{4}", ("%d{0}%b %Y",)),
     (r"[^\W\d_]{3,}\.? \d{1,2}(,?) \d{4}", ("%b %d{0} %Y",)),
-    (r"[A-Z][a-z]{2}, \d{1,2} [A-Za-z]{3} \d{4}", ("%a, %d %b %Y",)),
-    (r"[A-Z][a-z]{5,8}, [A-Za-z]{3,} \d{1,2}, \d{4}", ("%A, %b %d, %Y",)),
-    (r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}", ("%a %b %d %H:%M:%S %Y",)),  # C's ctime
+    (r"[A-Z][a-z]{2} [ \d]?\d \d\d:\d\d:\d\d \d{4}", ("%b %d %H:%M:%S %Y",)),  # after a weekday: C's ctime
 )
 _TIME = re.compile(
-    r"(?P<between> |T|, |:)(?P<hour>\d{1,2})(?::\d\d(?P<seconds>:\d\d)?|(?P<compact>\d{4}))"
+    r"(?P<between> +|T|, |[:_-])(?P<hour>\d{1,2})(?:(?P<mark>[:.])\d\d(?P<seconds>(?P=mark)\d\d)?|(?P<compact>\d{4}))"
     r"(?P<point>[.,])?(?(point)\d{1,6})"
-    r"(?P<noon> ?[AaPp]\.?[Mm]\.?)?(?P<word> Uhr| h)?(?P<zone> ?(?:[+-]\d\d:?\d\d|[A-Z]{3,5}$|[A-Z]\w+/[\w/+-]+$))?"
+    r"(?P<noon> ?[AaPp]\.?[Mm]\.?)?(?P<word> Uhr| h)?"
+    r"(?P<zone> ?(?:(?P<utc>GMT|UTC)?(?P<offset>[+-]\d\d:?\d\d)|[A-Z]{3,5}$|[A-Z]\w+/[\w/+-]+$))?"
 )
 _COMPACT = {10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 17: "%Y%m%d%H%M%S%f"}
 _EPOCHS = {10: "epoch_s", 13: "epoch_ms", 16: "epoch_us", 19: "epoch_ns"}
@@ -64,11 +64,21 @@ def _candidates(value: str) -> Iterator[str]:
     if number := _NUMBER.fullmatch(value):
         digits = len(number[1])
         yield from (forms[digits] for forms in (_EPOCHS, _COMPACT) if digits in forms)
-    for pattern, forms in _DATES:
-        if date := re.match(rf"{pattern}(?!\d)", value):
-            time = _time_form(value[date.end() :])
-            if time is not None:
-                yield from (form.format(*date.groups()) + time for form in forms)
+    for day, dated in _without_weekday(value):
+        for pattern, forms in _DATES:
+            if date := re.match(rf"{pattern}(?!\d)", dated):
+                time = _time_form(dated[date.end() :])
+                if time is not None:
+                    yield from (day + form.format(*date.groups()) + time for form in forms)
+
+
+def _without_weekday(value: str) -> Iterator[tuple[str, str]]:
+    """Give a time as it is, and what comes after a weekday with the form of that; `mar` is March and mardi."""
+    yield "", value
+    if weekday := weekday_of(value):
+        _, rest = weekday
+        name, comma = re.split(r"\W", value, maxsplit=1)[0], "," if rest.startswith(",") else ""
+        yield f"{'%a' if len(name) <= 3 else '%A'}{comma} ", rest.removeprefix(",").lstrip()
 
 
 def _time_form(rest: str) -> str | None:
@@ -80,11 +90,14 @@ def _time_form(rest: str) -> str | None:
         return None
     noon, zone = found["noon"] or "", found["zone"] or ""
     hour = "%I" if noon else "%H"
-    clock = f"{hour}%M%S" if found["compact"] else f"{hour}:%M:%S" if found["seconds"] else f"{hour}:%M"
+    mark = found["mark"]
+    clock = f"{hour}%M%S" if found["compact"] else f"{hour}{mark}%M{mark}%S" if found["seconds"] else f"{hour}{mark}%M"
     fraction = f"{found['point']}%f" if found["point"] else ""
     spaced_noon = noon and noon[: noon.startswith(" ")] + "%p"
-    spaced_zone = zone and zone[: zone.startswith(" ")] + ("%z" if zone.strip()[0] in "+-" else "%Z")
-    return f"{found['between']}{clock}{fraction}{spaced_noon}{found['word'] or ''}{spaced_zone}"
+    kind = f"{found['utc'] or ''}%z" if found["offset"] else "%Z"
+    spaced_zone = zone and zone[: zone.startswith(" ")] + kind
+    between = re.sub(" +", " ", found["between"])  # which strptime takes for several
+    return f"{between}{clock}{fraction}{spaced_noon}{found['word'] or ''}{spaced_zone}"
 
 
 def _fits(value: str, form: str) -> bool:

@@ -36,7 +36,7 @@ _ZONE_NAME = re.compile(r" ?\[?([A-Za-z][\w/+-]*)\]?$")
 _DIGITS = re.compile(r"(?:%[YGmdHIMSyjVuf]|\d)+")  # parts of a format that are written as one number
 _WIDTHS = {"%Y": 4, "%G": 4, "%j": 3, "%u": 1}  # the others have two digits
 _SERIAL = re.compile(r"[2-6]\d{4}([.,]\d+)?")  # days since 1900, from 1954 to 2091
-_FRACTION, _SECONDS = re.compile(r"(?<=%S)[.,]%f"), re.compile(r"(?<=%M):%S")
+_FRACTION, _SECONDS = re.compile(r"(?<=%S)[.,]%f"), re.compile(r"(?<=%M)[:.]%S")
 _SPACES = str.maketrans("\u00a0\u2009\u202f", "   ")
 _HAS_DATE = re.compile(r"%[cx]|(?=.*%[Yy])(?=.*(%j|%d(?=.*%[mbB])|%[mbB](?=.*%d)))|(?=.*%G)(?=.*%V)(?=.*%u)", re.DOTALL)
 
