@@ -200,6 +200,9 @@ def test_a_trailing_delimiter_hides_no_field(tmp_path: Path) -> None:
         ("log.json", b'{"case": 1}\n{"case": 2}\n', "is JSON, an object a line.*lines=True"),
         ("my log.zip", zipped("events.csv"), r"-e '[^']*my log.zip' \."),
         ("log.parquet", b"PAR1\x15\x04", "a Parquet file"),
+        ("log.arrow", b"ARROW1\0\0\xff\xff\xff\xff", r"an Arrow file.*read_feather\("),
+        ("log.json", b'[{"case": "caf\xc3\xa9"}]'.decode().encode("utf-16"), "is JSON, not"),
+        ("log.xes", '<?xml version="1.0"?>\n<log>'.encode("utf-16"), "an XES event log"),
         ("log.xz", b"\xfd7zXZ\0\0", "a compressed file"),
         ("log.pdf", b"%PDF-1.7", "a PDF document"),
         ("log.db", b"SQLite format 3\0", "an SQLite database"),
@@ -300,3 +303,11 @@ def test_a_file_of_another_format_is_made_csv_by_what_is_typed(
     with CSVFile(made) as file:
         assert file.header == ["case", "activity", "timestamp"]
         assert next(file.records()).fields == ["1", "a", "2024-03-01"]
+
+
+def test_what_is_no_text_at_all_is_not_taken_for_utf_16(tmp_path: Path) -> None:
+    (path := tmp_path / "log.dat").write_bytes(b"\x93NUMPY\x01\x00\x00\x00v\x00{'descr'\n\x00\x00")
+    with pytest.raises(MalformedRowError, match="NUL byte") as caught:
+        CSVFile(path, "utf-8", None, None)
+
+    assert caught.value.options == {}

@@ -208,7 +208,7 @@ class CSVFile:
 
     def _malformed(self, line: int, fault: str, text: str = "") -> MalformedRowError:
         remedy = remedy_for(fault)
-        if "NUL" in fault:  # in a header: UTF-16 without a byte order mark
+        if "NUL" in fault and "\0\0" not in text:  # in a header: UTF-16 without a byte order mark
             remedy = {"encoding": "utf-16-be" if text.startswith("\0") else "utf-16-le"}
         return MalformedRowError(self.path.name, line, fault, remedy)
 

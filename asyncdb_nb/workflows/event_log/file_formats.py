@@ -23,6 +23,7 @@ _PROGRAMS = {  # what to install, and what to type
     "ods": ("odfpy", _BY_PANDAS.format("read_excel({0})")),
     "html": ("lxml", _BY_PANDAS.format("read_html({0})[0]")),
     "parquet": ("", _BY_PANDAS.format("read_parquet({0})")),
+    "arrow": ("", _BY_PANDAS.format("read_feather({0})")),
     "json": ("", _BY_PANDAS.format("read_json({0})")),
     "lines": ("", _BY_PANDAS.format("read_json({0}, lines=True)")),
     "xes": ("pm4py", "import pm4py; pm4py.convert_to_dataframe(pm4py.read_xes({0})).to_csv({1}, index=False)"),
@@ -32,6 +33,7 @@ _BY_FIRST_BYTES = (
     (re.compile(rb"PK\x03\x04|PK\x05\x06"), "a ZIP archive", _UNPACK),
     (re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), "an old Excel workbook (.xls)", "xls"),
     (re.compile(rb"PAR1"), "a Parquet file", "parquet"),
+    (re.compile(rb"ARROW1\0\0"), "an Arrow file", "arrow"),
     (re.compile(rb"\s*<\?xml(?s:.*)<(xes:)?log\b|\s*<log\b"), "an XES event log (XML)", "xes"),
     (re.compile(rb"\s*<(!doctype\s+)?(html|table)\b", re.IGNORECASE), "an HTML page", "html"),
     (re.compile(rb"\s*<\?xml"), "XML", "Export it as CSV where it comes from."),
@@ -49,7 +51,7 @@ def refuse_other_formats(path: Path, first_bytes: bytes) -> None:
 
     Args:
         path: The file, to name it, and to look into an archive.
-        first_bytes: Its first bytes, a few hundred, gunzipped where it is gzipped.
+        first_bytes: Its first bytes, a few hundred, gunzipped where it is gzipped, and as UTF-8 where it has a mark.
 
     Raises:
         EventLogError: It is of another format; the message says which, and how to convert it.

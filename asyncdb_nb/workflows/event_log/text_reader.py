@@ -54,8 +54,7 @@ class TextFile:
             marked = next((name for mark, name in _MARKS if first.startswith(mark)), None)
             self._encoding = marked or encoding
             self._plain = _has_ascii(self._encoding)
-            if marked is None:
-                refuse_other_formats(path, first)
+            refuse_other_formats(path, first.decode(marked, "ignore").encode() if marked else first)
         except BaseException:
             self.close()
             raise
