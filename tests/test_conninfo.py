@@ -168,6 +168,10 @@ def test_sslrootcert_system_trusts_public_authorities() -> None:
         pytest.param("postgresql://u:hunter2@h/d?statement_cache_size=no", "is not a number", id="cache size"),
         pytest.param("postgresql://u:hunter2@h/d?channel_binding=require", "cannot do channel_binding", id="unsafe"),
         pytest.param("password=hunter2 host=h 'oops", "reads like a connection string", id="connection string"),
+        pytest.param("DATABASE_URL=postgresql://u:hunter2@h/d", "Something stands before the URL", id="line of .env"),
+        pytest.param("'postgresql+asyncpg://u:hunter2@h/d'", "Something stands before the URL", id="quotes"),
+        pytest.param("Server=h;Port=1;User Id=u;Password=hunter2;", "This is neither a URL", id="ADO.NET"),
+        pytest.param("Host=h Password=hunter2", "This is neither a URL", id="capitals"),
         pytest.param("service=nowhere password=hunter2", "The service 'nowhere' is not in", id="service"),
     ],
 )

@@ -156,7 +156,7 @@ class Target:
             # Never None: asyncpg would go and read the password file once more, in its own way.
             "password": given.get("password", ""),
             "timeout": _seconds(given.get("connect_timeout")),
-            "server_settings": {name: value for name, value in given.items() if name not in _known()},
+            "server_settings": {name: value for name, value in given.items() if name not in known_parameters()},
         }
         if not self.addresses and (given.get("port") or self.withheld):  # else asyncpg would read PGHOST and PGPORT
             arguments["host"] = ["localhost"] if os.name == "nt" else [*DEFAULT_SOCKETS, "localhost"]
@@ -201,7 +201,11 @@ def _check_name(name: str, value: str) -> None:
     if name in _REFUSED or value not in _SAFE_VALUES.get(name, {value}):
         remedy = "Leave it out; to be sure of the server, type sslmode=verify-full&sslrootcert=system instead."
         raise DatabaseURLError(f"asyncpg cannot do {name}={value}. {remedy}")
-    likely = [] if name in _known() or "." in name else get_close_matches(name, _known(), n=1, cutoff=0.85)
+    likely = (
+        []
+        if name in known_parameters() or "." in name
+        else get_close_matches(name, known_parameters(), n=1, cutoff=0.85)
+    )
     if likely:
         raise DatabaseURLError(f"The parameter {name!r} is not known. Type {likely[0]}=… instead.")
 
@@ -228,7 +232,7 @@ def _seconds(text: str | None) -> float | None:
     return seconds if seconds > 0 else None
 
 
-def _known() -> set[str]:
+def known_parameters() -> set[str]:
     """Every name that is not a server setting."""
     return (
         _PLACE | _ASYNCPG | _CERTIFICATES | _WITHOUT_EFFECT | _REFUSED | _NUMBERS.keys() | _SAFE_VALUES.keys()

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote
 from sqlalchemy import URL
 
 from asyncdb_nb.engine.conninfo.libpq_defaults import Parameters, service_names
-from asyncdb_nb.engine.conninfo.parameters import EXAMPLE, ODD_CHARACTERS
+from asyncdb_nb.engine.conninfo.parameters import EXAMPLE, ODD_CHARACTERS, known_parameters
 from asyncdb_nb.errors import DatabaseURLError
 
 _DRIVERS = {"asyncpg", "psycopg", "psycopg_async", "psycopg2", "psycopg2cffi", "pg8000"}
@@ -109,6 +109,8 @@ def _parse_conninfo(text: str) -> Parameters:
         value = match[2] if match[2] is not None else match[3]
         found[_ALIASES.get(match[1], match[1])] = re.sub(r"\\(.)", r"\1", value)
         position = match.end()
+    if not found.keys() & (known_parameters() | {"application_name", "options"}):  # else it would be the local server
+        raise DatabaseURLError(_neither_url_nor_service(text))
     return {name: value for name, value in found.items() if value}
 
 
@@ -117,4 +119,6 @@ def _neither_url_nor_service(text: str) -> str:
     known = ", ".join(service_names())
     shown = repr(text) if re.fullmatch(r"[\w.-]{1,30}", text) else "This"
     services = f" The services in your service file are: {known}." if known else ""
+    if re.match(r"(\w+\s*=\s*)?['\"]?\w+(\+\w+)?://", text):
+        return f"Something stands before the URL, such as a quote or `DATABASE_URL=`. Type {EXAMPLE}."
     return f"{shown} is neither a URL nor the name of a service. Type {EXAMPLE}.{services}"
