@@ -736,6 +736,20 @@ async def test_a_table_of_postgresqls_own_is_proposed_only_to_who_names_one(shop
         await shop.describe("information_schema.routine")
 
 
+@pytest.mark.parametrize(
+    ("size", "overflow", "words"),
+    [
+        (2, -1, "2 connections a loop, any number more when busy"),
+        (0, 10, "any number of connections a loop"),
+        (1, 0, "1 connection a loop, 0 more when busy"),
+    ],
+)
+def test_a_pool_without_a_limit_is_shown_as_one(size: int, overflow: int, words: str) -> None:
+    db = Database("postgresql://u@h.invalid/d", pool_size=size, max_overflow=overflow, idle_timeout=None)
+
+    assert f"pool      {words}\n" in repr(db)
+
+
 @pytest.mark.parametrize("reader", ["frame", "table", "frames", "batches", "explain", "profile", "view"])
 async def test_a_value_given_as_an_option_is_answered_with_where_it_goes(shop: Database, reader: str) -> None:
     with pytest.raises(UnknownOptionError) as raised:

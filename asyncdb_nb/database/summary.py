@@ -44,7 +44,11 @@ def summary(where: Target, options: dict[str, Any], pool: Any, closed: bool) -> 
 def _size_in_words(options: dict[str, Any], pool: Any) -> str:
     if not isinstance(pool, LoopBoundPool):
         return type(pool).__name__
-    words = f"{options.get('pool_size', 5)} connections a loop, {options.get('max_overflow', 10)} more when busy"
+    size, overflow = options.get("pool_size", 5), options.get("max_overflow", 10)
+    more = "any number" if overflow == -1 else f"{overflow}"
+    words = f"{size} connection{'' if size == 1 else 's'} a loop, {more} more when busy"
+    if size == 0:  # which SQLAlchemy means to be no limit
+        words = "any number of connections a loop"
     return words if options["idle_timeout"] is None else f"{words}, closed when idle for {options['idle_timeout']:g} s"
 
 
