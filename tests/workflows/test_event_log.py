@@ -542,6 +542,14 @@ async def test_a_count_since_1970_that_stands_for_none_is_asked_for(db: Database
     assert await tasks(db, Task.step, Task.status) == [("a", "running"), ("b", "succeeded")]
 
 
+async def test_a_cost_of_0_is_a_cost_where_a_count_of_0_is_no_time(db: Database, write):
+    log = write("case,activity,start,end,cost\n0,a,1704103200,0,0\n0,b,1704103200,1704103300,-1\n")
+    options = {"case": "case", "activity": "activity", "start": "start", "timestamp": "end", "cost": "cost"}
+    await load_event_log(db, log, **options, timestamp_format="epoch_s", missing=["0", "-1"])
+
+    assert await tasks(db, Task.step, Task.status, Task.cost) == [("a", "running", 0), ("b", "succeeded", -1)]
+
+
 async def test_a_count_of_0_is_1970_where_nothing_is_missing(db: Database, write):
     log = write("case,activity,timestamp\n1,a,0\n1,b,1704103200\n")
     loaded = await load_event_log(db, log, timestamp_format="epoch_s", missing="")

@@ -131,7 +131,8 @@ async def load_event_log(
         meanings: What other words in `lifecycle` and `status` mean: `start`, `complete`, `fail`, `cancel` or `ignore`,
             by word, such as `{"abgelehnt": "fail"}`.
         missing: Words that stand for a missing value, such as `["?", "NULL"]`. Another word that often does is
-            refused, unless it is empty, or has an empty string in it: then all other words are values.
+            refused, unless it is empty, or has an empty string in it: then all other words are values. Where times are
+            counts since 1970, "0" and "-1" stand for no time, and are values elsewhere.
         name: The name of the workflow; the file's, without its suffix, if None.
         schema: The schema for its tables; if None, one that is named like the workflow.
         replace: Whether an event log of that name gives way to this one.

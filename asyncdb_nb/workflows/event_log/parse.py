@@ -92,7 +92,9 @@ class Parser:
             bad_rows,
         )
         self._rows = [record.fields for record in sample if len(record.fields) == len(header)]
-        self._missing = frozenset(reading.missing or ()) | {""}
+        self._no_time = frozenset(reading.missing or ()) | {""}
+        has_counts = reading.times.form in EPOCHS  # of which 0 may be none, where a cost of 0 is one
+        self._missing = frozenset(word for word in self._no_time if not (has_counts and is_no_count(word)))
         self._failed = frozenset(reading.failed)
         self._unseen = set(reading.failed)
         self._lifecycle = Words("lifecycle", reading.meanings, self._sampled(columns.lifecycle))
@@ -231,7 +233,7 @@ class Parser:
 
     def _time(self, fields: Sequence[str], positions: tuple[int, ...]) -> datetime | None:
         parts = [fields[position].strip() for position in positions]
-        present = [part for part in parts if part not in self._missing]
+        present = [part for part in parts if part not in self._no_time]
         if not present or (parts[0] not in present and all(map(is_end_of_day, present))):
             return None
         if len(present) < len(parts):
@@ -254,7 +256,7 @@ class Parser:
         """Propose another form of times where something is none."""
         columns = [positions for positions in (self._columns.timestamp, self._columns.start) if positions]
         sampled = ([row[position].strip() for position in positions] for row in self._rows for positions in columns)
-        forms = forms_of(" ".join(each) for each in sampled if self._missing.isdisjoint(each))
+        forms = forms_of(" ".join(each) for each in sampled if self._no_time.isdisjoint(each))
         if not forms or {ISO, self._reading.times.form} & set(forms):
             return "", {}
         return choice(forms), {"timestamp_format": forms[0]}
