@@ -41,6 +41,7 @@ THREE = ["text", "varchar", "int4", "int8", "bool"]
 
 PREPARE = """
 create type mood as enum ('fine');
+create type pair as (a int, b text);
 create domain positive as int check (value > 0);
 create table kinds (id int primary key, mood mood, number positive, price money, label varchar unique);
 insert into kinds values (1, 'fine', 1, 1, 'one');
@@ -136,8 +137,12 @@ async def sessions(db: Database) -> None:
 
 
 async def frames(db: Database) -> None:
-    """What asyncpg itself asks about types that are not built in is not ours; what we ask about them is."""
+    """And what asyncpg asks about types that are not built in, and about arrays."""
     await db.frame("select id, label, price from kinds")
+    await db.frame("select mood, number, array[mood] as moods, row(1, 'x')::pair as pair, int4range(1, 2) as of from kinds")
+    await db.frame("select array[1] as a, array['x'::varchar] as b")
+    async with db.session() as session:
+        await session.execute(text("select mood, number, row(1, 'x')::pair, array[number] from kinds"))
     await db.frame("select id from kinds where id = :id", {"id": 1})
     await db.frame("select id from kinds", max_rows=1, truncate=True)
     await db.frame("select pg_catalog.generate_series(1, 5000) as n")
@@ -152,8 +157,8 @@ async def frames(db: Database) -> None:
 
 async def explored(db: Database) -> None:
     """The statements of a profile, a plan and a diagram, over columns of many families; of a sample, too."""
-    built_in = "select i, f, n, t, d, z, j, b, u, y, v, c, s, k, o from looked"  # asyncpg asks about the others itself
-    for source in ("kinds", "looked", built_in):
+    some = "select i, f, n, t, d, z, j, b, u, y, v, c, s, k, o from looked"
+    for source in ("kinds", "looked", some, "select * from looked"):
         for sample in (None, 100):
             await db.profile(source, sample=sample)
     await db.explain("select id from kinds", analyze=True)

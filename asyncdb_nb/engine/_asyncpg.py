@@ -49,6 +49,7 @@ PRIVATE_NAMES: Names = {
         "_cancellations": "CancelRequests that no cancellation cuts off",
         "_clean_tasks": "CancelRequests that no cancellation cuts off",
         "_get_unique_id": "names of prepared statements that no other client of a pooler has",
+        "_intro_query": "asking about types without the search path",
         "_copy_out": "stopping a COPY from the server without losing the connection",
     },
     "asyncpg.protocol.protocol:BaseProtocol": {
@@ -189,6 +190,11 @@ class StoppableConnection(asyncpg.Connection):  # type: ignore[misc]
     async def receive_copy(self, copy: ReceiveCopy, output: Any, timeout: Any) -> str:
         """Return the status of `copy(output, timeout)`, a COPY from the server."""
         raise NotImplementedError
+
+    def change_type_query(self, change: Callable[[str], str]) -> None:
+        """Ask about types that are not known with another statement. Stands on `_intro_query`, else with asyncpg's."""
+        if hasattr(self, "_intro_query"):
+            self._intro_query = change(self._intro_query)
 
     def keep_until_sent(self, task: Any) -> None:
         """Keep the task of a CancelRequest for as long as asyncpg does. Stands on `_cancellations`."""

@@ -43,6 +43,7 @@ from asyncdb_nb.engine._asyncpg import (
 from asyncdb_nb.engine.cancellable_transfers import CopyOut, ExecuteMany, Transfer
 from asyncdb_nb.engine.pooler import is_pooled
 from asyncdb_nb.engine.rollback_detection import Commands
+from asyncdb_nb.engine.search_path import qualified
 from asyncdb_nb.engine.tcp_keepalive import keep_alive
 
 T = TypeVar("T", bound=Transfer)
@@ -115,6 +116,7 @@ class Connection(StoppableConnection):
         # where each `executemany` comes, a prepared statement's too; the protocol does not keep a forgotten connection
         protocol.bind_execute_many = _stoppable_execute_many(protocol.bind_execute_many, weakref.ref(self))
         super().__init__(protocol, transport, *args, **options)
+        self.change_type_query(qualified)
         keep_alive(transport)
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
