@@ -110,6 +110,12 @@ def replace_protocol(connection: Any, around: Callable[[Any], Any]) -> None:
     connection._protocol = around(connection._protocol)
 
 
+def change_type_query(connection: Any, change: Callable[[str], str]) -> None:
+    """Have a connection ask about types with another statement. Stands on `_intro_query`, else it is asyncpg's."""
+    if hasattr(connection, "_intro_query"):
+        connection._intro_query = change(connection._intro_query)
+
+
 async def prepare_unnamed(connection: Any, query: str) -> Any:
     """Prepare a statement that leaves nothing on the server, and is sent again when it is executed.
 
@@ -190,11 +196,6 @@ class StoppableConnection(asyncpg.Connection):  # type: ignore[misc]
     async def receive_copy(self, copy: ReceiveCopy, output: Any, timeout: Any) -> str:
         """Return the status of `copy(output, timeout)`, a COPY from the server."""
         raise NotImplementedError
-
-    def change_type_query(self, change: Callable[[str], str]) -> None:
-        """Ask about types that are not known with another statement. Stands on `_intro_query`, else with asyncpg's."""
-        if hasattr(self, "_intro_query"):
-            self._intro_query = change(self._intro_query)
 
     def keep_until_sent(self, task: Any) -> None:
         """Keep the task of a CancelRequest for as long as asyncpg does. Stands on `_cancellations`."""

@@ -36,6 +36,7 @@ from asyncdb_nb.engine import exact_dates, notices
 from asyncdb_nb.engine._asyncpg import (
     ReceiveCopy,
     StoppableConnection,
+    change_type_query,
     command_timeout,
     request_cancel,
     without_statement_cache,
@@ -116,7 +117,7 @@ class Connection(StoppableConnection):
         # where each `executemany` comes, a prepared statement's too; the protocol does not keep a forgotten connection
         protocol.bind_execute_many = _stoppable_execute_many(protocol.bind_execute_many, weakref.ref(self))
         super().__init__(protocol, transport, *args, **options)
-        self.change_type_query(qualified)
+        change_type_query(self, qualified)
         keep_alive(transport)
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
