@@ -139,8 +139,8 @@ async def sessions(db: Database) -> None:
 async def frames(db: Database) -> None:
     """And what asyncpg asks about types that are not built in, and about arrays."""
     await db.frame("select id, label, price from kinds")
-    await db.frame("select mood, number, array[mood] as moods, row(1, 'x')::pair as pair, int4range(1, 2) as of from kinds")
-    await db.frame("select array[1] as a, array['x'::varchar] as b")
+    await db.frame("select mood, number, array[mood] as moods, row(1, 'x')::pair as pair from kinds")
+    await db.frame("select array[1] as a, array['x'::varchar] as b, int4range(1, 2) as c")
     async with db.session() as session:
         await session.execute(text("select mood, number, row(1, 'x')::pair, array[number] from kinds"))
     await db.frame("select id from kinds where id = :id", {"id": 1})
