@@ -55,7 +55,7 @@ class Finder:
 pressed = []
 sys.meta_path.insert(0, Finder())
 try:
-    {first}
+    eval(sys.argv[1])
 except KeyboardInterrupt:
     print({"sqlalchemy.sql.base", "sqlalchemy.orm.session"} <= set(pressed))
 sys.meta_path.pop(0)
@@ -69,9 +69,8 @@ print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 @pytest.mark.parametrize("first", ["asyncdb_nb.connect", "asyncdb_nb.load_ipython_extension(None)"])
 def test_ctrl_c_waits_for_an_import(first: str) -> None:
     """Half of SQLAlchemy could be mended by nothing but another process."""
-    done = subprocess.run(
-        [sys.executable, "-c", PRESSED_IN_AN_IMPORT.format(first=first)], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-c", PRESSED_IN_AN_IMPORT, first]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert (done.stdout.split(), done.stderr) == (["True", "True"], "")
 
