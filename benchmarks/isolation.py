@@ -24,8 +24,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from asyncdb_nb import LoopBoundPool
-from asyncdb_nb.pytest_plugin.leaks.checkouts import Owner
 from asyncdb_nb.pytest_plugin.leaks.detector import LeakDetector
+from asyncdb_nb.pytest_plugin.leaks.who_opened_what import Owner
 from asyncdb_nb.server import EmbeddedServer
 
 ROUNDS = 3

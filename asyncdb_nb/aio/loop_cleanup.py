@@ -1,8 +1,9 @@
 """
 Run a cleanup on an event loop just before that loop closes, however it closes.
 
-A connection can be closed gracefully only on the loop that opened it, so whoever owns connections must be told before
-the loop goes. asyncio has no such hook; four together reach every way in which a loop ends:
+A connection can be closed gracefully only on the loop that opened it, so whoever owns connections (as
+`engine/pool_of_one_loop.py`) must be told before the loop goes. asyncio has no such hook; four together reach every way
+in which a loop ends:
 
 * `loop.close()`, wrapped on the instance: `asyncio.run`, `Runner`, loops closed by hand, a deleted subshell;
 * a suspended asynchronous generator, which `loop.shutdown_asyncgens()` closes while the loop still runs and its

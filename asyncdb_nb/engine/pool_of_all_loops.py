@@ -28,8 +28,8 @@ from asyncdb_nb.aio._asyncio import running_loop
 from asyncdb_nb.engine import lost_connections, pooler, to_sql_errors
 from asyncdb_nb.engine._sqlalchemy.pool import EnginePool
 from asyncdb_nb.engine.first_connect import FirstConnect
-from asyncdb_nb.engine.loop_affinity import home_of, reraise_unwrapped
 from asyncdb_nb.engine.pool_of_one_loop import State, SubPool
+from asyncdb_nb.engine.refuse_other_loops import home_of, reraise_unwrapped
 from asyncdb_nb.errors import AsyncDBError
 
 OTHER_LOOP_SECONDS = 5.0  # how long dispose() waits for a loop that runs in another thread

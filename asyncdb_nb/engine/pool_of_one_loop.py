@@ -30,7 +30,7 @@ from asyncdb_nb.engine._sqlalchemy.execution import is_asyncpgs
 from asyncdb_nb.engine._sqlalchemy.pool import EnginePool, PlacesPool
 from asyncdb_nb.engine.abandoned_pools import IdleConnections
 from asyncdb_nb.engine.first_connect import FirstConnect
-from asyncdb_nb.engine.loop_affinity import bind_to_loop, home_of
+from asyncdb_nb.engine.refuse_other_loops import bind_to_loop, home_of
 from asyncdb_nb.engine.statement_cache import limited
 from asyncdb_nb.errors import LeakWarning
 

@@ -13,7 +13,7 @@ import pytest
 
 from asyncdb_nb.pytest_plugin import header, loop_errors, nbval, options
 from asyncdb_nb.pytest_plugin.fixtures import _asyncdb_isolations, asyncdb, asyncdb_schema, asyncdb_session, asyncdb_url
-from asyncdb_nb.pytest_plugin.leaks import engine_call_sites
+from asyncdb_nb.pytest_plugin.leaks import where_engines_are_made
 
 __all__ = ["_asyncdb_isolations", "asyncdb", "asyncdb_schema", "asyncdb_session", "asyncdb_url"]
 
@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
     """Cure engines, and see where they are made, before the first of them is."""
     nbval.refuse_without_nbval(args)
-    early_config.add_cleanup(engine_call_sites.follow())
+    early_config.add_cleanup(where_engines_are_made.follow())
     if options.cure(early_config):
         from asyncdb_nb.pytest_plugin.patch_engines import Cure
 

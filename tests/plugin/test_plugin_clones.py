@@ -10,7 +10,7 @@ from sqlalchemy import URL
 from waiting import wait_until
 
 from asyncdb_nb.aio.portal import run
-from asyncdb_nb.pytest_plugin.isolation.clones import READY, Clones
+from asyncdb_nb.pytest_plugin.isolation.clones_made_ahead import READY, Clones
 from asyncdb_nb.pytest_plugin.isolation.databases import Databases
 from asyncdb_nb.server import EmbeddedServer
 

@@ -11,10 +11,10 @@ from suites import CONFTEST, OWN_ENGINES, RunSuite
 from tiers import few_of
 
 from asyncdb_nb.aio.call_site import CallSite, here
-from asyncdb_nb.pytest_plugin.leaks.checkouts import Checkout, Owner
 from asyncdb_nb.pytest_plugin.leaks.detector import LeakDetector
-from asyncdb_nb.pytest_plugin.leaks.engine_call_sites import call_site_of
 from asyncdb_nb.pytest_plugin.leaks.report import Leak
+from asyncdb_nb.pytest_plugin.leaks.where_engines_are_made import call_site_of
+from asyncdb_nb.pytest_plugin.leaks.who_opened_what import Checkout, Owner
 
 pytestmark = pytest.mark.usefixtures("clean_server")
 

@@ -14,7 +14,7 @@ from asyncdb_nb.aio.portal import run
 from asyncdb_nb.database.database import Database
 from asyncdb_nb.errors import AsyncDBError, DatabaseClosedError
 from asyncdb_nb.pytest_plugin.isolation import schema, truncate
-from asyncdb_nb.pytest_plugin.isolation.clones import Clones
+from asyncdb_nb.pytest_plugin.isolation.clones_made_ahead import Clones
 from asyncdb_nb.pytest_plugin.isolation.databases import OURS, Databases
 from asyncdb_nb.pytest_plugin.isolation.rollback import OneTransaction
 from asyncdb_nb.pytest_plugin.leaks.hooks import LeakHooks

@@ -23,8 +23,8 @@ from asyncdb_nb.aio import loop_cleanup
 from asyncdb_nb.aio._asyncio import loop_of
 from asyncdb_nb.engine._sqlalchemy.execution import is_executing
 from asyncdb_nb.pytest_plugin._pytest import runs_one_test_after_the_other
-from asyncdb_nb.pytest_plugin.leaks.checkouts import Checkout, Checkouts, dialect_of
 from asyncdb_nb.pytest_plugin.leaks.report import Leak
+from asyncdb_nb.pytest_plugin.leaks.who_opened_what import Checkout, Checkouts, dialect_of
 
 GRACE_SECONDS = 0.2  # for a task that outlives the test on purpose and is just about to give its connection back
 CANCEL_SECONDS = 2.0  # how long cancelled tasks may take to end

@@ -15,10 +15,10 @@ import pytest
 from asyncdb_nb.errors import LeakWarning
 from asyncdb_nb.pytest_plugin import options
 from asyncdb_nb.pytest_plugin.forked_children import ForkHooks
-from asyncdb_nb.pytest_plugin.leaks.checkouts import Owner
 from asyncdb_nb.pytest_plugin.leaks.detector import LeakDetector
 from asyncdb_nb.pytest_plugin.leaks.report import Leak, report
 from asyncdb_nb.pytest_plugin.leaks.unisolated_engines import OtherEngines
+from asyncdb_nb.pytest_plugin.leaks.who_opened_what import Owner
 from asyncdb_nb.pytest_plugin.secret_url import SecretHooks
 
 NAME = "asyncdb_nb watch"

@@ -22,8 +22,8 @@ from asyncdb_nb.aio import call_site
 from asyncdb_nb.engine.write_detection import BLANK
 from asyncdb_nb.errors import NotIsolatedError
 from asyncdb_nb.pytest_plugin import options
-from asyncdb_nb.pytest_plugin.leaks.checkouts import Checkouts
-from asyncdb_nb.pytest_plugin.leaks.engine_call_sites import call_site_of
+from asyncdb_nb.pytest_plugin.leaks.where_engines_are_made import call_site_of
+from asyncdb_nb.pytest_plugin.leaks.who_opened_what import Checkouts
 from asyncdb_nb.pytest_plugin.secret_url import without_password
 
 _WRITES = re.compile(

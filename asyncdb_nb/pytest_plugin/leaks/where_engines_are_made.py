@@ -4,7 +4,7 @@ Remember at which line each engine was made.
 An application makes its engine when its module is imported, which is before any test is known. So engines are followed
 as soon as SQLAlchemy is imported, and it is not imported for that: a suite may do without. `create_engine` calls
 `Dialect.engine_created` when it has made one. (`Engine.__init__` is not wrapped: SQLAlchemy reads its signature to know
-which options there are.)
+which options there are.) Where sessions and connections were opened is in `who_opened_what.py`.
 """
 
 from __future__ import annotations

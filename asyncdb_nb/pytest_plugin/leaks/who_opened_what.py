@@ -27,7 +27,7 @@ from asyncdb_nb.engine._sqlalchemy.pool import dialect_of as pool_dialect
 from asyncdb_nb.engine._sqlalchemy.pool import place_of, pool_of
 from asyncdb_nb.engine.pool_of_all_loops import LoopBoundPool
 from asyncdb_nb.engine.pool_of_one_loop import SubPool
-from asyncdb_nb.pytest_plugin.leaks import engine_call_sites
+from asyncdb_nb.pytest_plugin.leaks import where_engines_are_made
 from asyncdb_nb.pytest_plugin.leaks.borrowed_session import BORROWED
 
 
@@ -100,7 +100,7 @@ class Checkouts:
         )
         for target, name, listener in listeners:
             event.listen(target, name, listener)
-        unwrap = [engine_call_sites.follow(), after_call(AsyncSession, "__init__", _remember_origin)]
+        unwrap = [where_engines_are_made.follow(), after_call(AsyncSession, "__init__", _remember_origin)]
         unwrap += [after_call(kind, "create_task", self._task_made) for kind in _kinds_of_loops()]
 
         def stop() -> None:
@@ -117,7 +117,7 @@ class Checkouts:
         if self.owner is not None and _is_async(dialect) and not isinstance(pool, (LoopBoundPool, SubPool)):
             loop = running_loop()
             if loop is not None and dialect.name != "sqlite":  # whose connections work on any loop
-                opened = engine_call_sites.call_site_of(dialect) or call_site.here()
+                opened = where_engines_are_made.call_site_of(dialect) or call_site.here()
                 self.homes[record] = Home(weakref.ref(loop), self.owner, opened)
 
     def _checked_out(self, connection: Any, record: Any, proxy: Any) -> None:
