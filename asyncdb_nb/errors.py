@@ -131,11 +131,10 @@ class UnknownTableError(AsyncDBError, LookupError):
 
     def __init__(self, name: str, near: list[str]) -> None:
         meant = f" Did you mean {' or '.join(near)}?" if near else ""
-        first, *others = name.lower().split() or [""]
-        if others and first in ("select", "values", "with"):
+        words = name.lower().split()
+        query = "" if len(words) == 1 else " Nor is that a query: SELECT, VALUES, TABLE or WITH begins one."
+        if words[:1] in (["select"], ["values"], ["with"]) and query:
             query = " That is a query, and a name is wanted here; `await db.profile(...)` takes queries as well."
-        else:
-            query = " Nor is that a query: SELECT, VALUES, TABLE or WITH begins one." if others else ""
         super().__init__(f"There is no table or view {name!r}.{meant}{query} `await db.tables()` lists all of them.")
 
 
