@@ -29,7 +29,7 @@ DAY = "2024-02-01"
         (
             "select 'a' like :x as a",
             5,
-            ":x got a value of type int, and text is expected there. Give a str, or cast it",
+            ":x got a value of type int, and text is expected there. Give a str, or cast it: `:x::int::text`.",
         ),
         ("select 'a' in :x as a", ["a"], "A list is one value: type `= any(:x)` instead of `in :x`."),
         ("select now() > :x as a", pd.Timestamp(DAY), ":x has no time zone. Give it one: `value.tz_localize('UTC')`"),

@@ -491,6 +491,30 @@ async def test_values_are_what_the_caller_says_they_are(db: Database, write):
     assert loaded.columns["timestamp"] == "Datum + Uhrzeit"
 
 
+@pytest.mark.parametrize(
+    ("value", "remedy", "read"),
+    [
+        ("2024-03-31 02:30,1", {"nonexistent": "forward"}, (datetime(2024, 3, 31, 1, 30, tzinfo=UTC), 1)),
+        ("2024-10-27 02:30,1", {"ambiguous": "first"}, (datetime(2024, 10, 27, 0, 30, tzinfo=UTC), 1)),
+        ('2024-07-01,"1,234"', {"decimal": "."}, (datetime(2024, 6, 30, 22, tzinfo=UTC), 1234)),
+        ('2024-07-01,"81,74"', {}, (datetime(2024, 6, 30, 22, tzinfo=UTC), Decimal("81.74"))),
+    ],
+    ids=["an hour that never came", "an hour that came twice", "two readings", "a decimal comma"],
+)
+async def test_an_option_says_how_a_value_is_read(db: Database, write, value: str, remedy: dict, read: tuple):
+    """What a refusal proposes is one; where nothing has to be asked, there is no refusal."""
+    path = write(f"case,activity,timestamp,eur\n1,a,{value}\n")
+    options = {"cost": "eur", "timezone": "Europe/Berlin"}
+    if remedy:
+        with pytest.raises(MalformedRowError, match="line 2: ") as caught:
+            await load_event_log(db, path, **options)
+        assert caught.value.options == remedy
+
+    await load_event_log(db, path, **options, **remedy)
+
+    assert await tasks(db, Task.finished_at, Task.cost) == [read]
+
+
 async def test_a_status_tells_starts_from_ends_where_there_is_one_time(db: Database, write):
     log = "case,activity,timestamp,status\n1,a,2024-03-01 09:00,started\n1,a,2024-03-01 09:10,failed\n"
     await load_event_log(db, write(log), status="status")
