@@ -134,6 +134,9 @@ def _literals() -> dict[str, st.SearchStrategy[str]]:
 
 
 LITERALS = _literals()
+_PARTS = {**LITERALS, "oidvector": LITERALS["oidvector"].filter(bool)}
+"""Literals inside of other values, where PostgreSQL does not receive an empty oidvector in binary form."""
+
 _SCALARS = sorted(sql for sql in LITERALS if not sql.endswith("[]"))
 _FIELDS = [sql for sql in _SCALARS if not any(word in sql for word in WITHOUT_COPY)]  # asyncpg takes no other row
 WIDE_ROW = [*_FIELDS, "int8[]", "text[]", "inner_row[]"]
@@ -164,7 +167,7 @@ def is_copyable(sql: str) -> bool:
 
 def _array(sql: str) -> Column:
     delimiter = ";" if sql == "box" else ","
-    item = st.none() | LITERALS[sql]
+    item = st.none() | _PARTS[sql]
     shapes = st.sampled_from(
         [("", ()), ("", (1,)), ("", (3,)), ("[5:7]=", (3,)), ("", (2, 2)), ("[2:2][0:2]=", (1, 3)), ("", (2, 1, 2))]
     )
@@ -184,15 +187,13 @@ def _nested(item: st.SearchStrategy[str | None], shape: Sequence[int], delimiter
 
 
 def _wide_row() -> Column:
-    # an empty oidvector inside of a row is refused by PostgreSQL, in binary form
-    wide = {sql: LITERALS[sql].filter(bool) if sql == "oidvector" else LITERALS[sql] for sql in WIDE_ROW}
-    fields = st.tuples(*(st.none() | wide[sql] for sql in WIDE_ROW))
+    fields = st.tuples(*(st.none() | _PARTS[sql] for sql in WIDE_ROW))
     literals = fields.map(lambda texts: "(" + ",".join("" if text is None else _quoted(text) for text in texts) + ")")
     return Column("wide_row", "{0}::wide_row", literals)
 
 
 def _record(sql: str) -> Column:
-    return Column(f"record of {sql}", f"row({{0}}::{sql}, {{0}}, 1.50, null::date, row({{0}}::{sql}))", LITERALS[sql])
+    return Column(f"record of {sql}", f"row({{0}}::{sql}, {{0}}, 1.50, null::date, row({{0}}::{sql}))", _PARTS[sql])
 
 
 # A column of any type: one of the types above, an array of one, a row of all of them, an anonymous row.
