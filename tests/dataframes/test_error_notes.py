@@ -186,4 +186,4 @@ async def test_another_column_is_not_said_to_have_capitals(session: AsyncSession
     with pytest.raises(DBAPIError, match="does not exist") as raised:
         await frame(session, f"select {written} from (select 1 as status) as c")
 
-    assert [note.partition(":")[0] for note in raised.value.__notes__] == ["PostgreSQL's hint"]
+    assert "apital letters" not in " ".join(getattr(raised.value, "__notes__", ()))  # SQLAlchemy 2.0 has the hint

@@ -177,11 +177,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from asyncdb_nb import CommitRolledBackError
 from asyncdb_nb.errors import OneConnectionError, OneTransactionError
-from asyncdb_nb.pytest_plugin.isolation import turns
+from asyncdb_nb.pytest_plugin.isolation import connection_turns
 from things import add, count, text
 
 async def test_two_tasks_that_wait_for_each_other(asyncdb, monkeypatch):
-    monkeypatch.setattr(turns, "TURN_SECONDS", 0.2)
+    monkeypatch.setattr(connection_turns, "TURN_SECONDS", 0.2)
     async with asyncdb.session() as session:
         await session.execute(text("select 1"))
         with pytest.raises(OneConnectionError, match="isolation=.clone."):

@@ -118,7 +118,7 @@ def _integers(values: Values, head: Head, rows: Rows, scale: int) -> tuple[Rows,
         return rows[:0], np.empty(0, np.int64)
     total = np.zeros(len(rows), np.int64)
     fit: NDArray[np.bool_] | None = None  # None: all
-    for group in head.groups(values, rows).T:
+    for group in head.groups(values, rows).astype(np.int64).T:
         if worth > _SAFE:
             fit = group <= np.iinfo(np.int64).max // _POWERS[worth] - 1
         if worth >= 0:
